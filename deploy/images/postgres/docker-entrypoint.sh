@@ -1,0 +1,43 @@
+#!/bin/bash
+# Behaves as the official image does where docker-compose.yml relies on it: the first start makes a cluster in $PGDATA
+# with POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB; later starts use it as it is. Not here: *_FILE variables and
+# /docker-entrypoint-initdb.d.
+set -euo pipefail
+
+if [ "${1:-}" = "" ] || [ "${1:0:1}" = - ]; then
+    set -- postgres "$@"
+fi
+if [ "$1" != postgres ]; then
+    exec "$@"
+fi
+
+if [ "$(id -u)" = 0 ]; then
+    mkdir -p "$PGDATA"
+    chown -R postgres:postgres "$PGDATA" /var/run/postgresql
+    exec setpriv --reuid=postgres --regid=postgres --init-groups "$0" "$@"
+fi
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    : "${POSTGRES_PASSWORD:?must be set for the first start, when the database is created}"
+    user=${POSTGRES_USER:-postgres}
+    database=${POSTGRES_DB:-$user}
+
+    # Made beside its place and moved there complete: a first start that is interrupted leaves nothing half done.
+    new=$PGDATA.new
+    rm -rf "$new"
+    mkdir -p "$(dirname "$PGDATA")"
+    initdb --pgdata "$new" --username "$user" --pwfile=<(printf '%s\n' "$POSTGRES_PASSWORD") \
+        --auth-local=trust --auth-host=scram-sha-256 --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8
+    echo 'host all all all scram-sha-256' >>"$new/pg_hba.conf"
+    echo "listen_addresses = '*'" >>"$new/postgresql.conf"
+    if [ "$database" != postgres ]; then
+        postgres --single -D "$new" postgres <<<"CREATE DATABASE \"${database//\"/\"\"}\"" >/dev/null
+    fi
+    if [ -d "$PGDATA" ]; then
+        rmdir "$PGDATA" # only when it is empty
+    fi
+    mv "$new" "$PGDATA"
+    echo "database $database created for $user"
+fi
+
+exec "$@"
