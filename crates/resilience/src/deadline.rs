@@ -44,6 +44,12 @@ impl Deadline {
         }
     }
 
+    /// The same deadline, `reserve` earlier: what is left over is for the work after the step.
+    #[must_use]
+    pub fn minus(self, reserve: Duration) -> Self {
+        Self(self.0.map(|at| at.checked_sub(reserve).unwrap_or(at)))
+    }
+
     /// The earlier of this deadline and `own` from `now` on.
     #[must_use]
     pub fn child(self, now: Instant, own: Option<Duration>) -> Self {

@@ -1,0 +1,149 @@
+//! The border: what stands around every request, outside of everything that can cut it.
+//!
+//! In the order of time: take or make the request id, refuse absurd heads, call the router, write the body of a problem,
+//! add `X-Instance` and `X-Request-Id`, count, log one line. A request whose client hangs up is counted and logged too,
+//! when its future is dropped.
+
+use std::convert::Infallible;
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderName, HeaderValue, Request, Version, header},
+    response::{IntoResponse, Response},
+};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tower::Service;
+
+pub mod access_log;
+pub mod request_id;
+pub mod route;
+
+use self::{access_log::Line, request_id::RequestId, route::Route};
+use crate::{
+    error::Error,
+    metrics::requests::Outcome,
+    problem::{Code, Problem},
+    records::answer::Observed,
+    state::AppState,
+};
+
+/// Longest request target: four times what the longest valid one needs, short of what proxies cut at (8 KiB).
+const MAX_URI: usize = 4 * 1024;
+/// Largest request head: the sum of header names and values. nginx in front allows 8 KiB.
+const MAX_HEAD: usize = 16 * 1024;
+
+const X_INSTANCE: HeaderName = HeaderName::from_static("x-instance");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Serves one request.
+///
+/// # Errors
+/// Never: every failure is an answer.
+pub async fn handle(state: AppState, mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let mut passage = Passage::begin(state, &request);
+    let response = match check_head(&request) {
+        Ok(()) => match router.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        Err(error) => error.into_response(),
+    };
+    Ok(passage.end(response))
+}
+
+fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
+    if request
+        .uri()
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > MAX_URI)
+    {
+        return Err(Error::UriTooLong { limit: MAX_URI });
+    }
+    let head: usize = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if head > MAX_HEAD {
+        Err(Error::HeadersTooLarge { limit: MAX_HEAD })
+    } else {
+        Ok(())
+    }
+}
+
+/// A request on its way through; dropped before its end it was given up by its client.
+struct Passage {
+    state: AppState,
+    line: Line,
+    id: RequestId,
+    start: Instant,
+    http_1_0: bool,
+    ended: bool,
+}
+
+impl Passage {
+    fn begin<B>(state: AppState, request: &Request<B>) -> Self {
+        state.metrics().active_requests.inc();
+        let id = RequestId::take_or_make(request.headers());
+        let line = Line::new(request.method().clone(), Route::of(request.uri().path()), request.uri());
+        let http_1_0 = request.version() == Version::HTTP_10;
+        Self {
+            state,
+            line,
+            id,
+            start: Instant::now(),
+            http_1_0,
+            ended: false,
+        }
+    }
+
+    fn end(&mut self, mut response: Response) -> Response {
+        let status = response.status();
+        let outcome = if status.is_client_error() || status.is_server_error() {
+            let problem = response.extensions_mut().remove::<Problem>();
+            let problem = problem.unwrap_or_else(|| Problem::new(Code::of_status(status), "the request was refused"));
+            let body = problem.document(self.id.as_str());
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+            // A library's own error answer carried another length.
+            headers.remove(header::CONTENT_LENGTH);
+            *response.body_mut() = Body::from(body);
+            Outcome::Problem(problem.code)
+        } else {
+            Outcome::Good(status)
+        };
+        let observed = response.extensions_mut().remove::<Observed>();
+        let headers = response.headers_mut();
+        headers.insert(X_INSTANCE, self.state.instance_header().clone());
+        headers.insert(X_REQUEST_ID, self.id.header());
+        if self.state.is_draining() && !self.http_1_0 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.count(outcome, observed);
+        response
+    }
+
+    fn count(&mut self, outcome: Outcome, observed: Option<Observed>) {
+        self.ended = true;
+        let duration = self.start.elapsed();
+        self.state.metrics().active_requests.dec();
+        self.state
+            .request_metrics()
+            .observe(&self.line.method, self.line.route, outcome, duration);
+        if self.state.access_log() {
+            self.line
+                .write(self.state.instance(), self.id.as_str(), outcome, duration, observed);
+        }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.count(Outcome::Problem(Code::ClientClosed), None);
+        }
+    }
+}

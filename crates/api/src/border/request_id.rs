@@ -1,0 +1,74 @@
+//! The request id: the client's or the proxy's when it is sane, else a new one.
+
+use axum::http::{HeaderMap, HeaderValue};
+
+/// Long enough for a UUID, a trace id or a proxy's own form; short enough for a log line.
+const MAX_LENGTH: usize = 128;
+
+/// Visible ASCII without anything that could break a log line or a header.
+#[derive(Debug, Clone)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Takes `X-Request-Id` when it is there once and sane, else makes one of 128 random bits.
+    pub fn take_or_make(headers: &HeaderMap) -> Self {
+        let mut given = headers.get_all("x-request-id").iter();
+        match (given.next(), given.next()) {
+            (Some(id), None) if is_sane(id.as_bytes()) => Self(id.clone()),
+            _ => Self::make(),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an identifier, not a decision: nothing is to be repeated by a seed"
+    )]
+    fn make() -> Self {
+        let text = format!("{:032x}", fastrand::u128(..));
+        // Hexadecimal digits are always a valid header value.
+        Self(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-")))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or("-")
+    }
+
+    /// The id as a header value.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    !id.is_empty()
+        && id.len() <= MAX_LENGTH
+        && id
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(values: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-request-id", HeaderValue::from_static(value));
+        }
+        let id = RequestId::take_or_make(&headers);
+        assert!(is_sane(id.as_str().as_bytes()));
+        values.first() == Some(&id.as_str())
+    }
+
+    #[test]
+    fn only_a_sane_id_is_taken() {
+        assert!(taken(&["4bf92f3577b34da6a3ce929d0e0e4736"]));
+        assert!(taken(&["a.B_c-1"]));
+        assert!(!taken(&[]));
+        assert!(!taken(&["a", "b"]), "two ids are none");
+        assert!(!taken(&["has space"]) && !taken(&["{\"a\":1}"]) && !taken(&[""]));
+        assert!(!taken(&[Box::leak("a".repeat(129).into_boxed_str())]));
+    }
+}

@@ -1,0 +1,87 @@
+//! The request's own deadline, the limits in front of it, and the breakers.
+
+use std::time::Duration;
+
+use resilience::breaker::BreakerConfig;
+
+use super::{phase::Preset, reader::Reader};
+
+/// Five failures in a row are not chance; each costs at most one time-out, so an outage is seen within half a second.
+const BREAKER_FAILURES: u32 = 5;
+/// With the prober's hint a breaker closes earlier; alone it still meets "a good answer within 2 s".
+const BREAKER_OPEN: Duration = Duration::from_secs(1);
+/// One request finds out; the others are spared.
+const BREAKER_PROBES: u32 = 1;
+
+/// What bounds a request before it reaches a dependency.
+#[derive(Debug, Clone)]
+pub struct LimitsConfig {
+    /// From the first byte of the handler to the answer; `None`: time-outs are off.
+    pub request_timeout: Option<Duration>,
+    /// Requests to `/data` in flight; `None`: no limit.
+    pub concurrency: Option<usize>,
+    /// Requests to `/data` per second; `None`: no limit.
+    pub max_rps: Option<u32>,
+    /// Circuit breakers of both dependencies; `None`: no breakers.
+    pub breakers: Option<BreakerConfig>,
+    /// How often the prober asks each dependency.
+    pub probe_interval: Duration,
+}
+
+impl LimitsConfig {
+    pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
+        let timeouts = reader.switch(
+            "TIMEOUTS",
+            preset.timeouts,
+            "deadlines of requests, Redis and Postgres calls",
+        );
+        let request_timeout = reader.duration("REQUEST_TIMEOUT", Duration::from_millis(300), "for the whole answer");
+        let concurrency = reader.limit(
+            "CONCURRENCY_LIMIT",
+            preset.concurrency,
+            (1, 100_000),
+            "requests to /data in flight, then 503; or off",
+        );
+        let max_rps = reader.limit(
+            "MAX_RPS",
+            None,
+            (1, 1_000_000),
+            "requests to /data per second, then 429; or off",
+        );
+        let breakers = reader.switch(
+            "BREAKERS",
+            preset.beyond_the_notes,
+            "circuit breakers of Redis and Postgres",
+        );
+        let breaker = BreakerConfig {
+            failures: reader.number(
+                "BREAKER_FAILURES",
+                BREAKER_FAILURES,
+                (1, 1_000),
+                "failures in a row that open one",
+            ),
+            open_for: reader.duration(
+                "BREAKER_OPEN",
+                BREAKER_OPEN,
+                "how long it refuses before it tries again",
+            ),
+            probes: BREAKER_PROBES,
+        };
+        Self {
+            request_timeout: timeouts.then_some(request_timeout),
+            concurrency: concurrency.map(|limit| limit as usize),
+            max_rps,
+            breakers: breakers.then_some(breaker),
+            probe_interval: reader.duration(
+                "PROBE_INTERVAL",
+                Duration::from_millis(500),
+                "how often each dependency is asked whether it answers",
+            ),
+        }
+    }
+
+    /// Whether the time-outs are on.
+    pub(super) fn timeouts(&self) -> bool {
+        self.request_timeout.is_some()
+    }
+}

@@ -1,0 +1,202 @@
+//! Reads variables one by one, collects every fault, and remembers what `config check` prints.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use super::value::{format_duration, hide_password, parse_duration, parse_switch};
+
+/// All faults of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.0.len();
+        writeln!(f, "the configuration has {n} fault{}:", if n == 1 { "" } else { "s" })?;
+        for fault in &self.0 {
+            writeln!(f, "  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One line of `config check`.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) origin: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// The variables, and what has been read of them so far.
+#[derive(Debug)]
+pub struct Reader {
+    variables: BTreeMap<String, String>,
+    faults: Vec<String>,
+    listed: Vec<Listed>,
+}
+
+impl Reader {
+    pub(super) fn from_env() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads the environment"
+        )]
+        let environment = std::env::vars_os();
+        let mut reader = Self::from_variables([]);
+        for (name, value) in environment {
+            let name = name.to_string_lossy().into_owned();
+            match value.into_string() {
+                Ok(value) => drop(reader.variables.insert(name, value)),
+                // Named as a fault only if it is one of ours: it reads as a value no parser accepts.
+                Err(value) => drop(reader.variables.insert(name, value.to_string_lossy().into_owned())),
+            }
+        }
+        reader
+    }
+
+    pub(super) fn from_variables<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            variables,
+            faults: Vec::new(),
+            listed: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<Listed>, ConfigErrors> {
+        if self.faults.is_empty() {
+            Ok(self.listed)
+        } else {
+            Err(ConfigErrors(self.faults))
+        }
+    }
+
+    /// A value of any kind: `parse` says what is wrong with the text, `show` is its text form.
+    pub(super) fn value<T: Clone>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        meaning: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        show: impl Fn(&T) -> String,
+    ) -> T {
+        let (value, origin) = match self.variables.get(name).map(|text| text.trim()) {
+            None | Some("") => (default, "default"),
+            Some(text) => match parse(text) {
+                Ok(value) => (value, "set"),
+                Err(fault) => {
+                    self.faults.push(format!("{name}: {fault}"));
+                    (default, "default")
+                }
+            },
+        };
+        self.listed.push(Listed {
+            name,
+            value: show(&value),
+            origin,
+            meaning,
+        });
+        value
+    }
+
+    /// A text that must be there and satisfy `check`; it is listed with its password hidden.
+    pub(super) fn url(
+        &mut self,
+        name: &'static str,
+        meaning: &'static str,
+        example: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> String {
+        match self.variables.get(name).map(|text| text.trim().to_owned()) {
+            None => self.faults.push(format!("{name}: is not set; it looks like {example}")),
+            Some(url) => match check(&url) {
+                Ok(()) => {
+                    self.listed.push(Listed {
+                        name,
+                        value: hide_password(&url),
+                        origin: "set",
+                        meaning,
+                    });
+                    return url;
+                }
+                Err(fault) => self.faults.push(format!("{name}: {fault}; it looks like {example}")),
+            },
+        }
+        String::new()
+    }
+
+    pub(super) fn duration(&mut self, name: &'static str, default: Duration, meaning: &'static str) -> Duration {
+        let positive = |text: &str| match parse_duration(text)? {
+            Duration::ZERO => Err("must be longer than zero".to_owned()),
+            duration => Ok(duration),
+        };
+        self.value(name, default, meaning, positive, |value| format_duration(*value))
+    }
+
+    pub(super) fn switch(&mut self, name: &'static str, default: bool, meaning: &'static str) -> bool {
+        let show = |value: &bool| if *value { "on" } else { "off" }.to_owned();
+        self.value(name, default, meaning, parse_switch, show)
+    }
+
+    /// A whole number within `bounds`.
+    pub(super) fn number(
+        &mut self,
+        name: &'static str,
+        default: u32,
+        bounds: (u32, u32),
+        meaning: &'static str,
+    ) -> u32 {
+        self.value(
+            name,
+            default,
+            meaning,
+            |text| parse_number(text, bounds),
+            u32::to_string,
+        )
+    }
+
+    /// A whole number within `bounds`, or `off`.
+    pub(super) fn limit(
+        &mut self,
+        name: &'static str,
+        default: Option<u32>,
+        bounds: (u32, u32),
+        meaning: &'static str,
+    ) -> Option<u32> {
+        let parse = |text: &str| {
+            if text == "off" {
+                Ok(None)
+            } else {
+                parse_number(text, bounds).map(Some)
+            }
+        };
+        self.value(name, default, meaning, parse, |value| {
+            value.map_or_else(|| "off".to_owned(), |n| n.to_string())
+        })
+    }
+
+    /// Checks that `child` fits under `parent`.
+    pub(super) fn fits(&mut self, child: (&str, Option<Duration>), parent: (&str, Option<Duration>)) {
+        if let ((child, Some(child_value)), (parent, Some(parent_value))) = (child, parent)
+            && child_value > parent_value
+        {
+            let (child_value, parent_value) = (format_duration(child_value), format_duration(parent_value));
+            self.faults.push(format!(
+                "{child}: {child_value} is longer than {parent} ({parent_value}), which it must fit under"
+            ));
+        }
+    }
+}
+
+fn parse_number(text: &str, (least, most): (u32, u32)) -> Result<u32, String> {
+    match text.parse() {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("`{text}` is not a whole number from {least} to {most}")),
+    }
+}

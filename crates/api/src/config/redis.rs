@@ -1,0 +1,122 @@
+//! Redis: where it is and how long to wait; and what is kept in it.
+
+use std::time::Duration;
+
+use deadpool_redis::redis::IntoConnectionInfo;
+
+use super::{limits::LimitsConfig, phase::Preset, reader::Reader, value::Secret};
+
+/// How to reach Redis.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `redis://[:password@]host:port/db`.
+    pub url: Secret,
+    /// For one attempt; `None`: time-outs are off.
+    pub attempt_timeout: Option<Duration>,
+    /// For all attempts of one call; `None`: time-outs are off.
+    pub timeout: Option<Duration>,
+    /// Attempts in all, the first included.
+    pub attempts: u32,
+    /// Whether retries are bounded by a budget too.
+    pub retry_budget: bool,
+}
+
+impl RedisConfig {
+    pub(super) fn read(reader: &mut Reader, preset: Preset, limits: &LimitsConfig) -> Self {
+        let url = reader.url("REDIS_URL", "Redis", "redis://:password@host:6379/0", check_url);
+        let attempt = reader.duration("REDIS_ATTEMPT_TIMEOUT", Duration::from_millis(40), "for one attempt");
+        let total = reader.duration(
+            "REDIS_TIMEOUT",
+            Duration::from_millis(80),
+            "for all attempts of one call",
+        );
+        let config = Self {
+            url: Secret::new(url),
+            attempt_timeout: limits.timeouts().then_some(attempt),
+            timeout: limits.timeouts().then_some(total),
+            attempts: reader.number(
+                "REDIS_ATTEMPTS",
+                preset.redis_attempts,
+                (1, 10),
+                "attempts, the first included",
+            ),
+            retry_budget: reader.switch(
+                "RETRY_BUDGET",
+                preset.beyond_the_notes,
+                "retries at most a tenth of the calls",
+            ),
+        };
+        reader.fits(
+            ("REDIS_ATTEMPT_TIMEOUT", config.attempt_timeout),
+            ("REDIS_TIMEOUT", config.timeout),
+        );
+        reader.fits(
+            ("REDIS_TIMEOUT", config.timeout),
+            ("REQUEST_TIMEOUT", limits.request_timeout),
+        );
+        config
+    }
+}
+
+/// What is kept in Redis and for how long.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// Whether Redis is asked at all.
+    pub enabled: bool,
+    /// How long an entry is served without a look at Postgres. While Redis is away during a write, the longest time
+    /// for which an older version may still be served.
+    pub fresh: Duration,
+    /// How long an entry is kept for the time when Postgres is away.
+    pub keep: Duration,
+    /// How long "there is no such record" is remembered.
+    pub missing: Duration,
+    /// Whether an old entry is served when Postgres does not answer.
+    pub stale_if_error: bool,
+    /// Whether simultaneous reads of one key share one read of Postgres.
+    pub single_flight: bool,
+}
+
+impl CacheConfig {
+    pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
+        let config = Self {
+            enabled: reader.switch("CACHE", preset.cache, "reads through Redis"),
+            fresh: reader.duration(
+                "CACHE_FRESH",
+                Duration::from_secs(30),
+                "how long an entry counts as fresh",
+            ),
+            keep: reader.duration("CACHE_KEEP", Duration::from_secs(3_600), "how long an entry is kept"),
+            missing: reader.duration(
+                "CACHE_MISSING",
+                Duration::from_secs(2),
+                "how long a missing id is remembered",
+            ),
+            stale_if_error: reader.switch(
+                "STALE_IF_ERROR",
+                preset.beyond_the_notes,
+                "old entries answer while Postgres does not",
+            ),
+            single_flight: reader.switch(
+                "SINGLE_FLIGHT",
+                preset.beyond_the_notes,
+                "one read of Postgres per key at a time",
+            ),
+        };
+        reader.fits(("CACHE_FRESH", Some(config.fresh)), ("CACHE_KEEP", Some(config.keep)));
+        reader.fits(
+            ("CACHE_MISSING", Some(config.missing)),
+            ("CACHE_KEEP", Some(config.keep)),
+        );
+        config
+    }
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    if !url.starts_with("redis://") {
+        return Err("is not a Redis URL".to_owned());
+    }
+    // The parser's own message could quote the password.
+    url.into_connection_info()
+        .map(drop)
+        .map_err(|_| "cannot be read as a Redis URL".to_owned())
+}

@@ -1,0 +1,126 @@
+//! Listener, names, logs, draining.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::reader::Reader;
+
+/// Port 8000 on all addresses: inside a container nothing else would be reachable.
+const DEFAULT_LISTEN_ADDR: ([u8; 4], u16) = ([0, 0, 0, 0], 8000);
+
+/// The whole way out must fit into this: what `docker stop` and Kubernetes leave by default, and the contract's word.
+const LONGEST_WAY_OUT: Duration = Duration::from_secs(10);
+
+/// The service as a process.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen_addr: SocketAddr,
+    /// The name in `X-Instance`, logs and metrics.
+    pub instance: String,
+    /// Threads that serve requests; one means a single-threaded runtime.
+    pub worker_threads: usize,
+    /// One log line per request.
+    pub access_log: bool,
+    /// What else is logged, as a `tracing` filter.
+    pub log: String,
+    /// How long a client may take to send its request head. An idle keep-alive connection is closed after it too.
+    pub header_timeout: Duration,
+    /// How long a client may take to send its request body.
+    pub body_timeout: Duration,
+    /// Open connections; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Between "not ready" and "no new connections": time for load balancers to look away.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to end after that.
+    pub drain_timeout: Duration,
+}
+
+impl ServerConfig {
+    pub(super) fn read(reader: &mut Reader) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = u32::try_from(cores).unwrap_or(1);
+        let parse_addr = |text: &str| text.parse().map_err(|_| format!("`{text}` is not ADDRESS:PORT"));
+        let config = Self {
+            listen_addr: reader.value(
+                "LISTEN_ADDR",
+                DEFAULT_LISTEN_ADDR.into(),
+                "where to listen",
+                parse_addr,
+                SocketAddr::to_string,
+            ),
+            instance: reader.value(
+                "INSTANCE_NAME",
+                host_name(),
+                "name of this replica",
+                parse_instance,
+                String::clone,
+            ),
+            worker_threads: reader.number("WORKER_THREADS", cores, (1, 256), "threads that serve requests") as usize,
+            access_log: reader.switch("ACCESS_LOG", true, "one log line per request"),
+            log: reader.value(
+                "LOG",
+                "info".to_owned(),
+                "log filter (tracing's syntax)",
+                parse_filter,
+                String::clone,
+            ),
+            header_timeout: reader.duration(
+                "HEADER_TIMEOUT",
+                Duration::from_secs(10),
+                "for a client to send its request head; closes idle connections too",
+            ),
+            body_timeout: reader.duration(
+                "BODY_TIMEOUT",
+                Duration::from_secs(1),
+                "for a client to send its request body",
+            ),
+            max_connections: reader.number("MAX_CONNECTIONS", 1_024, (1, 65_536), "open client connections") as usize,
+            drain_delay: reader.duration(
+                "DRAIN_DELAY",
+                Duration::from_millis(500),
+                "from not ready to no new connections",
+            ),
+            drain_timeout: reader.duration("DRAIN_TIMEOUT", Duration::from_secs(8), "for requests in flight to end"),
+        };
+        reader.fits(
+            (
+                "DRAIN_DELAY + DRAIN_TIMEOUT",
+                Some(config.drain_delay + config.drain_timeout),
+            ),
+            ("the longest way out", Some(LONGEST_WAY_OUT)),
+        );
+        config
+    }
+}
+
+/// The name becomes a header value and a metric label: visible ASCII.
+fn parse_instance(text: &str) -> Result<String, String> {
+    if text.len() <= 64
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{text}` is not a name: up to 64 letters, digits, dots, dashes and underscores"
+        ))
+    }
+}
+
+fn parse_filter(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("`{text}` is not a log filter: {error}")),
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    if parse_instance(&name).is_ok() && !name.is_empty() {
+        name
+    } else {
+        "api".to_owned()
+    }
+}

@@ -1,0 +1,132 @@
+//! Everything a request can fail with, and the answer to each: one closed enum, one exhaustive table.
+
+use axum::response::{IntoResponse, Response};
+use resilience::{admission::Overloaded, deadline::DeadlineExceeded, rate_limit::RateLimited};
+
+use crate::{
+    dependencies::postgres::{DatabaseError, POSTGRES},
+    problem::{Code, Problem},
+};
+
+/// Why a request was not answered as it wished.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The request itself is wrong; the text says where.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such record.
+    #[error("there is no record {0}")]
+    NoRecord(i64),
+    /// No such route.
+    #[error("there is no such route")]
+    NoRoute,
+    /// The route has no such method.
+    #[error("the route does not have this method; see the Allow header")]
+    MethodNotAllowed,
+    /// The body came too slowly.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// `If-Match` names another version.
+    #[error("the record has version {current}")]
+    VersionMismatch {
+        /// The version that the record has.
+        current: i64,
+    },
+    /// The body is too large.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The target is too long.
+    #[error("the request target is longer than {limit} bytes")]
+    UriTooLong {
+        /// The limit.
+        limit: usize,
+    },
+    /// The head is too large.
+    #[error("the request head is larger than {limit} bytes")]
+    HeadersTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// Not JSON.
+    #[error("the content type must be application/json")]
+    NotJson,
+    /// The key was used with another body.
+    #[error("this Idempotency-Key was used for a request with another body")]
+    IdempotencyKeyReused,
+    /// Over `MAX_RPS`.
+    #[error("the replica takes no more requests this second")]
+    RateLimited(#[from] RateLimited),
+    /// Over `CONCURRENCY_LIMIT`.
+    #[error("the replica has no place free for this request")]
+    Overloaded(#[from] Overloaded),
+    /// Over `REQUEST_TIMEOUT`.
+    #[error("the request's deadline has passed")]
+    DeadlineExceeded(#[from] DeadlineExceeded),
+    /// On the way out.
+    #[error("the replica is shutting down")]
+    Draining,
+    /// Postgres.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A fault of this service.
+    #[error("the service failed")]
+    Internal,
+}
+
+impl Error {
+    /// The answer.
+    pub fn problem(&self) -> Problem {
+        let code = match self {
+            Self::Invalid(_) => Code::InvalidRequest,
+            Self::NoRecord(_) | Self::NoRoute => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::BodyTimeout => Code::RequestTimeout,
+            Self::VersionMismatch { .. } => Code::PreconditionFailed,
+            Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
+            Self::UriTooLong { .. } => Code::UriTooLong,
+            Self::HeadersTooLarge { .. } => Code::HeadersTooLarge,
+            Self::NotJson => Code::UnsupportedMediaType,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::RateLimited(_) => Code::RateLimited,
+            Self::Overloaded(_) => Code::Overloaded,
+            Self::DeadlineExceeded(_) => Code::DeadlineExceeded,
+            Self::Draining => Code::Draining,
+            Self::Internal => Code::Internal,
+            Self::Database(error) => match error {
+                DatabaseError::Unavailable | DatabaseError::BreakerOpen => Code::DatabaseUnavailable,
+                DatabaseError::AcquireTimeout | DatabaseError::StatementTimeout => Code::DatabaseTimeout,
+                DatabaseError::Failed => Code::Internal,
+            },
+        };
+        let mut problem = Problem::new(code, self.to_string());
+        match self {
+            Self::Database(_) => problem.dependency = Some(POSTGRES),
+            Self::RateLimited(limited) => problem.retry_after = Some(limited.retry_after.as_secs() + 1),
+            Self::Invalid(_)
+            | Self::NoRecord(_)
+            | Self::NoRoute
+            | Self::MethodNotAllowed
+            | Self::BodyTimeout
+            | Self::VersionMismatch { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::UriTooLong { .. }
+            | Self::HeadersTooLarge { .. }
+            | Self::NotJson
+            | Self::IdempotencyKeyReused
+            | Self::Overloaded(_)
+            | Self::DeadlineExceeded(_)
+            | Self::Draining
+            | Self::Internal => {}
+        }
+        problem
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.problem().into_response()
+    }
+}

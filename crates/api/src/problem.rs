@@ -1,0 +1,191 @@
+//! Problem details (RFC 9457): the closed list of codes and the one table of their statuses.
+//!
+//! A handler answers with a [`Problem`]; the border writes its body, because only the border knows the request id.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// What went wrong, in one word: the member `code` of the body, the log field and the metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// The request cannot be understood; nothing was done.
+    InvalidRequest,
+    /// There is no such record or route.
+    NotFound,
+    /// The route has no such method.
+    MethodNotAllowed,
+    /// The request head did not come in time.
+    RequestTimeout,
+    /// `If-Match` does not name the present version.
+    PreconditionFailed,
+    /// The body is larger than the limit.
+    PayloadTooLarge,
+    /// The target is longer than the limit.
+    UriTooLong,
+    /// The body is not JSON by its content type.
+    UnsupportedMediaType,
+    /// The `Idempotency-Key` was used for another body.
+    IdempotencyKeyReused,
+    /// More requests per second than allowed.
+    RateLimited,
+    /// The head of the request is larger than the limit.
+    HeadersTooLarge,
+    /// The client hung up before the answer; never sent, only counted.
+    ClientClosed,
+    /// A fault of this service.
+    Internal,
+    /// All places are taken.
+    Overloaded,
+    /// Postgres does not answer.
+    DatabaseUnavailable,
+    /// Postgres did not answer in time.
+    DatabaseTimeout,
+    /// The request's deadline passed.
+    DeadlineExceeded,
+    /// The replica is on its way out.
+    Draining,
+}
+
+impl Code {
+    /// How many codes there are; they are numbered from 0.
+    pub const COUNT: usize = Self::Draining as usize + 1;
+
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::RateLimited => "rate_limited",
+            Self::HeadersTooLarge => "headers_too_large",
+            Self::ClientClosed => "client_closed",
+            Self::Internal => "internal",
+            Self::Overloaded => "overloaded",
+            Self::DatabaseUnavailable => "database_unavailable",
+            Self::DatabaseTimeout => "database_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// The status: the one table of this service. 499 is nginx's number for a client that hung up.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::InvalidRequest => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::PreconditionFailed => 412,
+            Self::PayloadTooLarge => 413,
+            Self::UriTooLong => 414,
+            Self::UnsupportedMediaType => 415,
+            Self::IdempotencyKeyReused => 422,
+            Self::RateLimited => 429,
+            Self::HeadersTooLarge => 431,
+            Self::ClientClosed => 499,
+            Self::Internal => 500,
+            Self::Overloaded
+            | Self::DatabaseUnavailable
+            | Self::DatabaseTimeout
+            | Self::DeadlineExceeded
+            | Self::Draining => 503,
+        }
+    }
+
+    /// The code for an error answer that a library made, by its status.
+    pub(crate) const fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
+            413 => Self::PayloadTooLarge,
+            415 => Self::UnsupportedMediaType,
+            400..=499 => Self::InvalidRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// An error answer in the making.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: Code,
+    /// One sentence for a human; never a cause from inside the service.
+    pub detail: String,
+    /// The dependency at fault.
+    pub dependency: Option<&'static str>,
+    /// Seconds after which it makes sense to ask again.
+    pub retry_after: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependency: Option<&'a str>,
+}
+
+impl Problem {
+    /// A problem without a dependency.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        // Every 503 says when to come back: what is away is looked for twice a second.
+        let retry_after = (code.status() == 503).then_some(1);
+        Self {
+            code,
+            detail: detail.into(),
+            dependency: None,
+            retry_after,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The JSON body.
+    pub(crate) fn document(&self, request_id: &str) -> Vec<u8> {
+        let document = Document {
+            // `about:blank`: the code says it all, and the title is then the status' own phrase (RFC 9457, 4.2.1).
+            r#type: "about:blank",
+            title: self.status().canonical_reason().unwrap_or_default(),
+            status: self.code.status(),
+            detail: &self.detail,
+            code: self.code.as_str(),
+            request_id,
+            dependency: self.dependency,
+        };
+        // Strings and numbers only: this cannot fail.
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

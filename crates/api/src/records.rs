@@ -1,0 +1,8 @@
+//! Records: the read path and the write path over cache and database.
+
+pub mod answer;
+pub mod idempotency;
+pub mod model;
+pub mod reads;
+pub mod sql;
+pub mod writes;

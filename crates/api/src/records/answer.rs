@@ -1,0 +1,282 @@
+//! What a read or write came to, with the headers that tell how: `Cache-Status` (RFC 9211), `Server-Timing`, `Age`, `ETag`.
+
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+
+use crate::error::Error;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What the cache said, in one word: the log field and the metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheResult {
+    /// A fresh entry answered.
+    Hit,
+    /// An old entry answered.
+    Stale,
+    /// There was no entry.
+    Miss,
+    /// An old entry was renewed first.
+    Refresh,
+    /// Redis did not answer.
+    Bypass,
+}
+
+impl CacheResult {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::Refresh => "refresh",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// The value of `Cache-Status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// Fresh for so many seconds.
+    Hit {
+        /// Seconds.
+        ttl: u64,
+    },
+    /// Old, of this age.
+    Stale {
+        /// Seconds since it was read from Postgres.
+        age: u64,
+    },
+    /// Went on to Postgres.
+    Forward {
+        /// Why it went on.
+        why: Forward,
+        /// Whether the result is in the cache now.
+        stored: bool,
+        /// Whether another request's read was shared.
+        collapsed: bool,
+    },
+}
+
+/// Why a read went on to Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// No entry.
+    Miss,
+    /// An old entry.
+    Stale,
+    /// Redis was not asked or did not answer, for this reason.
+    Bypass(&'static str),
+}
+
+impl CacheStatus {
+    /// The word for logs and metrics.
+    pub fn result(self) -> CacheResult {
+        match self {
+            Self::Hit { .. } => CacheResult::Hit,
+            Self::Stale { .. } => CacheResult::Stale,
+            Self::Forward { why: Forward::Miss, .. } => CacheResult::Miss,
+            Self::Forward {
+                why: Forward::Stale, ..
+            } => CacheResult::Refresh,
+            Self::Forward {
+                why: Forward::Bypass(_),
+                ..
+            } => CacheResult::Bypass,
+        }
+    }
+}
+
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hit { ttl } => write!(f, "redis; hit; ttl={ttl}"),
+            Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
+            Self::Forward { why, stored, collapsed } => {
+                match why {
+                    Forward::Miss => f.write_str("redis; fwd=uri-miss")?,
+                    Forward::Stale => f.write_str("redis; fwd=stale")?,
+                    Forward::Bypass(reason) => write!(f, "redis; fwd=bypass; detail={reason}")?,
+                }
+                if *stored {
+                    f.write_str("; stored")?;
+                }
+                if *collapsed {
+                    f.write_str("; collapsed")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the border logs of a request to `/data`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observed {
+    /// What the cache said.
+    pub cache: Option<CacheResult>,
+    /// Time spent on Redis.
+    pub redis: Option<Duration>,
+    /// Time spent on Postgres.
+    pub database: Option<Duration>,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Provenance {
+    /// Only for reads.
+    pub cache: Option<CacheStatus>,
+    /// Time spent on Redis.
+    pub redis: Option<Duration>,
+    /// Time spent on Postgres.
+    pub database: Option<Duration>,
+}
+
+/// The content of a good answer.
+#[derive(Debug)]
+pub enum Content {
+    /// A record and its version.
+    Record {
+        /// JSON.
+        body: Bytes,
+        /// For `ETag`.
+        version: u64,
+    },
+    /// The client has this version already.
+    NotModified {
+        /// For `ETag`.
+        version: u64,
+    },
+    /// A new record.
+    Created {
+        /// For `Location`.
+        id: i64,
+        /// JSON.
+        body: Bytes,
+    },
+    /// A page.
+    Page(Bytes),
+    /// Nothing to say.
+    Gone,
+}
+
+/// Content or error, and how it came about.
+#[derive(Debug)]
+pub struct Answer {
+    /// What.
+    pub content: Result<Content, Error>,
+    /// How.
+    pub provenance: Provenance,
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let provenance = self.provenance;
+        let mut response = match self.content {
+            Ok(content) => content.into_response(),
+            Err(error) => error.into_response(),
+        };
+        provenance.write(response.headers_mut());
+        let cache = provenance.cache.map(CacheStatus::result);
+        response.extensions_mut().insert(Observed {
+            cache,
+            redis: provenance.redis,
+            database: provenance.database,
+        });
+        response
+    }
+}
+
+impl IntoResponse for Content {
+    fn into_response(self) -> Response {
+        let with = |status: StatusCode, body: Bytes| {
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
+                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+            }
+            response
+        };
+        match self {
+            Self::Record { body, version } => {
+                let mut response = with(StatusCode::OK, body);
+                response.headers_mut().insert(header::ETAG, etag(version));
+                response
+            }
+            Self::NotModified { version } => {
+                let mut response = with(StatusCode::NOT_MODIFIED, Bytes::new());
+                response.headers_mut().insert(header::ETAG, etag(version));
+                response
+            }
+            Self::Created { id, body } => {
+                let mut response = with(StatusCode::CREATED, body);
+                response
+                    .headers_mut()
+                    .insert(header::LOCATION, value(format_args!("/data/{id}")));
+                response.headers_mut().insert(header::ETAG, etag(1));
+                response
+            }
+            Self::Page(body) => with(StatusCode::OK, body),
+            Self::Gone => with(StatusCode::NO_CONTENT, Bytes::new()),
+        }
+    }
+}
+
+impl Provenance {
+    fn write(self, headers: &mut HeaderMap) {
+        if let Some(cache) = self.cache {
+            headers.insert(CACHE_STATUS, value(format_args!("{cache}")));
+            if let CacheStatus::Stale { age } = cache {
+                headers.insert(header::AGE, HeaderValue::from(age));
+            }
+        }
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let timing = match (self.redis.map(milliseconds), self.database.map(milliseconds)) {
+            (Some(redis), Some(db)) => value(format_args!("redis;dur={redis:.1}, db;dur={db:.1}")),
+            (Some(redis), None) => value(format_args!("redis;dur={redis:.1}")),
+            (None, Some(db)) => value(format_args!("db;dur={db:.1}")),
+            (None, None) => return,
+        };
+        headers.insert(SERVER_TIMING, timing);
+    }
+}
+
+fn etag(version: u64) -> HeaderValue {
+    value(format_args!("\"{version}\""))
+}
+
+/// Formats a header value in one allocation. All that is formatted here is visible ASCII.
+fn value(arguments: fmt::Arguments<'_>) -> HeaderValue {
+    let mut text = String::with_capacity(48);
+    let _infallible = text.write_fmt(arguments);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_status_is_as_documented() {
+        let forward = |why, stored, collapsed| CacheStatus::Forward { why, stored, collapsed }.to_string();
+        assert_eq!(CacheStatus::Hit { ttl: 27 }.to_string(), "redis; hit; ttl=27");
+        assert_eq!(CacheStatus::Stale { age: 31 }.to_string(), "redis; hit; detail=stale");
+        assert_eq!(forward(Forward::Miss, true, false), "redis; fwd=uri-miss; stored");
+        assert_eq!(
+            forward(Forward::Bypass("timeout"), false, true),
+            "redis; fwd=bypass; detail=timeout; collapsed"
+        );
+    }
+}

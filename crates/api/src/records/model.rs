@@ -1,0 +1,133 @@
+//! What a record is, and what a client may send to make or replace one.
+
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, postgres::PgRow};
+use time::OffsetDateTime;
+
+use crate::error::Error;
+
+/// Longest name, in characters.
+pub const MAX_NAME: usize = 200;
+/// Longest value, in bytes of UTF-8.
+pub const MAX_VALUE: usize = 16 * 1024;
+
+/// A record as clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Given by Postgres, from 1 on, never given again.
+    pub id: i64,
+    /// 1 to 200 characters.
+    pub name: String,
+    /// Up to 16 KiB.
+    pub value: String,
+    /// Counts the writes, from 1 on.
+    pub version: i64,
+    /// The last write.
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+impl Record {
+    pub(super) fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            name: row.try_get(1)?,
+            value: row.try_get(2)?,
+            version: row.try_get(3)?,
+            updated_at: row.try_get(4)?,
+        })
+    }
+
+    /// Its JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings, numbers and a time in our own century: this cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// The body of POST and PUT.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRecord {
+    /// 1 to 200 characters.
+    pub name: String,
+    /// Up to 16 KiB.
+    pub value: String,
+}
+
+impl NewRecord {
+    /// Reads and checks a JSON body.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says what is wrong and where.
+    pub fn from_json(body: &[u8]) -> Result<Self, Error> {
+        let record: Self =
+            serde_json::from_slice(body).map_err(|error| Error::Invalid(format!("the body: {error}")))?;
+        let invalid = |text: String| Err(Error::Invalid(text));
+        let characters = record.name.chars().count();
+        if !(1..=MAX_NAME).contains(&characters) {
+            return invalid(format!(
+                "name: has {characters} characters; 1 to {MAX_NAME} are allowed"
+            ));
+        }
+        if record.value.len() > MAX_VALUE {
+            return invalid(format!(
+                "value: has {} bytes; up to {MAX_VALUE} are allowed",
+                record.value.len()
+            ));
+        }
+        for (field, text) in [("name", &record.name), ("value", &record.value)] {
+            if text.contains('\0') {
+                return invalid(format!("{field}: holds a NUL character, which cannot be stored"));
+            }
+        }
+        Ok(record)
+    }
+}
+
+/// One page.
+#[derive(Debug, Serialize)]
+pub struct Page {
+    /// In the order of their ids.
+    pub items: Vec<Record>,
+    /// What to give as `after` for the next page; none on the last one.
+    pub next: Option<i64>,
+}
+
+impl Page {
+    /// Its JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(name: &str, value: &str) -> Vec<u8> {
+        serde_json::json!({ "name": name, "value": value })
+            .to_string()
+            .into_bytes()
+    }
+
+    #[test]
+    fn bounds_are_inclusive_and_count_characters_for_the_name_and_bytes_for_the_value() {
+        assert!(NewRecord::from_json(&json(&"ä".repeat(200), &"x".repeat(16_384))).is_ok());
+        assert!(NewRecord::from_json(&json(&"ä".repeat(201), "")).is_err());
+        assert!(NewRecord::from_json(&json("", "")).is_err());
+        assert!(NewRecord::from_json(&json("a", &"x".repeat(16_385))).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let said = |body: &[u8]| NewRecord::from_json(body).expect_err("invalid").to_string();
+        assert!(said(br#"{"name":"a","value":"b","extra":1}"#).contains("unknown field `extra`"));
+        assert!(said(br#"{"name":"a"}"#).contains("missing field `value`"));
+        assert!(said(br#"{"name":"a","name":"b","value":""}"#).contains("duplicate field"));
+        assert!(said(br#"{"name":"a\u0000","value":""}"#).contains("NUL"));
+        assert!(said(b"{\"name\":\"\xff\",\"value\":\"\"}").contains("unicode"));
+        assert!(said(b"").contains("EOF"));
+        assert!(said("[".repeat(100_000).as_bytes()).contains("body"));
+    }
+}

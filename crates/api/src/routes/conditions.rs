@@ -1,0 +1,74 @@
+//! `If-Match` and `If-None-Match` (RFC 9110, section 13) over versions as entity tags.
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+use crate::error::Error;
+
+/// The version that `If-Match` asks for; `None` when it asks for nothing, or for any (`*`).
+///
+/// # Errors
+/// [`Error::Invalid`] when the header is not one strong entity tag of ours: a condition that cannot be understood must
+/// not be passed over.
+pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
+    let mut given = headers.get_all(header::IF_MATCH).iter();
+    let Some(tag) = given.next() else { return Ok(None) };
+    let invalid = || Error::Invalid("If-Match: must be one version in quotes, as in \"3\", or *".to_owned());
+    if given.next().is_some() {
+        return Err(invalid());
+    }
+    let tag = tag.to_str().map_err(|_| invalid())?.trim();
+    if tag == "*" {
+        return Ok(None);
+    }
+    let version = tag
+        .strip_prefix('"')
+        .and_then(|tag| tag.strip_suffix('"'))
+        .ok_or_else(invalid)?;
+    version.parse().map(Some).map_err(|_| invalid())
+}
+
+/// Whether `If-None-Match` names this version: then the client has it already. Weak comparison, lists, `*`.
+pub(super) fn names_version(headers: &HeaderMap, version: u64) -> bool {
+    tags(headers, header::IF_NONE_MATCH).any(|tag| {
+        let strong = tag.strip_prefix("W/").unwrap_or(tag);
+        tag == "*"
+            || strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(version.to_string().as_str())
+    })
+}
+
+fn tags(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn if_match_is_one_strong_tag_or_a_star() {
+        let expected = |value| expected_version(&headers(header::IF_MATCH, value));
+        assert_eq!(expected("\"3\"").expect("valid"), Some(3));
+        assert_eq!(expected("*").expect("valid"), None);
+        for wrong in ["3", "W/\"3\"", "\"3\", \"4\"", "\"x\"", ""] {
+            assert!(expected(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn if_none_match_takes_lists_and_weak_tags() {
+        let names = |value| names_version(&headers(header::IF_NONE_MATCH, value), 3);
+        assert!(names("\"3\"") && names("W/\"3\"") && names("\"1\", \"3\"") && names("*"));
+        assert!(!names("\"33\"") && !names("3") && !names(""));
+    }
+}

@@ -1,0 +1,83 @@
+//! `/livez`, `/readyz` and `/health`. The first two touch no dependency, so that an outage of one never takes every
+//! replica out; the third reads what the probers know, so that asking it costs the dependencies nothing.
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    dependencies::{postgres::POSTGRES, prober::Observation, redis::REDIS},
+    error::Error,
+    state::AppState,
+};
+
+/// 200 while the process works.
+pub(super) async fn get_livez() -> &'static str {
+    "live\n"
+}
+
+/// 200 when started and not draining.
+pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<&'static str, Error> {
+    if state.is_draining() {
+        Err(Error::Draining)
+    } else {
+        Ok("ready\n")
+    }
+}
+
+/// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
+/// `warn`. Without Postgres it can answer from the cache only: `fail`.
+pub(super) async fn get_health(State(state): State<AppState>) -> Response {
+    let redis = state.redis().knowledge().last();
+    let postgres = state.postgres().knowledge().last();
+    let is_up = |observation: &Option<Observation>| observation.as_ref().is_some_and(|seen| seen.up);
+    let (status, code) = match (is_up(&postgres), is_up(&redis)) {
+        (false, _) => ("fail", StatusCode::SERVICE_UNAVAILABLE),
+        (true, false) => ("warn", StatusCode::OK),
+        (true, true) => ("pass", StatusCode::OK),
+    };
+    let body = json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "serviceId": state.instance(),
+        "description": "phase-observation API",
+        "checks": {
+            "postgres:responseTime": [check(POSTGRES, postgres.as_ref(), "fail")],
+            "redis:responseTime": [check(REDIS, redis.as_ref(), "warn")],
+        }
+    });
+    let mut response = (code, body.to_string()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/health+json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if code == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+    }
+    response
+}
+
+fn check(dependency: &str, seen: Option<&Observation>, when_down: &str) -> Value {
+    let Some(seen) = seen else {
+        return json!({ "componentId": dependency, "componentType": "datastore", "status": when_down, "output": "not asked yet" });
+    };
+    let at = OffsetDateTime::from(seen.at).format(&Rfc3339).unwrap_or_default();
+    let mut check = json!({
+        "componentId": dependency,
+        "componentType": "datastore",
+        "observedValue": (seen.latency.as_secs_f64() * 1e6).round() / 1e3,
+        "observedUnit": "ms",
+        "status": if seen.up { "pass" } else { when_down },
+        "time": at,
+    });
+    if !seen.reason.is_empty() {
+        check["output"] = Value::from(seen.reason);
+    }
+    check
+}

@@ -1,0 +1,51 @@
+//! `/metrics`: what Prometheus scrapes. Values that are states, not events, are read now.
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    dependencies::{postgres::POSTGRES, redis::REDIS},
+    error::Error,
+    state::AppState,
+};
+
+pub(super) async fn get_metrics(State(state): State<AppState>) -> Result<Response, Error> {
+    read_states(&state);
+    let text = state.metrics().encode().map_err(|error| {
+        tracing::error!(error = %error, "metrics cannot be written");
+        Error::Internal
+    })?;
+    let mut response = text.into_response();
+    let text_format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, text_format);
+    Ok(response)
+}
+
+fn read_states(state: &AppState) {
+    let metrics = state.metrics();
+    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let admission = state.admission();
+    metrics.admission_in_flight.set(number(
+        admission.map_or(0, resilience::admission::AdmissionLimit::in_flight),
+    ));
+    metrics.admission_limit.set(number(
+        admission.map_or(0, resilience::admission::AdmissionLimit::limit),
+    ));
+    let (idle, in_use) = state.postgres().connections();
+    metrics
+        .pool_connections
+        .with_label_values(&[POSTGRES, "idle"])
+        .set(number(idle));
+    metrics
+        .pool_connections
+        .with_label_values(&[POSTGRES, "in_use"])
+        .set(number(in_use));
+    let redis = i64::from(state.redis().is_connected());
+    metrics
+        .pool_connections
+        .with_label_values(&[REDIS, "in_use"])
+        .set(redis);
+}

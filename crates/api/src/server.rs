@@ -1,0 +1,144 @@
+//! Listener and connections, and the way out.
+//!
+//! # In the order of time
+//! ## Serving
+//! Each connection is a task of its own, at most `MAX_CONNECTIONS` of them; further clients wait in the kernel's backlog.
+//! A client that does not finish its request head in `HEADER_TIMEOUT` is cut, an idle connection likewise.
+//! ## Not ready
+//! At the first signal `/readyz` says no and every answer carries `Connection: close`, while new connections are still
+//! served: for `DRAIN_DELAY`, so that load balancers look away before the door closes.
+//! ## Draining
+//! The listener is closed. Idle connections are closed, requests in flight end, within `DRAIN_TIMEOUT`.
+//! ## Gone
+//! The caller closes the pools, last.
+
+use std::{io, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{border, state::AppState};
+
+/// hyper's own limit on the head, above the border's: what is larger than this gets hyper's bare 431.
+const HEAD_BUFFER: usize = 64 * 1024;
+
+/// After an accept error (out of file descriptors, say) there is nothing to do but to wait for better times.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
+pub async fn run(listener: TcpListener, state: AppState, router: Router, shutdown: CancellationToken) -> usize {
+    let config = state.config().server.clone();
+    let connections = TaskTracker::new();
+    let drain = CancellationToken::new();
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let stop_accepting = async {
+        shutdown.cancelled().await;
+        state.start_draining();
+        tracing::info!("not ready any more");
+        tokio::time::sleep(config.drain_delay).await;
+    };
+    tokio::select! {
+        () = stop_accepting => {}
+        () = accept(&listener, &state, &router, &connections, &drain, &places) => {}
+    }
+    drop(listener);
+    drain.cancel();
+    connections.close();
+    tracing::info!(connections = connections.len(), "draining");
+    if tokio::time::timeout(config.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "connections cut after the drain time-out"
+        );
+    }
+    connections.len()
+}
+
+async fn accept(
+    listener: &TcpListener,
+    state: &AppState,
+    router: &Router,
+    connections: &TaskTracker,
+    drain: &CancellationToken,
+    places: &Arc<Semaphore>,
+) {
+    loop {
+        // The semaphore is never closed, so this always ends with a place.
+        let Ok(place) = Arc::clone(places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = serve(stream, state.clone(), router.clone(), drain.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(error = %error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, state: AppState, router: Router, drain: CancellationToken) {
+    // Answers are written whole: waiting to fill a packet only costs 40 ms. Not fatal if the client is gone already.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(error = %error, "TCP_NODELAY");
+    }
+    let _open = Open::new(&state);
+    let header_timeout = state.config().server.header_timeout;
+    let service = service_fn(move |request| border::handle(state.clone(), router.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(HEAD_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // A client that hung up, a head that is not HTTP: nothing to answer to.
+        tracing::debug!(error = %error, "connection ended");
+    }
+}
+
+/// Counts an open connection.
+struct Open(prometheus::IntGauge);
+
+impl Open {
+    fn new(state: &AppState) -> Self {
+        let gauge = state.metrics().connections.clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Errors of `accept` that concern one client only, and not the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
+}

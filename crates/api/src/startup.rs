@@ -1,0 +1,248 @@
+//! The start, from top to bottom: logs, configuration, dependencies, listener; and the other verbs of the binary.
+
+use std::{
+    error::Error,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    sync::atomic::AtomicBool,
+    time::Duration,
+};
+
+use axum::http::HeaderValue;
+use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
+use sqlx::{ConnectOptions, Connection, migrate::Migrator};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cache::Cache,
+    config::Config,
+    dependencies::{
+        postgres::{Postgres, connect_options},
+        redis::Redis,
+    },
+    metrics::{Metrics, requests::RequestMetrics},
+    records::{reads::Reads, writes::Writes},
+    routes, server,
+    state::{AppState, Inner},
+    telemetry,
+};
+
+type Failure = Box<dyn Error>;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
+
+/// Look-ups of names run on these and cannot be cancelled; with a few threads a name server that hangs costs little.
+const BLOCKING_THREADS: usize = 8;
+
+/// `api migrate` is started together with Postgres.
+const MIGRATE_WAIT: Duration = Duration::from_secs(30);
+
+/// `api healthcheck`: a replica that needs longer for /readyz is not ready.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For closing the pools: idle connections close at once, others belong to requests that were cut.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// `api serve`.
+pub fn serve(config: Config) -> ExitCode {
+    telemetry::start(&config.server.log);
+    let threads = config.server.worker_threads;
+    run(threads, serve_until_signal(config))
+}
+
+async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
+    let interval = config.limits.probe_interval;
+    let state = assemble(config)?;
+    let background = TaskTracker::new();
+    let stop_background = CancellationToken::new();
+    background.spawn(state.redis().clone().maintain(interval, stop_background.clone()));
+    background.spawn(state.postgres().clone().probe(interval, stop_background.clone()));
+    background.close();
+
+    let config = state.config();
+    let listener = TcpListener::bind(config.server.listen_addr)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen_addr))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        instance = state.instance(),
+        address = %listener.local_addr()?,
+        "ready"
+    );
+
+    let shutdown = CancellationToken::new();
+    let server = server::run(listener, state.clone(), routes::router(state.clone()), shutdown.clone());
+    let way_out = async {
+        let signal = signals.next().await;
+        tracing::info!(signal, "shutting down");
+        shutdown.cancel();
+        signals.next().await
+    };
+    tokio::pin!(server, way_out);
+    let second_signal = tokio::select! {
+        _cut = &mut server => None,
+        signal = &mut way_out => Some(signal),
+    };
+    if let Some(signal) = second_signal {
+        tracing::warn!(signal, "second signal: ending at once");
+        std::process::exit(1);
+    }
+    stop_background.cancel();
+    background.wait().await;
+    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres().close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("database connections left open");
+    }
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that requests need, in the order in which it depends on each other. Nothing here connects.
+fn assemble(config: Config) -> Result<AppState, Failure> {
+    let metrics = Metrics::new()?;
+    let instance = &config.server.instance;
+    metrics
+        .build_info
+        .with_label_values(&[env!("CARGO_PKG_VERSION"), instance.as_str()])
+        .set(1.0);
+    let redis = Redis::new(&config.redis, &config.limits, &metrics)?;
+    let postgres = Postgres::new(&config.database, &config.limits, instance, &metrics)?;
+    let cache = Cache::new(redis.clone(), &config.cache, &metrics);
+    let reads = Reads::new(cache.clone(), postgres.clone(), &config.cache, &metrics);
+    let writes = Writes::new(cache, postgres.clone(), &config.cache);
+    // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
+    let rate_limit = config
+        .limits
+        .max_rps
+        .map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
+    Ok(AppState::new(Inner {
+        instance_header: HeaderValue::try_from(instance.as_str())?,
+        request_metrics: RequestMetrics::new(metrics.clone()),
+        admission: config.limits.concurrency.map(AdmissionLimit::new),
+        rate_limit,
+        draining: AtomicBool::new(false),
+        metrics,
+        redis,
+        postgres,
+        reads,
+        writes,
+        config,
+    }))
+}
+
+/// `api migrate`: sqlx holds an advisory lock, so several may run at once.
+pub fn migrate(config: &Config) -> ExitCode {
+    telemetry::start(&config.server.log);
+    run(1, async {
+        let options = connect_options(&config.database, "api-migrate")?;
+        let give_up = Instant::now() + MIGRATE_WAIT;
+        let mut connection = loop {
+            match options.connect().await {
+                Ok(connection) => break connection,
+                Err(error) if Instant::now() >= give_up => {
+                    return Err(format!("Postgres did not answer for {} s: {error}", MIGRATE_WAIT.as_secs()).into());
+                }
+                Err(error) => tracing::info!(error = %error, "waiting for Postgres"),
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        };
+        MIGRATIONS.run(&mut connection).await?;
+        connection.close().await?;
+        tracing::info!("the database is up to date");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// `api healthcheck`: one request to the replica on this machine, without a client library.
+pub fn healthcheck(config: &Config) -> ExitCode {
+    let address = on_this_machine(config.server.listen_addr);
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            .await?;
+        let mut answer = Vec::new();
+        stream.take(1_024).read_to_end(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    run(1, async {
+        let answer = tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask)
+            .await
+            .map_err(|_| "no answer in time")??;
+        let status =
+            String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
+        if status.split(' ').nth(1) == Some("200") {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Err(status.into())
+        }
+    })
+}
+
+/// The address under which a listener is reached from its own machine.
+fn on_this_machine(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Runs a verb on a runtime of `threads` threads; a failure is one line on standard error and exit code 1.
+fn run(threads: usize, verb: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
+    let ended = runtime(threads).map_err(Failure::from).and_then(|runtime| {
+        let ended = runtime.block_on(verb);
+        // Name look-ups that hang must not hold the process.
+        runtime.shutdown_background();
+        ended
+    });
+    ended.unwrap_or_else(|error| {
+        eprintln!("api: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// One thread needs no scheduler between threads: a single-threaded runtime serves more with it.
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
