@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The `lab` command: what its arguments mean, what it prints, how it ends. What it does is in the crate `stack`.
+
+mod cli;
+mod commands;
+mod console;
+mod settings;
+mod signals;
+mod table;
+
+pub use cli::Cli;
+pub use commands::run;
+pub use console::Console;
+pub use settings::Settings;
+
+use stack::StackError;
+
+/// 0 is success; 1 failed; 2 the request cannot be met as it was made; 130 interrupted.
+#[must_use]
+pub fn exit_code(error: &StackError) -> u8 {
+    match error {
+        StackError::Interrupted => 130,
+        StackError::Usage(_)
+        | StackError::UnknownTarget { .. }
+        | StackError::NotPermitted { .. }
+        | StackError::AlreadyRunning { .. }
+        | StackError::Busy { .. } => 2,
+        StackError::NotRunning { .. }
+        | StackError::Conflict(_)
+        | StackError::PortTaken { .. }
+        | StackError::MissingPrograms { .. }
+        | StackError::Start { .. }
+        | StackError::Command { .. }
+        | StackError::Record { .. }
+        | StackError::Io { .. } => 1,
+    }
+}

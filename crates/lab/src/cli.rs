@@ -1,0 +1,231 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use stack::{DriverKind, FaultKind};
+
+/// Runs the stack (three API replicas behind nginx, with Postgres and Redis) and breaks it on purpose.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lab",
+    version,
+    after_help = "Examples:\n  \
+        lab up --detach                 start everything, print where it is, return\n  \
+        lab fault pause postgres        let Postgres hang; see what `curl` says now\n  \
+        lab fault kill api-2 --for 10s  a replica crashes and is back after 10 seconds\n  \
+        lab heal                        undo every fault, start again what is not running\n  \
+        lab down                        stop everything; the database's records stay\n\n\
+        Exit codes: 0 done, 1 failed, 2 not possible as asked, 130 interrupted."
+)]
+pub struct Cli {
+    /// Folder for everything the stack writes [default: .stack in the project; or LAB_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the stack and wait until it answers
+    Up(UpArguments),
+    /// Stop everything that was started, also what a crashed lab left
+    Down {
+        /// Also remove the database's records and everything else in the state folder
+        #[arg(long, visible_alias = "volumes")]
+        purge: bool,
+    },
+    /// Show what runs where
+    Status {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Break a server
+    #[command(after_help = "Examples:\n  \
+        lab fault pause postgres        it hangs: connections are accepted, nothing is answered\n  \
+        lab fault stop redis            it is shut down in good order and stays away\n  \
+        lab fault kill api-1 --for 5s   it crashes and is started again after 5 seconds\n  \
+        lab fault cut postgres          its packets vanish (needs root)")]
+    Fault {
+        /// How to break it
+        kind: FaultArgument,
+        /// postgres, redis, nginx, api-1, api-2 …
+        target: String,
+        /// Undo it after this time (like 500ms, 5s, 2m), also when interrupted before
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+        time: Option<Duration>,
+    },
+    /// Undo faults: resume, reconnect and start again until all answer
+    Heal {
+        /// Only this server [default: all]
+        target: Option<String>,
+    },
+    /// Change the number of replicas while the stack runs
+    Scale {
+        /// How many API replicas there shall be
+        replicas: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lab up                               stay in the foreground, stop everything on Ctrl-C\n  \
+    lab up --detach --phase 1            the raw app, without its protections\n  \
+    lab up --env CACHE=off --replicas 1  one replica without a cache\n  \
+    lab up --driver compose --detach     the same stack in containers")]
+pub struct UpArguments {
+    /// Processes of this machine, or containers through `docker compose`
+    #[arg(long, value_enum, default_value_t = DriverArgument::Process)]
+    pub driver: DriverArgument,
+
+    /// How many API replicas
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub replicas: u32,
+
+    /// Return when the stack is ready and leave it running
+    #[arg(long, short)]
+    pub detach: bool,
+
+    /// Run the app as it was in this phase: 1 raw, 2 scaled, 3 cached, 4 with timeouts, retries and backpressure
+    #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub phase: Option<u8>,
+
+    /// Set a variable for the replicas; may be repeated (see `api config check`)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+
+    /// Where nginx listens [default: 8080, or the next free port]; 0 draws all ports at random
+    #[arg(long)]
+    pub port: Option<u16>,
+
+    /// CPU time of each replica, in cores (needs root or delegated control groups)
+    #[arg(long, value_name = "CORES")]
+    pub cpus: Option<f64>,
+
+    /// The API's program [default: `api` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub api_bin: Option<PathBuf>,
+
+    /// Do not install missing servers, only say which
+    #[arg(long)]
+    pub no_install: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum DriverArgument {
+    Process,
+    Compose,
+}
+
+impl From<DriverArgument> for DriverKind {
+    fn from(argument: DriverArgument) -> Self {
+        match argument {
+            DriverArgument::Process => Self::Process,
+            DriverArgument::Compose => Self::Compose,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum FaultArgument {
+    /// It crashes
+    Kill,
+    /// It is shut down and stays away
+    Stop,
+    /// It hangs
+    Pause,
+    /// Its packets vanish
+    Cut,
+}
+
+impl From<FaultArgument> for FaultKind {
+    fn from(argument: FaultArgument) -> Self {
+        match argument {
+            FaultArgument::Kill => Self::Kill,
+            FaultArgument::Stop => Self::Stop,
+            FaultArgument::Pause => Self::Pause,
+            FaultArgument::Cut => Self::Cut,
+        }
+    }
+}
+
+/// A whole number with its unit: `500ms`, `5s`, `2m`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number and a unit, like 500ms, 5s or 2m".to_owned())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "" => return Err(format!("which unit? {number}ms, {number}s or {number}m")),
+        other => return Err(format!("unknown unit `{other}`: use ms, s or m")),
+    };
+    match milliseconds {
+        None | Some(0) => Err("out of range".to_owned()),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    let is_name = |name: &str| {
+        let mut characters = name.chars();
+        characters
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+            && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    if !is_name(name) {
+        return Err(format!("`{name}` cannot be the name of a variable"));
+    }
+    if value.contains('\0') {
+        return Err("a value cannot hold a NUL".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for text in [
+            "",
+            "5",
+            "s",
+            "-5s",
+            "1.5s",
+            "5h",
+            "0s",
+            "99999999999999999999s",
+            "18446744073709551615m",
+        ] {
+            assert!(parse_time(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn variables_have_a_name() {
+        assert_eq!(parse_variable("CACHE=off"), Ok(("CACHE".into(), "off".into())));
+        assert_eq!(parse_variable("X=a=b"), Ok(("X".into(), "a=b".into())));
+        for text in ["", "CACHE", "=x", "1A=x", "A B=x"] {
+            assert!(parse_variable(text).is_err(), "{text:?}");
+        }
+    }
+}

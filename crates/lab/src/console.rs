@@ -1,0 +1,82 @@
+//! What the user sees: results on standard output, the course of things on standard error. A terminal gets a line that
+//! lives while its step lasts; a pipe gets one plain line per finished step.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use stack::{Progress, StackError};
+
+#[derive(Debug)]
+pub struct Console {
+    is_terminal: bool,
+    step: Mutex<Option<(String, Instant)>>,
+}
+
+impl Console {
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "it looks at the real standard error, which is no default"
+    )]
+    pub fn new() -> Self {
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            step: Mutex::new(None),
+        }
+    }
+
+    /// A result. A closed pipe is the reader's choice and no error.
+    pub(crate) fn print(&self, text: &str) {
+        self.finish_line();
+        let _ = writeln!(io::stdout().lock(), "{text}");
+    }
+
+    pub fn fail(&self, error: &StackError) {
+        self.finish_line();
+        self.write(&format!("lab: {error}\n"));
+    }
+
+    /// Ends a step that will not come to its end.
+    fn finish_line(&self) {
+        if self.take_step().is_some() && self.is_terminal {
+            self.write("\n");
+        }
+    }
+
+    fn take_step(&self) -> Option<(String, Instant)> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn write(&self, text: &str) {
+        let mut output = io::stderr().lock();
+        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    }
+}
+
+impl Progress for Console {
+    fn begin(&self, step: &str) {
+        self.finish_line();
+        if self.is_terminal {
+            self.write(&format!("  {step} …"));
+        }
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = Some((step.to_owned(), Instant::now()));
+    }
+
+    fn end(&self, outcome: &str) {
+        let Some((step, start)) = self.take_step() else { return };
+        let seconds = start.elapsed().as_secs_f64();
+        if self.is_terminal {
+            self.write(&format!("\r\x1b[K  {step}: {outcome} ({seconds:.1} s)\n"));
+        } else {
+            self.write(&format!("{step}: {outcome} ({seconds:.1} s)\n"));
+        }
+    }
+
+    fn note(&self, text: &str) {
+        self.finish_line();
+        self.write(&format!("{}{text}\n", if self.is_terminal { "  " } else { "" }));
+    }
+}

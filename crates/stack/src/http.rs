@@ -1,0 +1,99 @@
+//! One GET, for probes and tests: no connection reuse, one deadline for the whole exchange.
+
+use std::{
+    io::{self, Read, Write},
+    net::{TcpStream, ToSocketAddrs},
+    time::{Duration, Instant},
+};
+
+/// More than any probe's answer; the rest of a longer one is not read.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// The first header of this name, which is compared without regard to case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+/// Asks `http://host:port/path` and reads the answer to its end.
+pub fn get(url: &str, within: Duration) -> io::Result<Answer> {
+    let bad_url = || io::Error::new(io::ErrorKind::InvalidInput, format!("not an http URL: {url}"));
+    let rest = url.strip_prefix("http://").ok_or_else(bad_url)?;
+    let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+    let address = host.to_socket_addrs()?.next().ok_or_else(bad_url)?;
+
+    let end = Instant::now() + within;
+    let mut stream = TcpStream::connect_timeout(&address, within)?;
+    stream.set_write_timeout(Some(within))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: lab\r\n\r\n"
+    )?;
+
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 8192];
+    while bytes.len() < LARGEST_ANSWER {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut chunk)? {
+            0 => break,
+            read => bytes.extend_from_slice(&chunk[..read]),
+        }
+    }
+    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+/// The body is given as it came: a chunked one keeps its chunk marks, which a look into it does not mind.
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\nX-Instance: api-2\r\n\r\n{}").unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-instance"), answer.body.as_str()),
+            (503, Some("api-2"), "{}")
+        );
+    }
+
+    #[test]
+    fn what_is_not_http_is_no_answer() {
+        for bytes in [
+            &b""[..],
+            b"-ERR\r\n",
+            b"HTTP/1.1\r\n\r\n",
+            b"HTTP/1.1 x y\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+        ] {
+            assert!(parse(bytes).is_none(), "{bytes:?}");
+        }
+    }
+}

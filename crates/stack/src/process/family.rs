@@ -1,0 +1,153 @@
+//! All processes of one server: the one that was started, its workers, and workers that outlived it.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use rustix::process::Signal;
+
+use super::{
+    launch,
+    table::{self, Entry, Identity},
+};
+use crate::{Interrupt, StackError, error::Context, folder::Folder};
+
+/// Signals act within milliseconds; this is for a process that waits for its disk.
+const SIGNAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Found again at every look, since servers start and end workers all the time.
+#[derive(Debug)]
+pub(super) struct Family {
+    name: String,
+    leader: Option<Identity>,
+    /// Postgres's backends leave its process group, but all of them work in its data folder.
+    data: Option<PathBuf>,
+}
+
+impl Family {
+    pub(super) fn find(folder: &Folder, name: &str) -> Result<Self, StackError> {
+        let leader = launch::recorded(folder, name)?.map(|entry| entry.id);
+        let data = (name == "postgres").then(|| super::postgres::data(folder));
+        Ok(Self {
+            name: name.to_owned(),
+            leader,
+            data,
+        })
+    }
+
+    pub(super) fn leader(&self) -> Option<Entry> {
+        self.leader.and_then(Identity::look)
+    }
+
+    /// Those alive now, the leader first.
+    pub(super) fn members(&self) -> Vec<Entry> {
+        let entries = table::entries();
+        let mut members: Vec<Entry> = Vec::new();
+        if let Some(leader) = self.leader {
+            // While a group has members its number is given to no new process. So the group is ours unless the number
+            // already belongs to another process.
+            let number_is_ours = table::entry(leader.pid).is_none_or(|now| now.id == leader);
+            if number_is_ours {
+                let in_group = |entry: &&Entry| entry.id == leader || entry.group == leader.pid;
+                members.extend(entries.iter().filter(in_group).cloned());
+            }
+        }
+        if let Some(data) = &self.data {
+            let works_there = |entry: &&Entry| {
+                let folder = || fs::read_link(format!("/proc/{}/cwd", entry.id.pid));
+                entry.name == "postgres" && folder().is_ok_and(|folder| folder == *data)
+            };
+            members.extend(entries.iter().filter(works_there).cloned());
+        }
+        loop {
+            let is_new_child = |entry: &&Entry| {
+                members.iter().any(|member| member.id.pid == entry.parent)
+                    && members.iter().all(|member| member.id != entry.id)
+            };
+            let children: Vec<Entry> = entries.iter().filter(is_new_child).cloned().collect();
+            if children.is_empty() {
+                break;
+            }
+            members.extend(children);
+        }
+        members.sort_by_key(|entry| (Some(entry.id) != self.leader, entry.id.pid));
+        members.dedup_by_key(|entry| entry.id.pid);
+        members
+    }
+
+    pub(super) fn signal_leader(&self, signal: Signal) -> Result<bool, StackError> {
+        self.leader
+            .map_or(Ok(false), |leader| leader.signal(signal))
+            .context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Ends every process at once. Returns how many there were.
+    pub(super) fn kill(&self) -> Result<usize, StackError> {
+        let mut killed = 0;
+        let signalled = self.signal_until(Signal::KILL, |_| true, &mut killed)?;
+        if !signalled {
+            return Err(self.unmoved("end"));
+        }
+        Ok(killed)
+    }
+
+    /// Freezes every process. The leader goes first, so that it starts no more workers meanwhile.
+    pub(super) fn pause(&self) -> Result<usize, StackError> {
+        let mut frozen = 0;
+        if !self.signal_until(Signal::STOP, |entry| !entry.is_stopped(), &mut frozen)? {
+            return Err(self.unmoved("freeze"));
+        }
+        Ok(frozen)
+    }
+
+    /// Thaws what is frozen.
+    pub(super) fn resume(&self) -> Result<usize, StackError> {
+        let mut thawed = 0;
+        if !self.signal_until(Signal::CONT, Entry::is_stopped, &mut thawed)? {
+            return Err(self.unmoved("wake"));
+        }
+        Ok(thawed)
+    }
+
+    /// Signals those that `concerns` until there are none; false when there still are after a while.
+    fn signal_until(
+        &self,
+        signal: Signal,
+        concerns: impl Fn(&Entry) -> bool,
+        reached: &mut usize,
+    ) -> Result<bool, StackError> {
+        let mut seen: Vec<Identity> = Vec::new();
+        let mut failed = None;
+        // Not interruptible: half a fault is worse than a late Ctrl-C.
+        let done = Interrupt::default().wait_while_cleaning(SIGNAL_PATIENCE, || {
+            let members: Vec<Entry> = self.members().into_iter().filter(&concerns).collect();
+            for member in &members {
+                match member.id.signal(signal) {
+                    Ok(true) if !seen.contains(&member.id) => seen.push(member.id),
+                    Ok(_) => {}
+                    Err(error) => failed = Some(error),
+                }
+            }
+            members.is_empty() || failed.is_some()
+        });
+        if let Some(source) = failed {
+            return Err(StackError::Io {
+                what: format!("cannot signal {}", self.name),
+                source,
+            });
+        }
+        *reached = seen.len();
+        Ok(done)
+    }
+
+    fn unmoved(&self, verb: &str) -> StackError {
+        let left: Vec<String> = self
+            .members()
+            .iter()
+            .map(|entry| format!("{} ({}, state {})", entry.id.pid, entry.name, entry.state))
+            .collect();
+        StackError::Conflict(format!(
+            "could not {verb} all of {}: {} left",
+            self.name,
+            left.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,112 @@
+//! nginx: the project's one configuration, and the four small files in which this driver differs from compose.
+
+use std::fs;
+
+use super::{ProcessRecord, family::Family, launch::Launch};
+use crate::{
+    Interrupt, StackError, Target,
+    error::{Context, cannot},
+    folder::Folder,
+};
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// New workers start within milliseconds of a reload.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Paths are relative to nginx's folder where they can be: nginx would read `$` in a path as a variable.
+pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    let home = folder.nginx();
+    let temporary = folder.services().join("nginx-temp");
+    let temporary = match temporary.strip_prefix(folder.root()) {
+        Ok(inside) => format!("../{}", inside.display()),
+        Err(_) => temporary.display().to_string(),
+    };
+    let user = record
+        .nginx_account
+        .as_ref()
+        .map(|account| format!("user {};\n", account.name))
+        .unwrap_or_default();
+    let main = format!("{user}daemon off;\npid nginx.pid;\nerror_log stderr warn;\nworker_processes auto;\n");
+    let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths: String = kinds
+        .iter()
+        .map(|kind| format!("{kind}_temp_path {temporary}/{kind};\n"))
+        .collect();
+
+    let driver = home.join("driver");
+    fs::create_dir_all(&driver).context(|| cannot("create", &driver))?;
+    fs::create_dir_all(folder.services().join("nginx-temp")).context(|| cannot("create", "nginx-temp"))?;
+    let original = record.project.nginx_configuration();
+    let copy = home.join("nginx.conf");
+    fs::copy(&original, &copy).context(|| format!("cannot copy {} to {}", original.display(), copy.display()))?;
+    write(folder, "main.conf", &main)?;
+    write(
+        folder,
+        "http.conf",
+        &format!("access_log ../logs/nginx-access.log json;\n{paths}"),
+    )?;
+    write(
+        folder,
+        "listen.conf",
+        &format!("listen 127.0.0.1:{} backlog=1024;\n", record.port(Target::Nginx)),
+    )?;
+    write_servers(folder, record)
+}
+
+/// As in compose: each replica once as a peer that a failure takes out for a moment, and once as its own reserve for
+/// when all are out.
+fn write_servers(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    let ports = || record.replicas().map(|replica| record.port(replica));
+    let peers = ports().map(|port| format!("server 127.0.0.1:{port} max_fails=1 fail_timeout=3s;\n"));
+    let reserve = ports().map(|port| format!("server 127.0.0.1:{port} max_fails=0 backup;\n"));
+    write(folder, "servers.conf", &peers.chain(reserve).collect::<String>())
+}
+
+pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
+    let home = folder.nginx();
+    let arguments = [
+        format!("{}/", home.display()),
+        home.join("nginx.conf").display().to_string(),
+    ];
+    let [prefix, configuration] = &arguments;
+    Launch::new(Target::Nginx, &record.programs.nginx, &home).arguments(["-p", prefix, "-c", configuration])
+}
+
+/// Makes the running nginx use the record's replicas. When this returns, no new request goes to a replica that is not
+/// in the record any more.
+pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    write_servers(folder, record)?;
+    let family = Family::find(folder, "nginx")?;
+    let before: Vec<_> = family.members().into_iter().map(|entry| entry.id).collect();
+    if !family.signal_leader(Signal::HUP)? {
+        // Not running: it reads the file when it starts.
+        return Ok(());
+    }
+    let reloaded = Interrupt::default().wait_while_cleaning(RELOAD_PATIENCE, || {
+        let now = family.members();
+        let has_new = now.iter().any(|entry| !before.contains(&entry.id));
+        // The leader stays; old workers finish their requests under another title or are gone.
+        has_new
+            && now
+                .iter()
+                .skip(1)
+                .filter(|entry| before.contains(&entry.id))
+                .all(|entry| is_leaving(entry.id.pid))
+    });
+    if reloaded {
+        return Ok(());
+    }
+    Err(StackError::Conflict(
+        "nginx did not take the new list of replicas; see its log".to_owned(),
+    ))
+}
+
+fn is_leaving(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|title| title.contains("shutting down"))
+}
+
+fn write(folder: &Folder, name: &str, text: &str) -> Result<(), StackError> {
+    let path = folder.nginx().join("driver").join(name);
+    fs::write(&path, format!("# Written by `lab up`.\n{text}")).context(|| cannot("write", &path))
+}

@@ -1,0 +1,95 @@
+//! More or fewer replicas while the stack runs, without a failed request.
+
+use super::{ProcessRecord, Server, Target, family::Family, heal, launch, nginx, ports::Choice, start, stop};
+use crate::{Operation, StackError, folder::Folder};
+
+/// Each replica holds a handful of Postgres's 100 connections.
+const MOST_REPLICAS: u32 = 16;
+
+pub(super) fn check(replicas: u32) -> Result<(), StackError> {
+    if (1..=MOST_REPLICAS).contains(&replicas) {
+        return Ok(());
+    }
+    Err(StackError::Usage(format!(
+        "a stack has 1 to {MOST_REPLICAS} replicas, not {replicas}"
+    )))
+}
+
+pub(super) fn scale(
+    folder: &Folder,
+    record: &mut ProcessRecord,
+    wanted: u32,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    check(wanted)?;
+    let present: Vec<Target> = record.replicas().collect();
+    let new: Vec<Target> = (1..=wanted)
+        .map(Target::Api)
+        .filter(|name| !present.contains(name))
+        .collect();
+    let surplus: Vec<Target> = present.into_iter().filter(|name| *name > Target::Api(wanted)).collect();
+    if !new.is_empty() {
+        add(folder, record, &new, operation)?;
+    }
+    if !surplus.is_empty() {
+        remove(folder, record, &surplus, operation)?;
+    }
+    Ok(())
+}
+
+/// nginx learns of them when they answer.
+fn add(
+    folder: &Folder,
+    record: &mut ProcessRecord,
+    new: &[Target],
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let mut leases = Vec::new();
+    for name in new {
+        let last = record.replicas().map(|replica| record.port(replica)).max().unwrap_or(0);
+        let lease = Choice::FromUsual.lease(last.saturating_add(1))?;
+        record.servers.push(Server {
+            name: *name,
+            port: lease.port,
+            fault: None,
+        });
+        leases.push(lease);
+    }
+    record.servers.sort_by_key(|server| server.name);
+    record.save(folder)?;
+    let added = start::replicas(folder, record, new, operation).and_then(|()| nginx::follow_replicas(folder, record));
+    if added.is_err() {
+        remove(folder, record, new, operation)?;
+    }
+    added
+}
+
+/// nginx lets go of them before they drain.
+fn remove(
+    folder: &Folder,
+    record: &mut ProcessRecord,
+    surplus: &[Target],
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    // A cut would outlive the replica.
+    surplus
+        .iter()
+        .try_for_each(|name| heal::reconnect(record, *name).map(drop))?;
+    let mut rest = record.clone();
+    rest.servers.retain(|server| !surplus.contains(&server.name));
+    nginx::follow_replicas(folder, &rest)?;
+    for name in surplus {
+        operation.progress.begin(&format!("draining {name}"));
+        let family = Family::find(folder, &name.to_string())?;
+        let (signal, patience) = stop::manners(&name.to_string());
+        stop::ask(&family, signal)?;
+        operation
+            .interrupt
+            .wait_while_cleaning(patience, || family.leader().is_none());
+        family.kill()?;
+        launch::forget(folder, &name.to_string());
+        operation.progress.end("gone");
+    }
+    *record = rest;
+    record.save(folder)
+}

@@ -1,0 +1,168 @@
+//! The start, from top to bottom.
+
+use std::time::Duration;
+
+use super::{
+    ProcessRecord, Server, account, cpu_quota, install, nginx,
+    ports::{self, Choice, Lease},
+    postgres,
+    probe::Depth,
+    redis, replica, server,
+    stop::stop,
+    table, task,
+};
+use crate::{
+    Operation, StackError, Target, UpOptions,
+    error::{Context, cannot},
+    folder::Folder,
+    record::Stage,
+};
+
+/// It waits up to 30 s for Postgres by itself; the rest is for the demo records on a slow disk.
+const LONGEST_MIGRATION: Duration = Duration::from_secs(90);
+
+/// nginx's usual port, by which people know the stack.
+const HTTP: u16 = 8080;
+/// Not 5432 and 6379: those are left to the distribution's own servers, also if they start later.
+const POSTGRES: u16 = 15432;
+const REDIS: u16 = 16379;
+const API: u16 = 8001;
+
+/// Starts everything. When this fails, nothing of it runs any more.
+pub(crate) fn up(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Result<(), StackError> {
+    empty_logs(folder)?;
+    let (mut record, leases) = plan(folder, options, operation)?;
+    record.save(folder)?;
+    let outcome = bring_up(folder, &record, operation).and_then(|()| {
+        record.stage = Stage::Running;
+        record.save(folder)
+    });
+    drop(leases);
+    if let Err(error) = outcome {
+        operation.progress.note("stopping what was started");
+        stop(folder, operation)?;
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Decides what is started as whom and on which ports, before anything is.
+fn plan(
+    folder: &Folder,
+    options: &UpOptions,
+    operation: &Operation<'_>,
+) -> Result<(ProcessRecord, Vec<Lease>), StackError> {
+    let choice = if options.port == Some(0) {
+        Choice::Random
+    } else {
+        Choice::FromUsual
+    };
+    let http = match options.port {
+        None | Some(0) => choice.lease(HTTP)?,
+        Some(port) => ports::lease_exactly(port)?,
+    };
+    let data = postgres::data_version(folder);
+    let programs = install::ensure(folder, &options.host, &options.api, data, options.install, operation)?;
+    let postgres_account = account::for_postgres(folder, &options.host)?;
+    if let Some(account) = &postgres_account {
+        account::make_reachable(folder, account)?;
+    }
+    if options.cpus.is_some() {
+        cpu_quota::check_machine(folder)?;
+    }
+    let mut leases = vec![http];
+    let mut servers = vec![Server {
+        name: Target::Nginx,
+        port: leases[0].port,
+        fault: None,
+    }];
+    let replicas = (1..=options.replicas).map(|number| (Target::Api(number), API));
+    for (name, usual) in [(Target::Postgres, POSTGRES), (Target::Redis, REDIS)]
+        .into_iter()
+        .chain(replicas)
+    {
+        let lease = choice.lease(usual)?;
+        servers.push(Server {
+            name,
+            port: lease.port,
+            fault: None,
+        });
+        leases.push(lease);
+    }
+    servers.sort_by_key(|server| server.name);
+    let record = ProcessRecord {
+        stage: Stage::Starting,
+        boot_id: table::boot_id(),
+        project: options.project.clone(),
+        programs,
+        postgres_account,
+        nginx_account: account::for_nginx(),
+        phase: options.phase,
+        env: options.env.clone(),
+        cpus: options.cpus,
+        servers,
+    };
+    Ok((record, leases))
+}
+
+fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
+    postgres::prepare(folder, record, operation)?;
+    one(folder, record, Target::Postgres, operation)?;
+    redis::prepare(folder, record)?;
+    one(folder, record, Target::Redis, operation)?;
+
+    operation.progress.begin("migrating the database");
+    task::run(
+        folder,
+        &replica::migration(folder, record)?,
+        LONGEST_MIGRATION,
+        operation,
+    )?;
+    operation.progress.end("done");
+
+    replicas(folder, record, &record.replicas().collect::<Vec<_>>(), operation)?;
+    nginx::prepare(folder, record)?;
+    one(folder, record, Target::Nginx, operation)
+}
+
+fn one(folder: &Folder, record: &ProcessRecord, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
+    operation.progress.begin(&format!("starting {target}"));
+    let mut started = server::start(folder, record, target)?;
+    server::await_ready(record, target, Depth::Ready, &mut started, operation)?;
+    operation.progress.end(&format!("127.0.0.1:{}", record.port(target)));
+    Ok(())
+}
+
+/// All at once, since they do not need each other.
+pub(super) fn replicas(
+    folder: &Folder,
+    record: &ProcessRecord,
+    wanted: &[Target],
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let names = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    operation.progress.begin(&format!("starting {names}"));
+    let mut children = Vec::new();
+    for target in wanted {
+        operation.interrupt.check()?;
+        children.push((*target, server::start(folder, record, *target)?));
+    }
+    for (target, started) in &mut children {
+        server::await_ready(record, *target, Depth::Ready, started, operation)?;
+    }
+    let ports: Vec<String> = wanted
+        .iter()
+        .map(|target| format!("127.0.0.1:{}", record.port(*target)))
+        .collect();
+    operation.progress.end(&ports.join(", "));
+    Ok(())
+}
+
+/// A run's logs tell of that run only.
+fn empty_logs(folder: &Folder) -> Result<(), StackError> {
+    let logs = folder.root().join("logs");
+    for file in std::fs::read_dir(&logs).context(|| cannot("read", &logs))?.flatten() {
+        std::fs::write(file.path(), "").context(|| cannot("empty", file.path()))?;
+    }
+    Ok(())
+}

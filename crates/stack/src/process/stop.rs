@@ -1,0 +1,110 @@
+//! The end: everything that was ever started in the folder, in an order in which nobody misses anybody.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{cpu_quota, family::Family, heal, launch, postgres, table};
+use crate::{
+    Operation, StackError,
+    folder::Folder,
+    record::{Record, Stage},
+};
+
+/// First who brings requests, then who serves them, then what those need. Tasks of a start that was cut short come
+/// with the replicas.
+const ORDER: [fn(&str) -> bool; 4] = [
+    |name| name == "nginx",
+    |name| !matches!(name, "nginx" | "redis" | "postgres"),
+    |name| name == "redis",
+    |name| name == "postgres",
+];
+
+/// How a server is asked to end, and how long it may take: replicas drain for up to 10 s, and Postgres writes what it
+/// has in memory.
+pub(super) fn manners(name: &str) -> (Signal, Duration) {
+    match name {
+        "postgres" => (Signal::INT, Duration::from_secs(30)),
+        "nginx" | "redis" => (Signal::TERM, Duration::from_secs(10)),
+        _ => (Signal::TERM, Duration::from_secs(15)),
+    }
+}
+
+/// True when there was anything to stop.
+pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, StackError> {
+    let record = match Record::load(folder) {
+        Ok(Some(Record::Process(record))) => Some(record),
+        _ => None,
+    };
+    let mut found = record.is_some();
+    if let Some(record) = &record {
+        if record.boot_id != table::boot_id() {
+            for name in launch::names(folder)? {
+                launch::forget(folder, &name);
+            }
+        }
+        let mut record = record.clone();
+        record.stage = Stage::Stopping;
+        record.save(folder)?;
+        for server in &record.servers {
+            heal::reconnect(&record, server.name)?;
+        }
+    }
+    let names = launch::names(folder)?;
+    for belongs in ORDER {
+        let mut families = Vec::new();
+        for name in names.iter().filter(|name| belongs(name)) {
+            families.push((name.as_str(), Family::find(folder, name)?));
+        }
+        found |= end(&families, operation)?;
+        for (name, _) in &families {
+            launch::forget(folder, name);
+        }
+    }
+    postgres::sweep(folder);
+    cpu_quota::remove(folder);
+    Record::remove(folder)?;
+    Ok(found)
+}
+
+/// Ends some servers together: asked first, killed when they do not go. True when any was there.
+fn end(families: &[(&str, Family)], operation: &Operation<'_>) -> Result<bool, StackError> {
+    let living: Vec<&(&str, Family)> = families
+        .iter()
+        .filter(|(_, family)| !family.members().is_empty())
+        .collect();
+    if living.is_empty() {
+        return Ok(false);
+    }
+    let names: Vec<&str> = living.iter().map(|(name, _)| *name).collect();
+    operation.progress.begin(&format!("stopping {}", names.join(", ")));
+    let mut patience = Duration::ZERO;
+    for (name, family) in &living {
+        let (signal, time) = manners(name);
+        patience = patience.max(time);
+        ask(family, signal)?;
+    }
+    let gone = || living.iter().all(|(_, family)| family.leader().is_none());
+    operation.interrupt.wait_while_cleaning(patience, gone);
+    let mut stubborn = Vec::new();
+    for (name, family) in &living {
+        if family.leader().is_some() {
+            stubborn.push(*name);
+        }
+        // Also workers that their leader left behind.
+        family.kill()?;
+    }
+    operation.progress.end(&if stubborn.is_empty() {
+        "stopped".to_owned()
+    } else {
+        format!("killed {}", stubborn.join(", "))
+    });
+    Ok(true)
+}
+
+/// The signal that ends it in good order; a frozen server has to be woken to follow it.
+pub(super) fn ask(family: &Family, signal: Signal) -> Result<bool, StackError> {
+    let asked = family.signal_leader(signal)?;
+    family.resume()?;
+    Ok(asked)
+}

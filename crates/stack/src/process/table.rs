@@ -1,0 +1,155 @@
+//! The kernel's table of processes, read from `/proc`, and signals that cannot reach a stranger.
+
+use std::{fs, io};
+
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+};
+
+/// One process at the moment of the look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub id: Identity,
+    pub name: String,
+    /// As in `ps`: R, S, D run; T is stopped by a signal; Z is dead and waits to be collected.
+    pub state: char,
+    pub parent: u32,
+    pub group: u32,
+}
+
+/// A process number together with the time the process started: unlike the number alone it is never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub pid: u32,
+    start: u64,
+}
+
+impl Entry {
+    pub(super) fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+
+    /// Reads the one line of `/proc/PID/stat`. The name stands in parentheses and may itself hold some.
+    pub(super) fn parse(line: &str) -> Option<Self> {
+        let (pid, rest) = line.trim().split_once(" (")?;
+        let (name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        Some(Self {
+            id: Identity {
+                pid: pid.parse().ok()?,
+                start: fields.get(19)?.parse().ok()?,
+            },
+            name: name.to_owned(),
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
+        })
+    }
+}
+
+impl Identity {
+    /// The process as it is now; `None` when it is gone, whoever has its number since.
+    pub(super) fn look(self) -> Option<Entry> {
+        entry(self.pid).filter(|entry| entry.id == self && entry.is_alive())
+    }
+
+    /// Sends a signal to this process and to no other. False when it is gone.
+    pub(super) fn signal(self, signal: Signal) -> io::Result<bool> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
+            return Ok(false);
+        };
+        let sent = match pidfd_open(pid, PidfdFlags::empty()) {
+            // The descriptor stays with the process it was opened for, so this look decides for good.
+            Ok(descriptor) => match self.look() {
+                Some(_) => pidfd_send_signal(descriptor, signal),
+                None => return Ok(false),
+            },
+            // Kernels before 5.3, and sandboxes that refuse the call.
+            Err(Errno::NOSYS | Errno::PERM) => match self.look() {
+                Some(_) => kill_process(pid, signal),
+                None => return Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) => Ok(true),
+            Err(Errno::SRCH) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The process with this number.
+pub(super) fn entry(pid: u32) -> Option<Entry> {
+    Entry::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// All processes that can be seen, the dead ones left out.
+pub(super) fn entries() -> Vec<Entry> {
+    let Ok(folders) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    folders
+        .filter_map(|folder| entry(folder.ok()?.file_name().to_str()?.parse().ok()?))
+        .filter(Entry::is_alive)
+        .collect()
+}
+
+/// Changes with every start of the machine; process numbers from before mean nothing.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_read() {
+        let line = "42 (a) (b c) T 7 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 100 200\n";
+        let entry = Entry::parse(line).unwrap();
+        assert_eq!(entry.id, Identity { pid: 42, start: 98765 });
+        assert_eq!(
+            (entry.name.as_str(), entry.state, entry.parent, entry.group),
+            ("a) (b c", 'T', 7, 40)
+        );
+    }
+
+    #[test]
+    fn broken_lines_are_no_entry() {
+        for line in [
+            "",
+            "42",
+            "42 (sh",
+            "42 (sh) S 1 2",
+            "x (sh) S 7 40 40 0 -1 1 1 0 0 0 0 0 0 0 20 0 1 0 9",
+        ] {
+            assert_eq!(Entry::parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_does_not_reach_the_next_owner_of_a_number() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let id = entry(child.id()).unwrap().id;
+        let stranger = Identity {
+            start: id.start - 1,
+            ..id
+        };
+        assert!(!stranger.signal(Signal::KILL).unwrap());
+        assert!(id.look().is_some());
+        assert!(id.signal(Signal::KILL).unwrap());
+        child.wait().unwrap();
+        assert!(!id.signal(Signal::KILL).unwrap());
+    }
+}

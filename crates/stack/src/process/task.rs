@@ -1,0 +1,38 @@
+//! Programs that run once and end: `initdb`, `api migrate`.
+
+use std::time::Duration;
+
+use super::{
+    family::Family,
+    launch::{self, Launch},
+};
+use crate::{Operation, StackError, folder::Folder};
+
+/// Runs a program to its end. Anything but success is an error that quotes what it said.
+pub(super) fn run(
+    folder: &Folder,
+    launch: &Launch,
+    limit: Duration,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let mut started = launch.start(folder)?;
+    match operation.interrupt.wait_for(limit, || {
+        started.child.try_wait().map_err(|source| StackError::Io {
+            what: format!("cannot wait for {}", launch.name),
+            source,
+        })
+    })? {
+        Some(status) if status.success() => {
+            launch::forget(folder, &launch.name);
+            Ok(())
+        }
+        Some(status) => Err(started.failure(launch.name.as_str(), format!("it failed ({status})"))),
+        None => {
+            Family::find(folder, &launch.name)?.kill()?;
+            Err(started.failure(
+                launch.name.as_str(),
+                format!("it was not done after {} s", limit.as_secs()),
+            ))
+        }
+    }
+}

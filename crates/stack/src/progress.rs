@@ -1,0 +1,50 @@
+//! How an operation tells what it is doing, without knowing where that is shown.
+
+use std::fmt;
+
+use crate::Interrupt;
+
+/// Receives the steps of an operation as they happen.
+pub trait Progress: Sync {
+    /// A step begins; exactly one `end` follows unless the operation fails.
+    fn begin(&self, step: &str);
+    /// The step that began last is over.
+    fn end(&self, outcome: &str);
+    /// Something worth a line of its own.
+    fn note(&self, text: &str);
+}
+
+/// Shows nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _: &str) {}
+    fn end(&self, _: &str) {}
+    fn note(&self, _: &str) {}
+}
+
+/// What every operation is given: where to tell its steps, and what can end it early.
+#[derive(Clone)]
+pub struct Operation<'a> {
+    pub progress: &'a dyn Progress,
+    pub interrupt: Interrupt,
+}
+
+impl Default for Operation<'_> {
+    /// Silent, and never interrupted.
+    fn default() -> Self {
+        Self {
+            progress: &Silent,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Operation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operation")
+            .field("interrupt", &self.interrupt)
+            .finish_non_exhaustive()
+    }
+}

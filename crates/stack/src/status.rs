@@ -1,0 +1,142 @@
+//! How the stack is and where to reach it: the shapes that `lab status --json` prints and experiments read.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DriverKind, FaultKind, Target};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It answers.
+    Up,
+    /// Its processes are frozen.
+    Paused,
+    /// It is not running.
+    Stopped,
+    /// It runs but does not answer (yet).
+    Starting,
+}
+
+impl State {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    pub driver: DriverKind,
+    /// Through nginx, as a client sees the stack.
+    pub base_url: String,
+    pub replicas: Vec<ReplicaStatus>,
+    pub dependencies: Dependencies,
+    /// Name to address of what watches the stack; empty when nothing does.
+    pub observability: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    pub name: Target,
+    /// The replica itself, past nginx.
+    pub url: String,
+    #[serde(flatten)]
+    pub server: ServerStatus,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dependencies {
+    pub postgres: DependencyStatus,
+    pub redis: DependencyStatus,
+    pub nginx: DependencyStatus,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DependencyStatus {
+    /// `host:port`; empty when it cannot be reached from this machine.
+    pub address: String,
+    #[serde(flatten)]
+    pub server: ServerStatus,
+}
+
+/// What replicas and dependencies have in common. `pid` is the process driver's, `container` is compose's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServerStatus {
+    pub state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// A fault that was given and not undone yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl Status {
+    /// Every server with its name and address, dependencies last, as a table shows them.
+    pub fn servers(&self) -> impl Iterator<Item = (Target, &str, &ServerStatus)> {
+        let dependencies = &self.dependencies;
+        let replicas = self
+            .replicas
+            .iter()
+            .map(|replica| (replica.name, replica.url.as_str(), &replica.server));
+        std::iter::once((Target::Nginx, self.base_url.as_str(), &dependencies.nginx.server))
+            .chain(replicas)
+            .chain([
+                (
+                    Target::Postgres,
+                    dependencies.postgres.address.as_str(),
+                    &dependencies.postgres.server,
+                ),
+                (
+                    Target::Redis,
+                    dependencies.redis.address.as_str(),
+                    &dependencies.redis.server,
+                ),
+            ])
+    }
+}
+
+/// Addresses for programs, with passwords where they need them. Not printed by `lab status`.
+#[derive(Clone)]
+pub struct Endpoints {
+    pub base_url: String,
+    pub replicas: Vec<ReplicaEndpoint>,
+    /// As the replicas use it; `None` when the driver does not publish it to this machine.
+    pub postgres_url: Option<String>,
+    /// The database's superuser, for experiments that lock tables or limit connections.
+    pub postgres_admin_url: Option<String>,
+    pub redis_url: Option<String>,
+}
+
+impl std::fmt::Debug for Endpoints {
+    /// Without the addresses that carry a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoints")
+            .field("base_url", &self.base_url)
+            .field("replicas", &self.replicas)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct ReplicaEndpoint {
+    pub name: Target,
+    pub url: String,
+}
+
+impl ReplicaEndpoint {
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("{}/metrics", self.url)
+    }
+}
