@@ -50,11 +50,15 @@ install_compose() {
 }
 
 start_engine() {
-    if ! command -v dockerd >/dev/null; then
-        fail "there is no Docker engine that answers, and no dockerd here to start." \
+    local why
+    why=$(docker info 2>&1 | tail -n 1)
+    if [ -n "${DOCKER_HOST:-}" ]; then
+        fail "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not answer: $why"
+    elif ! command -v dockerd >/dev/null; then
+        fail "no Docker engine answers, and there is no dockerd to start: $why" \
             "On Debian or Ubuntu: apt-get install --no-install-recommends docker.io"
     elif [ "$(id -u)" != 0 ]; then
-        fail "the Docker engine does not answer: $(docker info 2>&1 | tail -n 1)" \
+        fail "the Docker engine does not answer: $why" \
             "Start it (systemctl start docker), or join its group (usermod -aG docker $(id -un)) and log in again."
     elif [ -d /run/systemd/system ]; then
         say "starting the Docker engine by systemctl"

@@ -140,11 +140,14 @@ build_if_changed() {
     if up_to_date "$(image "$name")" "$inputs"; then
         report "$name" kept
     else
-        local no_cache=()
+        local no_cache=() old
         [ "$fresh" = false ] || no_cache=(--no-cache)
+        old=$(docker image inspect --format '{{.Id}}' "$(image "$name")" 2>/dev/null || true)
         # The build shares the host's network: packages come the way this machine's own do.
         quietly "building $name" docker build --network host --force-rm "${no_cache[@]}" "${build_arguments[@]}" \
             --build-arg "BASE=$base" --label "inputs=$inputs" --tag "$(image "$name")" "$@" "$context"
+        # The one it replaces, unless a container still uses it.
+        [ -z "$old" ] || docker image rm "$old" >/dev/null 2>&1 || true
         report "$name" built
     fi
 }

@@ -1,0 +1,372 @@
+#!/usr/bin/env bash
+# Proves on a real Docker engine what docker-compose.yml promises: three replicas answer, scaling and crashes lose no
+# request, outages of Redis and Postgres have the documented answers, records outlive `down`, nothing but nginx is to be
+# reached. It uses a project, a port and passwords of its own and removes everything it made, also when interrupted.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export LC_ALL=C # numbers with a point
+
+usage() {
+    cat <<'USAGE'
+usage: deploy/e2e.sh [--official]
+
+Uses the images that `make images` has built; with --official those that docker-compose.yml names by default, pulled from
+the registry, and the API's image compiled by its Dockerfile.
+USAGE
+}
+
+images=deploy/images/offline.env
+case ${1:-} in
+'') ;;
+--official) images=/dev/null ;;
+-h | --help)
+    usage
+    exit 0
+    ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
+
+project=phase-observation-e2e
+work=$(mktemp -d)
+loops=()
+passed=0
+failed=0
+
+exec 9>"${TMPDIR:-/tmp}/$project.lock"
+flock --nonblock 9 || {
+    echo "e2e: another run is under way" >&2
+    exit 2
+}
+
+# ---- The stack ----
+
+cat "$images" - >"$work/env" <<END
+POSTGRES_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+REDIS_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+HTTP_BIND=127.0.0.1
+HTTP_PORT=0
+END
+
+compose() { docker compose --project-name "$project" --env-file "$work/env" "$@" 9>&-; }
+quiet_compose() { compose --progress quiet "$@"; }
+containers() { compose ps --quiet "$@"; }
+remove_stack() { quiet_compose down --volumes --timeout 3 --remove-orphans 2>/dev/null || true; }
+inspect() { docker inspect --format "$@"; }
+
+cleanup() {
+    local code=$?
+    trap - EXIT INT TERM HUP
+    if [ "$code" = 1 ]; then
+        echo
+        echo "---- the stack as it was ----"
+        compose ps --all || true
+        compose logs --no-color --tail 15 || true
+    elif [ "$code" != 0 ]; then
+        echo
+        echo "interrupted; removing the stack"
+    fi
+    end_loops
+    remove_stack
+    rm -rf "$work"
+    exit "$code"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# Port 0: the engine chooses a free one, and another at each start of nginx.
+find_port() { base=http://$(compose port nginx 8080); }
+
+# ---- Steps ----
+
+# check TEXT COMMAND…: one line per check, with the time since the start. What the command prints is shown beside it.
+check() {
+    local text=$1 said
+    shift
+    if said=$("$@" 2>&1); then
+        passed=$((passed + 1))
+        printf '%4d s  ok    %s%s\n' "$SECONDS" "$text" "${said:+ ($said)}"
+    else
+        failed=$((failed + 1))
+        printf '%4d s  FAIL  %s\n' "$SECONDS" "$text"
+        printf '               %s\n' "${said:-no output}" | head -n 20
+    fi
+}
+
+note() { printf '%4d s        %s\n' "$SECONDS" "$*"; }
+
+# within SECONDS COMMAND…: repeats the command until it succeeds; prints what it said last, and how long it took.
+within() {
+    local limit=$1 start=${EPOCHREALTIME/./} said
+    shift
+    while ! said=$("$@" 2>&1); do
+        if (((${EPOCHREALTIME/./} - start) / 1000000 >= limit)); then
+            echo "not within $limit s; the last answer: $said"
+            return 1
+        fi
+        sleep 0.1
+    done
+    printf '%safter %d ms' "${said:+$said, }" $(((${EPOCHREALTIME/./} - start) / 1000))
+}
+
+# answer PATH [curl's arguments…]: status line, headers and body of one request.
+answer() {
+    local path=$1
+    shift
+    curl --silent --show-error --include --max-time 5 "$@" "$base$path" | tr -d '\r'
+}
+
+# expect STATUS PATTERN ANSWER: the status, and a pattern for grep -E somewhere in the answer.
+expect() {
+    local status=$1 pattern=$2 answer=$3
+    [[ $answer == "HTTP/1.1 $status "* ]] && grep -Eqi -- "$pattern" <<<"$answer" && return
+    echo "expected $status and '$pattern', got:"
+    echo "$answer"
+    return 1
+}
+
+get() { expect "$1" "$3" "$(answer "$2")"; }
+
+problem() {
+    local status=$1 code=$2 path=$3 got
+    got=$(answer "$path")
+    expect "$status" '^content-type: application/problem\+json' "$got" && expect "$status" "\"code\":\"($code)\"" "$got" &&
+        expect "$status" '^x-request-id: .' "$got" &&
+        { [ "$status" != 503 ] || expect 503 '^retry-after: [0-9]' "$got"; }
+}
+
+instances() {
+    local count=$1 seen
+    seen=$(for _ in $(seq $((count * 10))); do answer /data/1; done | sed -n 's/^x-instance: //Ip' | sort | uniq -c |
+        awk '{ print $2 ": " $1 }')
+    [ "$(wc -l <<<"$seen")" = "$count" ] || {
+        echo "$seen"
+        return 1
+    }
+    paste -sd ' ' <<<"$seen"
+}
+
+# ---- Requests in the background ----
+
+# Three clients, some 300 requests a second: enough to meet every short moment, little enough for two cores.
+begin_requests() {
+    : >"$work/requests"
+    touch "$work/running"
+    for _ in 1 2 3; do
+        while [ -e "$work/running" ] && kill -0 $$; do
+            curl --silent --max-time 3 --write-out '%{http_code} %{time_total} %{errormsg}\n' \
+                --output /dev/null --output /dev/null --output /dev/null --output /dev/null \
+                "$base/data/1" "$base/data/2" "$base/data/3" "$base/data?limit=5" >>"$work/requests" || true
+            sleep 0.03
+        done 9>&- 2>/dev/null &
+        loops+=($!)
+    done
+}
+
+end_loops() {
+    rm -f "$work/running"
+    for loop in "${loops[@]}"; do wait "$loop" || true; done
+    loops=()
+}
+
+# All of them answered 200.
+no_failed_request() {
+    local total bad slowest
+    total=$(wc -l <"$work/requests")
+    bad=$(grep -v '^200 ' "$work/requests" | sort | uniq -c || true)
+    slowest=$(awk '$2 > slowest { slowest = $2 } END { printf "%d", slowest * 1000 }' "$work/requests")
+    [ "$total" -gt 50 ] || {
+        echo "only $total requests were made"
+        return 1
+    }
+    [ -z "$bad" ] || {
+        echo "of $total requests failed:"
+        echo "$bad"
+        return 1
+    }
+    echo "$total requests, the slowest $slowest ms"
+}
+
+# ---- What is looked at ----
+
+healthy() {
+    local container states
+    states=$(for container in $(containers "$@"); do inspect '{{.State.Health.Status}}' "$container"; done | sort | uniq -c)
+    [[ $states =~ ^\ *[0-9]+\ healthy$ ]] || {
+        echo "$states"
+        return 1
+    }
+}
+
+restarted() { [ "$(inspect '{{.RestartCount}} {{.State.Running}}' "$1")" = '1 true' ]; }
+
+# `docker kill` counts as a stop by hand and the restart policy would not act; a signal from inside does not reach the
+# first process of a container. So it comes from the engine's own process space, which also works for a remote engine.
+crash() {
+    local image
+    image=$(inspect '{{.Config.Image}}' "$(containers postgres)")
+    docker run --rm --pid host --network none --cap-drop ALL --cap-add KILL --user 0 --entrypoint sh "$image" \
+        -c "kill -9 $(inspect '{{.State.Pid}}' "$1")"
+}
+
+only_nginx_is_published() {
+    local container ports
+    ports=$(for container in $(containers); do
+        inspect '{{index .Config.Labels "com.docker.compose.service"}}{{range $port, $to := .NetworkSettings.Ports}}{{range $to}} {{$port}} at {{.HostIp}}{{end}}{{end}}' "$container"
+    done | grep ' ')
+    [ "$ports" = 'nginx 8080/tcp at 127.0.0.1' ] || {
+        echo "$ports"
+        return 1
+    }
+}
+
+hardened() {
+    local container got bad=0
+    for container in $(containers); do
+        got=$(inspect 'read-only {{.HostConfig.ReadonlyRootfs}}, without {{.HostConfig.CapDrop}}, {{.HostConfig.SecurityOpt}}' "$container")
+        [ "$got" = 'read-only true, without [ALL], [no-new-privileges:true]' ] || { echo "$container: $got" && bad=1; }
+        # What the kernel says, not what the file says.
+        ! docker top "$container" -eo uid,pid,comm | awk 'NR > 1 && $1 == 0' | grep . || { echo "$container runs as root" && bad=1; }
+    done
+    return $bad
+}
+
+limited() {
+    local container got
+    for container in $(containers); do
+        got=$(inspect '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}' "$container")
+        [[ $got =~ ^[1-9][0-9]*\ [1-9][0-9]*\ [1-9][0-9]*$ ]] || { echo "$container: memory, cpu, pids: $got" && return 1; }
+    done
+}
+
+# From nginx, which clients reach, Postgres and Redis must not even have a name.
+edge_is_apart() { ! compose exec -T nginx curl --silent --max-time 2 "telnet://$1:$2" </dev/null; }
+
+small() {
+    local megabytes
+    megabytes=$(($(docker image inspect --format '{{.Size}}' "$(inspect '{{.Config.Image}}' "$(containers api | head -n 1)")") / 1000000))
+    echo "$megabytes MB"
+    [ "$megabytes" -le 100 ]
+}
+
+records() {
+    compose exec -T postgres sh -c 'psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" -Atc "select count(*) from records"' </dev/null
+}
+
+logged_by_both() {
+    local id=$1
+    compose logs --no-log-prefix nginx | grep -q "\"target\":\"nginx\",\"request_id\":\"$id\"" &&
+        compose logs --no-log-prefix api | grep -q "\"request_id\":\"$id\""
+}
+
+create_record() {
+    local got
+    got=$(answer /data --header 'content-type: application/json' --data '{"name":"kept","value":"over down and up"}')
+    expect 201 '^location: /data/[0-9]+$' "$got" || return 1
+    sed -n 's/^location: //Ip' <<<"$got" >"$work/location"
+    cat "$work/location"
+}
+
+kept_record() { get 200 "$(cat "$work/location")" 'over down and up'; }
+
+quick() {
+    local limit_ms=$1 path=$2 took
+    took=$(curl --silent --output /dev/null --max-time 5 --write-out '%{time_total}' "$base$path")
+    took=$(awk -v s="$took" 'BEGIN { printf "%d", s * 1000 }')
+    echo "$took ms"
+    [ "$took" -le "$limit_ms" ]
+}
+
+ended_well() {
+    local container
+    for container in $(compose ps --all --quiet api); do
+        [ "$(inspect '{{.State.ExitCode}}' "$container")" = 0 ] || { inspect 'exit {{.State.ExitCode}}' "$container" && return 1; }
+    done
+}
+
+# ---- The run ----
+
+deploy/ensure-docker.sh
+remove_stack # of a run that was killed
+
+bring_up() {
+    quiet_compose up --detach --scale api=3
+    find_port
+}
+
+note "docker compose up --scale api=3"
+bring_up
+check "the stack is ready at $base" within 30 get 200 /data/1 '"id":1[,}]'
+check "three instances answer" instances 3
+check "every container is healthy" within 20 healthy
+
+check "only nginx has a published port, on loopback" only_nginx_is_published
+check "root file systems are read-only, nobody is root, no capability is left" hardened
+check "memory, CPU and processes of every container are limited" limited
+check "the API's image has at most 100 MB" small
+check "Postgres is not to be reached from the edge" edge_is_apart postgres 5432
+check "Redis is not to be reached from the edge" edge_is_apart redis 6379
+check "/metrics is refused to the outside" problem 403 forbidden /metrics
+check "an unknown id is 404" problem 404 not_found /data/999999999
+answer /data/1 --header 'x-request-id: e2e.1' >/dev/null
+check "a client's request id is in both logs" within 5 logged_by_both e2e.1
+check "a record is created" create_record
+before=$(records)
+
+begin_requests
+quiet_compose up --detach --no-deps --no-recreate --scale api=5 api
+check "scaled to 5 under requests, five instances answer" within 15 instances 5
+quiet_compose up --detach --no-deps --no-recreate --scale api=3 api
+check "scaled back to 3, three instances answer" within 15 instances 3
+end_loops
+check "no GET failed while scaling" no_failed_request
+
+victim=$(containers api | head -n 1)
+begin_requests
+crash "$victim"
+check "a crashed replica is started again" within 15 restarted "$victim"
+check "and answers again" within 20 instances 3
+end_loops
+check "no GET failed over the crash" no_failed_request
+
+begin_requests
+docker pause "$victim" >/dev/null
+sleep 3 # how long it hangs, not a wait for something
+docker unpause "$victim" >/dev/null
+check "after a pause the replica answers again" within 15 instances 3
+end_loops
+check "no GET failed over the pause" no_failed_request
+
+begin_requests
+quiet_compose stop --timeout 3 redis
+check "without Redis /data is served" within 5 get 200 /data/1 '"id":1[,}]'
+check "and /health warns with 200" within 5 get 200 /health '"status":"warn"'
+quiet_compose start redis
+check "Redis is used again" within 10 get 200 /data/1 '^cache-status: redis; hit'
+check "and /health passes" within 10 get 200 /health '"status":"pass"'
+end_loops
+check "no GET failed without Redis" no_failed_request
+
+quiet_compose stop --timeout 10 postgres
+check "without Postgres /health fails with 503" within 5 get 503 /health '"status":"fail"'
+check "an uncached id is 503" problem 503 'database_unavailable|database_timeout' /data/901
+check "and that in bounded time" quick 1000 /data/902
+check "the replicas stay alive" get 200 /livez .
+check "and healthy" healthy api
+quiet_compose start postgres
+check "Postgres is used again" within 20 get 200 /data/903 '"id":903[,}]'
+check "and /health passes" within 10 get 200 /health '"status":"pass"'
+
+quiet_compose stop --timeout 15 api
+check "stopped replicas end with 0" ended_well
+quiet_compose down --timeout 10
+note "docker compose down, then up"
+bring_up
+check "the record outlived down and up" within 30 kept_record
+check "no demo record was made twice" test "$(records)" = "$before"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
