@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 
 use axum::{
-    Router,
     body::Body,
     http::{HeaderName, HeaderValue, Request, Version, header},
     response::{IntoResponse, Response},
@@ -26,6 +25,7 @@ use crate::{
     metrics::requests::Outcome,
     problem::{Code, Problem},
     records::answer::Observed,
+    routes::Routes,
     state::AppState,
 };
 
@@ -42,11 +42,11 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 ///
 /// # Errors
 /// Never: every failure is an answer.
-pub async fn handle(state: AppState, mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incoming>) -> Result<Response, Infallible> {
     let mut passage = Passage::begin(state, &request);
     let response = match check_head(&request) {
-        Ok(()) => match router.call(request).await {
-            Ok(response) => response,
+        Ok(()) => match routes.call(request).await {
+            Ok(response) => response.map(Body::new),
             Err(never) => match never {},
         },
         Err(error) => error.into_response(),

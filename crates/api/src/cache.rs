@@ -100,7 +100,7 @@ impl Cache {
     pub async fn find(&self, key: &Key, deadline: Deadline) -> Result<Found, RedisError> {
         match key {
             Key::Record(_) => self.find_record(key, deadline).await,
-            Key::Page { .. } => self.find_page(key, deadline).await,
+            Key::Page { .. } => Box::pin(self.find_page(key, deadline)).await,
         }
     }
 

@@ -1,7 +1,14 @@
 //! The router: which handler answers what, and what stands in front of it.
 
-use axum::{Router, middleware, routing::get};
-use tower_http::catch_panic::CatchPanicLayer;
+use std::any::Any;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tower::Layer;
+use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
 use crate::{error::Error, state::AppState};
 
@@ -13,9 +20,10 @@ pub mod metrics;
 pub mod openapi;
 pub mod records;
 
-/// All routes. What stands in front of a handler, from the outside in, each with its reason:
-pub fn router(state: AppState) -> Router {
-    let data = Router::new()
+/// The routes, and the one layer around them. The limits in front of `/data` are an argument of its handlers
+/// ([`admission::Place`]): a layer would be made once per route, and be paid for by every other route.
+pub fn router(state: AppState) -> Routes {
+    let router = Router::new()
         .route("/data", get(records::list_records).post(records::create_record))
         .route(
             "/data/{id}",
@@ -23,11 +31,6 @@ pub fn router(state: AppState) -> Router {
                 .put(records::replace_record)
                 .delete(records::delete_record),
         )
-        // Rate limit and admission limit: once for all routes of /data, so that "100 in flight" means the replica.
-        .route_layer(middleware::from_fn_with_state(state.clone(), admission::admit));
-    Router::new()
-        .merge(data)
-        // Outside of the limits: they must answer at any load.
         .route("/health", get(health::get_health))
         .route("/livez", get(health::get_livez))
         .route("/readyz", get(health::get_readyz))
@@ -35,11 +38,14 @@ pub fn router(state: AppState) -> Router {
         .route("/openapi.json", get(openapi::get_openapi))
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
-        // A panic in a handler is a 500 for one request, and the border counts it like any other.
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(state)
+        .with_state(state);
+    // A panic in a handler is a 500 for one request, and the border counts it like any other.
+    CatchPanicLayer::custom(panicked as fn(_) -> _).layer(router)
 }
 
-fn panicked(_cause: Box<dyn std::any::Any + Send>) -> axum::response::Response {
-    axum::response::IntoResponse::into_response(Error::Internal)
+/// All routes, ready to be called.
+pub type Routes = CatchPanic<Router, fn(Box<dyn Any + Send>) -> Response>;
+
+fn panicked(_cause: Box<dyn Any + Send>) -> Response {
+    Error::Internal.into_response()
 }

@@ -14,7 +14,6 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -23,7 +22,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{border, state::AppState};
+use crate::{border, routes::Routes, state::AppState};
 
 /// hyper's own limit on the head, above the border's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
@@ -32,7 +31,7 @@ const HEAD_BUFFER: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
-pub async fn run(listener: TcpListener, state: AppState, router: Router, shutdown: CancellationToken) -> usize {
+pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdown: CancellationToken) -> usize {
     let config = state.config().server.clone();
     let connections = TaskTracker::new();
     let drain = CancellationToken::new();
@@ -45,7 +44,7 @@ pub async fn run(listener: TcpListener, state: AppState, router: Router, shutdow
     };
     tokio::select! {
         () = stop_accepting => {}
-        () = accept(&listener, &state, &router, &connections, &drain, &places) => {}
+        () = accept(&listener, &state, &routes, &connections, &drain, &places) => {}
     }
     drop(listener);
     drain.cancel();
@@ -66,7 +65,7 @@ pub async fn run(listener: TcpListener, state: AppState, router: Router, shutdow
 async fn accept(
     listener: &TcpListener,
     state: &AppState,
-    router: &Router,
+    routes: &Routes,
     connections: &TaskTracker,
     drain: &CancellationToken,
     places: &Arc<Semaphore>,
@@ -78,7 +77,7 @@ async fn accept(
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = serve(stream, state.clone(), router.clone(), drain.clone());
+                let connection = serve(stream, state.clone(), routes.clone(), drain.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -93,14 +92,14 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, state: AppState, router: Router, drain: CancellationToken) {
+async fn serve(stream: TcpStream, state: AppState, routes: Routes, drain: CancellationToken) {
     // Answers are written whole: waiting to fill a packet only costs 40 ms. Not fatal if the client is gone already.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY");
     }
     let _open = Open::new(&state);
     let header_timeout = state.config().server.header_timeout;
-    let service = service_fn(move |request| border::handle(state.clone(), router.clone(), request));
+    let service = service_fn(move |request| border::handle(state.clone(), routes.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

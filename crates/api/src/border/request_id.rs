@@ -1,5 +1,7 @@
 //! The request id: the client's or the proxy's when it is sane, else a new one.
 
+use std::array;
+
 use axum::http::{HeaderMap, HeaderValue};
 
 /// Long enough for a UUID, a trace id or a proxy's own form; short enough for a log line.
@@ -24,9 +26,10 @@ impl RequestId {
         reason = "an identifier, not a decision: nothing is to be repeated by a seed"
     )]
     fn make() -> Self {
-        let text = format!("{:032x}", fastrand::u128(..));
+        let bits = fastrand::u128(..);
+        let digits: [u8; 32] = array::from_fn(|i| b"0123456789abcdef"[(bits >> (4 * i) & 0xf) as usize]);
         // Hexadecimal digits are always a valid header value.
-        Self(HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("-")))
+        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-")))
     }
 
     /// The id as text.

@@ -32,11 +32,8 @@ impl Guard {
     ///
     /// # Errors
     /// [`BreakerOpen`].
-    pub fn admit(&self) -> Result<Option<Admitted<'_>>, BreakerOpen> {
-        self.breaker
-            .as_ref()
-            .map(|breaker| breaker.admit(Instant::now()))
-            .transpose()
+    pub fn admit(&self, now: Instant) -> Result<Option<Admitted<'_>>, BreakerOpen> {
+        self.breaker.as_ref().map(|breaker| breaker.admit(now)).transpose()
     }
 
     /// The dependency answers again: do not wait any longer.

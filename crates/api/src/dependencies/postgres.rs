@@ -151,7 +151,7 @@ impl Postgres {
     {
         let inner = &*self.0;
         let start = Instant::now();
-        let Ok(admitted) = inner.guard.admit() else {
+        let Ok(admitted) = inner.guard.admit(start) else {
             inner.durations.breaker_open.observe(0.0);
             return Err(DatabaseError::BreakerOpen);
         };

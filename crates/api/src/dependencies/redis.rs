@@ -213,8 +213,8 @@ impl Redis {
 
 impl Inner {
     async fn attempt<T: FromRedisValue>(&self, deadline: Deadline, command: &Cmd) -> Result<T, RedisError> {
-        let admitted = self.guard.admit().map_err(|_| RedisError::BreakerOpen)?;
         let now = Instant::now();
+        let admitted = self.guard.admit(now).map_err(|_| RedisError::BreakerOpen)?;
         let (result, verdict) = match deadline.cap(now, self.attempt_timeout) {
             Err(_) => (Err(RedisError::Timeout), Verdict::Silent),
             Ok(bound) => self.send(bound, command).await,

@@ -181,6 +181,15 @@ pub struct Answer {
     pub provenance: Provenance,
 }
 
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self {
+            content: Err(error),
+            provenance: Provenance::default(),
+        }
+    }
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let provenance = self.provenance;
@@ -242,11 +251,10 @@ impl Provenance {
                 headers.insert(header::AGE, HeaderValue::from(age));
             }
         }
-        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let timing = match (self.redis.map(milliseconds), self.database.map(milliseconds)) {
-            (Some(redis), Some(db)) => value(format_args!("redis;dur={redis:.1}, db;dur={db:.1}")),
-            (Some(redis), None) => value(format_args!("redis;dur={redis:.1}")),
-            (None, Some(db)) => value(format_args!("db;dur={db:.1}")),
+        let timing = match (self.redis.map(Tenths), self.database.map(Tenths)) {
+            (Some(redis), Some(db)) => value(format_args!("redis;dur={redis}, db;dur={db}")),
+            (Some(redis), None) => value(format_args!("redis;dur={redis}")),
+            (None, Some(db)) => value(format_args!("db;dur={db}")),
             (None, None) => return,
         };
         headers.insert(SERVER_TIMING, timing);
@@ -257,11 +265,46 @@ fn etag(version: u64) -> HeaderValue {
     value(format_args!("\"{version}\""))
 }
 
-/// Formats a header value in one allocation. All that is formatted here is visible ASCII.
+/// Formats a header value on the stack and copies it once. All that is formatted here is short and visible ASCII.
 fn value(arguments: fmt::Arguments<'_>) -> HeaderValue {
-    let mut text = String::with_capacity(48);
-    let _infallible = text.write_fmt(arguments);
-    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut text = Text {
+        bytes: [0; 96],
+        length: 0,
+    };
+    let written = text
+        .write_fmt(arguments)
+        .map(|()| HeaderValue::from_bytes(&text.bytes[..text.length]));
+    written
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or(HeaderValue::from_static("-"))
+}
+
+struct Text {
+    bytes: [u8; 96],
+    length: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes
+            .get_mut(self.length..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Milliseconds with one decimal, without a float's formatting.
+struct Tenths(Duration);
+
+impl fmt::Display for Tenths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tenths = (self.0.as_micros() + 50) / 100;
+        write!(f, "{}.{}", tenths / 10, tenths % 10)
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //! An old entry answers, with `detail=stale` and its `Age`: at once for those who come while another renews it, and
 //! instead of an error when Postgres does not answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use prometheus::IntCounter;
 use resilience::{
@@ -66,6 +66,8 @@ struct Fetched {
     stored: bool,
     database: Duration,
 }
+
+type Fetching<'a> = Pin<Box<dyn Future<Output = (Result<Entry, Error>, Provenance)> + Send + 'a>>;
 
 /// Whether and under which stamp to store what is fetched.
 #[derive(Debug, Clone, Copy)]
@@ -185,7 +187,21 @@ impl Reads {
         entry.kind() != Kind::Page && self.0.flights.as_ref().is_some_and(|flights| flights.is_flying(key))
     }
 
-    async fn fetch(
+    /// Everything that follows a look-up without a fresh entry. Boxed: the future of a hit, which is moved about for each
+    /// request, must not carry the room that a read of Postgres needs.
+    fn fetch<'a>(
+        &'a self,
+        key: Key,
+        why: Forward,
+        store: Store,
+        old: Option<Entry>,
+        provenance: Provenance,
+        deadline: Deadline,
+    ) -> Fetching<'a> {
+        Box::pin(self.fetch_or_fall_back(key, why, store, old, provenance, deadline))
+    }
+
+    async fn fetch_or_fall_back(
         &self,
         key: Key,
         why: Forward,

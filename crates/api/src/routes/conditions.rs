@@ -1,6 +1,6 @@
 //! `If-Match` and `If-None-Match` (RFC 9110, section 13) over versions as entity tags.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, header};
 
 use crate::error::Error;
 
@@ -27,27 +27,36 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error
     version.parse().map(Some).map_err(|_| invalid())
 }
 
-/// Whether `If-None-Match` names this version: then the client has it already. Weak comparison, lists, `*`.
-pub(super) fn names_version(headers: &HeaderMap, version: u64) -> bool {
-    tags(headers, header::IF_NONE_MATCH).any(|tag| {
-        let strong = tag.strip_prefix("W/").unwrap_or(tag);
-        tag == "*"
-            || strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')) == Some(version.to_string().as_str())
-    })
-}
+/// `If-None-Match`: the versions that the client has already.
+#[derive(Debug)]
+pub(super) struct KnownVersions(Option<String>);
 
-fn tags(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
+impl KnownVersions {
+    /// Reads the header; several are one list.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut lists = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .peekable();
+        Self(lists.peek().is_some().then(|| lists.collect::<Vec<_>>().join(",")))
+    }
+
+    /// Whether `version` is among them. Weak comparison, lists, `*`.
+    pub(super) fn contain(&self, version: u64) -> bool {
+        self.0.as_deref().is_some_and(|list| {
+            list.split(',').map(str::trim).any(|tag| {
+                let strong = tag.strip_prefix("W/").unwrap_or(tag);
+                let text = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                tag == "*" || text == Some(version.to_string().as_str())
+            })
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use axum::http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -67,7 +76,7 @@ mod tests {
 
     #[test]
     fn if_none_match_takes_lists_and_weak_tags() {
-        let names = |value| names_version(&headers(header::IF_NONE_MATCH, value), 3);
+        let names = |value| KnownVersions::of(&headers(header::IF_NONE_MATCH, value)).contain(3);
         assert!(names("\"3\"") && names("W/\"3\"") && names("\"1\", \"3\"") && names("*"));
         assert!(!names("\"33\"") && !names("3") && !names(""));
     }

@@ -2,21 +2,21 @@
 
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, State},
-    http::HeaderMap,
-    response::{IntoResponse, Response},
+    extract::{Query, Request, State},
+    http::{HeaderMap, Uri},
 };
 use resilience::deadline::Deadline;
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
+    admission::Place,
     body,
-    conditions::{expected_version, names_version},
+    conditions::{KnownVersions, expected_version},
 };
 use crate::{
     error::Error,
-    records::{idempotency::IdempotencyKey, model::NewRecord},
+    records::{answer::Answer, idempotency::IdempotencyKey, model::NewRecord},
     state::AppState,
 };
 
@@ -31,64 +31,62 @@ struct PageQuery {
     after: Option<i64>,
 }
 
-pub(super) async fn get_record(State(state): State<AppState>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+/// The hot path. The request is taken whole and read in place: extractors for the id and the headers would copy them.
+pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
     let deadline = deadline(&state);
-    match parse_id(&id) {
-        Ok(id) => state
-            .reads()
-            .record(id, |version| names_version(&headers, version), deadline)
-            .await
-            .into_response(),
-        Err(error) => error.into_response(),
+    let known = KnownVersions::of(request.headers());
+    match id_of(&request) {
+        Ok(id) => {
+            // Nothing of the request is needed any more: the future of a hit stays small.
+            drop(request);
+            state
+                .reads()
+                .record(id, |version| known.contain(version), deadline)
+                .await
+        }
+        Err(error) => error.into(),
     }
 }
 
-pub(super) async fn list_records(State(state): State<AppState>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri) -> Answer {
     let deadline = deadline(&state);
-    match parse_page(query.as_deref().unwrap_or_default()) {
-        Ok((after, limit)) => state.reads().page(after, limit, deadline).await.into_response(),
-        Err(error) => error.into_response(),
+    match parse_page(&uri) {
+        Ok((after, limit)) => state.reads().page(after, limit, deadline).await,
+        Err(error) => error.into(),
     }
 }
 
 pub(super) async fn create_record(
     State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Error> {
-    let new = read_record(&state, &headers, body).await?;
-    let key = IdempotencyKey::of(&headers, &new)?;
-    Ok(state.writes().create(new, key, deadline(&state)).await.into_response())
+    _place: Place,
+    request: Request,
+) -> Result<Answer, Error> {
+    let (head, body) = request.into_parts();
+    let new = read_record(&state, &head.headers, body).await?;
+    let key = IdempotencyKey::of(&head.headers, &new)?;
+    Ok(state.writes().create(new, key, deadline(&state)).await)
 }
 
 pub(super) async fn replace_record(
     State(state): State<AppState>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Error> {
-    let id = parse_id(&id)?;
-    let expected = expected_version(&headers)?;
-    let new = read_record(&state, &headers, body).await?;
-    Ok(state
-        .writes()
-        .replace(id, new, expected, deadline(&state))
-        .await
-        .into_response())
+    _place: Place,
+    request: Request,
+) -> Result<Answer, Error> {
+    let id = id_of(&request)?;
+    let expected = expected_version(request.headers())?;
+    let (head, body) = request.into_parts();
+    let new = read_record(&state, &head.headers, body).await?;
+    Ok(state.writes().replace(id, new, expected, deadline(&state)).await)
 }
 
 pub(super) async fn delete_record(
     State(state): State<AppState>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Error> {
-    let id = parse_id(&id)?;
-    let expected = expected_version(&headers)?;
-    Ok(state
-        .writes()
-        .delete(id, expected, deadline(&state))
-        .await
-        .into_response())
+    _place: Place,
+    request: Request,
+) -> Result<Answer, Error> {
+    let id = id_of(&request)?;
+    let expected = expected_version(request.headers())?;
+    Ok(state.writes().delete(id, expected, deadline(&state)).await)
 }
 
 /// The deadline of the answer, from when all of the request is there.
@@ -101,6 +99,11 @@ async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Resul
     NewRecord::from_json(&body)
 }
 
+/// The last segment of the path: what the router matched as `{id}`.
+fn id_of(request: &Request) -> Result<i64, Error> {
+    parse_id(request.uri().path().rsplit('/').next().unwrap_or_default())
+}
+
 fn parse_id(text: &str) -> Result<i64, Error> {
     match text.parse::<i64>() {
         Ok(id) if id > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(id),
@@ -111,10 +114,8 @@ fn parse_id(text: &str) -> Result<i64, Error> {
     }
 }
 
-fn parse_page(query: &str) -> Result<(i64, u16), Error> {
-    let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build();
-    let query = uri.map_err(|_| Error::Invalid("the query cannot be read".to_owned()))?;
-    let axum::extract::Query(query) = axum::extract::Query::<PageQuery>::try_from_uri(&query)
+fn parse_page(uri: &Uri) -> Result<(i64, u16), Error> {
+    let Query(query) = Query::<PageQuery>::try_from_uri(uri)
         .map_err(|rejection| Error::Invalid(format!("the query: {}", rejection.body_text())))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -145,6 +146,7 @@ mod tests {
 
     #[test]
     fn pages_have_bounds_and_no_unknown_parameters() {
+        let parse_page = |query: &str| parse_page(&format!("/data?{query}").parse().expect("a target"));
         assert_eq!(parse_page("").expect("defaults"), (0, 50));
         assert_eq!(parse_page("limit=200&after=7").expect("bounds"), (7, 200));
         for wrong in [
