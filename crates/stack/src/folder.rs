@@ -143,9 +143,8 @@ impl Folder {
         let mut waiting = Waiting::new(self, command);
         let lock = operation.interrupt.wait_for(WAIT_FOR_LOCK, || {
             waiting.attempt(|holder| {
-                operation
-                    .progress
-                    .note(&format!("waiting for {holder}, at work in this folder"))
+                let text = format!("waiting for {holder}, at work in this folder");
+                operation.progress.note(&text);
             })
         })?;
         lock.ok_or_else(|| waiting.busy())

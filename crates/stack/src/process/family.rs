@@ -81,61 +81,42 @@ impl Family {
 
     /// Ends every process at once. Returns how many there were.
     pub(super) fn kill(&self) -> Result<usize, StackError> {
-        let mut killed = 0;
-        let signalled = self.signal_until(Signal::KILL, |_| true, &mut killed)?;
-        if !signalled {
-            return Err(self.unmoved("end"));
-        }
-        Ok(killed)
+        self.signal_until(Signal::KILL, "end", |_| true)
     }
 
     /// Freezes every process. The leader goes first, so that it starts no more workers meanwhile.
     pub(super) fn pause(&self) -> Result<usize, StackError> {
-        let mut frozen = 0;
-        if !self.signal_until(Signal::STOP, |entry| !entry.is_stopped(), &mut frozen)? {
-            return Err(self.unmoved("freeze"));
-        }
-        Ok(frozen)
+        self.signal_until(Signal::STOP, "freeze", |entry| !entry.is_stopped())
     }
 
     /// Thaws what is frozen.
     pub(super) fn resume(&self) -> Result<usize, StackError> {
-        let mut thawed = 0;
-        if !self.signal_until(Signal::CONT, Entry::is_stopped, &mut thawed)? {
-            return Err(self.unmoved("wake"));
-        }
-        Ok(thawed)
+        self.signal_until(Signal::CONT, "wake", Entry::is_stopped)
     }
 
-    /// Signals those that `concerns` until there are none; false when there still are after a while.
-    fn signal_until(
-        &self,
-        signal: Signal,
-        concerns: impl Fn(&Entry) -> bool,
-        reached: &mut usize,
-    ) -> Result<bool, StackError> {
+    /// Signals those that `concerns` until there are none, and returns how many there were.
+    fn signal_until(&self, signal: Signal, verb: &str, concerns: fn(&Entry) -> bool) -> Result<usize, StackError> {
         let mut seen: Vec<Identity> = Vec::new();
         let mut failed = None;
         // Not interruptible: half a fault is worse than a late Ctrl-C.
         let done = Interrupt::default().wait_while_cleaning(SIGNAL_PATIENCE, || {
-            let members: Vec<Entry> = self.members().into_iter().filter(&concerns).collect();
+            let members: Vec<Entry> = self.members().into_iter().filter(concerns).collect();
             for member in &members {
-                match member.id.signal(signal) {
-                    Ok(true) if !seen.contains(&member.id) => seen.push(member.id),
-                    Ok(_) => {}
-                    Err(error) => failed = Some(error),
+                failed = failed.take().or(member.id.signal(signal).err());
+                if !seen.contains(&member.id) {
+                    seen.push(member.id);
                 }
             }
             members.is_empty() || failed.is_some()
         });
-        if let Some(source) = failed {
-            return Err(StackError::Io {
+        match failed {
+            Some(source) => Err(StackError::Io {
                 what: format!("cannot signal {}", self.name),
                 source,
-            });
+            }),
+            None if done => Ok(seen.len()),
+            None => Err(self.unmoved(verb)),
         }
-        *reached = seen.len();
-        Ok(done)
     }
 
     fn unmoved(&self, verb: &str) -> StackError {

@@ -32,19 +32,15 @@ pub(super) fn inject(
 
 /// Refuses what would change nothing, or could not be undone.
 fn check(family: &Family, before: Option<FaultKind>, fault: FaultKind, target: Target) -> Result<(), StackError> {
-    let conflict = |how: &str| {
-        Err(StackError::Conflict(format!(
-            "{target} is {how}; `lab heal` undoes that"
-        )))
-    };
+    let conflict = |how: &str| Err(StackError::Conflict(format!("{target} {how}; `lab heal` undoes that")));
     let Some(leader) = family.leader() else {
-        return conflict("not running already");
+        return conflict("is not running");
     };
     match fault {
         // One fault at a time, since the record keeps the last one.
-        _ if before == Some(FaultKind::Cut) => conflict("cut off already"),
-        FaultKind::Pause if leader.is_stopped() => conflict("paused already"),
-        FaultKind::Cut if leader.is_stopped() => conflict("paused already"),
+        _ if before == Some(FaultKind::Cut) => conflict("is cut off already"),
+        FaultKind::Pause if leader.is_stopped() => conflict("is paused already"),
+        FaultKind::Cut if leader.is_stopped() => conflict("is paused already"),
         FaultKind::Cut => packet_filter::check(),
         FaultKind::Kill | FaultKind::Stop | FaultKind::Pause => Ok(()),
     }

@@ -171,7 +171,7 @@ fn remedy(host: &HostEnvironment, missing: &[Package]) -> String {
         .iter()
         .find(|(manager, ..)| programs::find(host, manager).is_some())
     else {
-        return "Install PostgreSQL 13 or newer, Redis (or Valkey) and nginx, then try again.".to_owned();
+        return "Install PostgreSQL 14 or newer, Redis (or Valkey) and nginx, then try again.".to_owned();
     };
     let wanted: Vec<&str> = missing.iter().map(|package| names[*package as usize]).collect();
     let sudo = if *command == "brew install" { "" } else { "sudo " };

@@ -177,9 +177,12 @@ pub(super) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
         other => other.context(|| cannot("read", &run))?,
     };
     let file_names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
-    Ok(file_names
+    let mut names: Vec<String> = file_names
         .filter_map(|name| Some(name.strip_suffix(".pid")?.to_owned()))
-        .collect())
+        .collect();
+    // `api-2` before `api-10`.
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    Ok(names)
 }
 
 /// To be called when nothing of this name lives any more.

@@ -46,8 +46,8 @@ pub(super) fn close(port: u16) -> Result<(), StackError> {
             let table = name(port);
             // On loopback every packet comes in once, those to the server and those from it.
             let rules = format!(
-                "table inet {table} {{ chain cut {{ type filter hook input priority -10; \
-                 iifname lo tcp dport {port} drop; iifname lo tcp sport {port} drop; }} }}"
+                "table inet {table} {{\n chain cut {{\n type filter hook input priority -10;\n \
+                 iifname lo tcp dport {port} drop;\n iifname lo tcp sport {port} drop;\n }}\n }}\n"
             );
             run(Command::new(nft).arg(rules))
         }

@@ -16,21 +16,27 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) enum Depth {
     /// The server itself works.
     Itself,
-    /// It can do its task: for nginx, that a replica answers behind it.
-    Ready,
+    /// It can do its task: a replica reaches Postgres, nginx reaches a replica.
+    Whole,
 }
 
 pub(super) fn answers(target: Target, port: u16, depth: Depth) -> bool {
     match target {
         Target::Postgres => postgres(port),
         Target::Redis => redis(port),
-        Target::Nginx => http_status(port).is_some_and(|status| depth == Depth::Itself || status == 200),
-        Target::Api(_) => http_status(port) == Some(200),
+        Target::Nginx => match depth {
+            Depth::Itself => http_status(port, "/readyz").is_some(),
+            Depth::Whole => http_status(port, "/readyz") == Some(200),
+        },
+        Target::Api(_) => match depth {
+            Depth::Itself => http_status(port, "/readyz") == Some(200),
+            Depth::Whole => http_status(port, "/health") == Some(200),
+        },
     }
 }
 
-fn http_status(port: u16) -> Option<u16> {
-    http::get(&format!("http://127.0.0.1:{port}/readyz"), PATIENCE)
+fn http_status(port: u16, path: &str) -> Option<u16> {
+    http::get(&format!("http://127.0.0.1:{port}{path}"), PATIENCE)
         .ok()
         .map(|answer| answer.status)
 }

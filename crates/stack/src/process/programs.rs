@@ -26,7 +26,7 @@ const USUAL_FOLDERS: [&str; 6] = [
 const POSTGRES_FOLDERS: [(&str, &str); 3] = [("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/usr/libexec", "")];
 
 /// The oldest Postgres that is still maintained and tried here. Redis and nginx are as old as their distribution allows.
-const OLDEST_POSTGRES: u32 = 13;
+const OLDEST_POSTGRES: u32 = 14;
 
 /// What a stack was started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! More or fewer replicas while the stack runs, without a failed request.
 
-use super::{ProcessRecord, Server, Target, family::Family, heal, launch, nginx, ports::Choice, start, stop};
+use super::{ProcessRecord, Server, Target, heal, nginx, ports::Choice, probe::Depth, start, stop};
 use crate::{Operation, StackError, folder::Folder};
 
 /// Each replica holds a handful of Postgres's 100 connections.
@@ -57,7 +57,8 @@ fn add(
     }
     record.servers.sort_by_key(|server| server.name);
     record.save(folder)?;
-    let added = start::replicas(folder, record, new, operation).and_then(|()| nginx::follow_replicas(folder, record));
+    let added = start::replicas(folder, record, new, Depth::Itself, operation)
+        .and_then(|()| nginx::follow_replicas(folder, record));
     if added.is_err() {
         remove(folder, record, new, operation)?;
     }
@@ -78,18 +79,11 @@ fn remove(
     let mut rest = record.clone();
     rest.servers.retain(|server| !surplus.contains(&server.name));
     nginx::follow_replicas(folder, &rest)?;
-    for name in surplus {
-        operation.progress.begin(&format!("draining {name}"));
-        let family = Family::find(folder, &name.to_string())?;
-        let (signal, patience) = stop::manners(&name.to_string());
-        stop::ask(&family, signal)?;
-        operation
-            .interrupt
-            .wait_while_cleaning(patience, || family.leader().is_none());
-        family.kill()?;
-        launch::forget(folder, &name.to_string());
-        operation.progress.end("gone");
-    }
+    stop::stop_together(
+        folder,
+        &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        operation,
+    )?;
     *record = rest;
     record.save(folder)
 }

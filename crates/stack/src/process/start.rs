@@ -120,7 +120,13 @@ fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) 
     )?;
     operation.progress.end("done");
 
-    replicas(folder, record, &record.replicas().collect::<Vec<_>>(), operation)?;
+    replicas(
+        folder,
+        record,
+        &record.replicas().collect::<Vec<_>>(),
+        Depth::Whole,
+        operation,
+    )?;
     nginx::prepare(folder, record)?;
     one(folder, record, Target::Nginx, operation)
 }
@@ -128,7 +134,7 @@ fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) 
 fn one(folder: &Folder, record: &ProcessRecord, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
     operation.progress.begin(&format!("starting {target}"));
     let mut started = server::start(folder, record, target)?;
-    server::await_ready(record, target, Depth::Ready, &mut started, operation)?;
+    server::await_ready(record, target, Depth::Whole, &mut started, operation)?;
     operation.progress.end(&format!("127.0.0.1:{}", record.port(target)));
     Ok(())
 }
@@ -138,6 +144,7 @@ pub(super) fn replicas(
     folder: &Folder,
     record: &ProcessRecord,
     wanted: &[Target],
+    depth: Depth,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
     let names = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -148,7 +155,7 @@ pub(super) fn replicas(
         children.push((*target, server::start(folder, record, *target)?));
     }
     for (target, started) in &mut children {
-        server::await_ready(record, *target, Depth::Ready, started, operation)?;
+        server::await_ready(record, *target, depth, started, operation)?;
     }
     let ports: Vec<String> = wanted
         .iter()

@@ -52,14 +52,8 @@ pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, S
     }
     let names = launch::names(folder)?;
     for belongs in ORDER {
-        let mut families = Vec::new();
-        for name in names.iter().filter(|name| belongs(name)) {
-            families.push((name.as_str(), Family::find(folder, name)?));
-        }
-        found |= end(&families, operation)?;
-        for (name, _) in &families {
-            launch::forget(folder, name);
-        }
+        let together: Vec<String> = names.iter().filter(|name| belongs(name)).cloned().collect();
+        found |= stop_together(folder, &together, operation)?;
     }
     postgres::sweep(folder);
     cpu_quota::remove(folder);
@@ -67,39 +61,53 @@ pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, S
     Ok(found)
 }
 
-/// Ends some servers together: asked first, killed when they do not go. True when any was there.
-fn end(families: &[(&str, Family)], operation: &Operation<'_>) -> Result<bool, StackError> {
-    let living: Vec<&(&str, Family)> = families
+/// Ends some servers at the same time: asked first, killed when they do not go. True when any was there.
+pub(super) fn stop_together(folder: &Folder, names: &[String], operation: &Operation<'_>) -> Result<bool, StackError> {
+    let families = names
         .iter()
+        .map(|name| Family::find(folder, name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let living: Vec<(&str, &Family)> = names
+        .iter()
+        .map(String::as_str)
+        .zip(&families)
         .filter(|(_, family)| !family.members().is_empty())
         .collect();
-    if living.is_empty() {
-        return Ok(false);
+    if !living.is_empty() {
+        end(&living, operation)?;
     }
-    let names: Vec<&str> = living.iter().map(|(name, _)| *name).collect();
-    operation.progress.begin(&format!("stopping {}", names.join(", ")));
+    names.iter().for_each(|name| launch::forget(folder, name));
+    Ok(!living.is_empty())
+}
+
+fn end(living: &[(&str, &Family)], operation: &Operation<'_>) -> Result<(), StackError> {
+    let list = |names: Vec<&str>| names.join(", ");
+    operation.progress.begin(&format!(
+        "stopping {}",
+        list(living.iter().map(|(name, _)| *name).collect())
+    ));
     let mut patience = Duration::ZERO;
-    for (name, family) in &living {
+    for (name, family) in living {
         let (signal, time) = manners(name);
         patience = patience.max(time);
         ask(family, signal)?;
     }
-    let gone = || living.iter().all(|(_, family)| family.leader().is_none());
-    operation.interrupt.wait_while_cleaning(patience, gone);
-    let mut stubborn = Vec::new();
-    for (name, family) in &living {
-        if family.leader().is_some() {
-            stubborn.push(*name);
-        }
-        // Also workers that their leader left behind.
-        family.kill()?;
-    }
+    operation
+        .interrupt
+        .wait_while_cleaning(patience, || living.iter().all(|(_, family)| family.leader().is_none()));
+    let stubborn: Vec<&str> = living
+        .iter()
+        .filter(|(_, family)| family.leader().is_some())
+        .map(|(name, _)| *name)
+        .collect();
+    // Also workers that their leader left behind.
+    living.iter().try_for_each(|(_, family)| family.kill().map(drop))?;
     operation.progress.end(&if stubborn.is_empty() {
-        "stopped".to_owned()
+        "stopped".into()
     } else {
-        format!("killed {}", stubborn.join(", "))
+        format!("killed {}", list(stubborn))
     });
-    Ok(true)
+    Ok(())
 }
 
 /// The signal that ends it in good order; a frozen server has to be woken to follow it.
