@@ -51,7 +51,7 @@ install_compose() {
 
 start_engine() {
     local why
-    why=$(docker info 2>&1 | tail -n 1)
+    why=$(docker info 2>&1 | tail -n 1) || true
     if [ -n "${DOCKER_HOST:-}" ]; then
         fail "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not answer: $why"
     elif ! command -v dockerd >/dev/null; then
@@ -71,7 +71,7 @@ start_engine() {
         engine_answers && return
         sleep 0.5
     done
-    fail "the Docker engine did not answer within 30 s: $(docker info 2>&1 | tail -n 1)"
+    fail "the Docker engine did not answer within 30 s: $(docker info 2>&1 | tail -n 1 || true)"
 }
 
 command -v docker >/dev/null || fail "there is no docker command." \

@@ -19,7 +19,7 @@ USAGE
 }
 
 all=(postgres redis nginx prometheus api)
-declare -A tags=([debian]=testing [postgres]=18 [redis]=8 [nginx]=1.30 [prometheus]=3.5 [runtime]=testing [api]=dev)
+declare -A tags=([debian]=testing [postgres]=18 [redis]=8 [nginx]=1.30 [prometheus]=3.5 [runtime]=testing [api-base]=dev [api]=dev)
 # The API's image in megabytes, base included.
 api_limit_mb=100
 
@@ -49,15 +49,15 @@ fail() {
     exit 1
 }
 
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
 # Runs a noisy command; its output is only shown when it fails.
 quietly() {
     local what=$1
     shift
-    "$@" >"$logs/last" 2>&1 || {
-        tail -n 40 "$logs/last" >&2
+    "$@" >"$scratch/last" 2>&1 || {
+        tail -n 40 "$scratch/last" >&2
         fail "$what failed; the last lines are above"
     }
 }
@@ -90,10 +90,10 @@ install_mmdebstrap() {
     fi
     command -v apt-get >/dev/null || fail "mmdebstrap is missing: install the package mmdebstrap"
     say "installing the package mmdebstrap"
-    "${as_root[@]}" apt-get -qq install -y --no-install-recommends mmdebstrap >"$logs/last" 2>&1 ||
+    "${as_root[@]}" apt-get -qq install -y --no-install-recommends mmdebstrap >"$scratch/last" 2>&1 ||
         { "${as_root[@]}" apt-get -qq update && "${as_root[@]}" apt-get -qq install -y --no-install-recommends mmdebstrap; } \
-            >>"$logs/last" 2>&1 || {
-        tail -n 20 "$logs/last" >&2
+            >>"$scratch/last" 2>&1 || {
+        tail -n 20 "$scratch/last" >&2
         fail "could not install mmdebstrap"
     }
 }
@@ -106,7 +106,7 @@ bootstrap() {
         --aptopt='Dir::Cache::pkgcache ""' --aptopt='Dir::Cache::srcpkgcache ""' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-        testing "$logs/rootfs.tar" "$1"
+        testing "$scratch/rootfs.tar" "$1"
 }
 
 build_debian() {
@@ -120,8 +120,8 @@ build_debian() {
         install_mmdebstrap
         say "debian      bootstrapping Debian testing from $mirror"
         quietly "bootstrapping Debian" bootstrap "$mirror"
-        quietly "importing Debian" docker import --change "LABEL inputs=$inputs" "$logs/rootfs.tar" "$name"
-        rm "$logs/rootfs.tar"
+        quietly "importing Debian" docker import --change "LABEL inputs=$inputs" "$scratch/rootfs.tar" "$name"
+        rm "$scratch/rootfs.tar"
         report debian built
     fi
 }
@@ -152,15 +152,16 @@ build_if_changed() {
     fi
 }
 
-# From the binary that cargo builds here. Nothing but the binary is sent to the engine.
+# From the program that cargo builds here: nothing but it is sent to the engine.
 build_api() {
-    local context=$logs/api
     build_if_changed runtime "$(image debian)" runtime
     say "api         cargo build --release -p api"
     (cd "$root" && cargo build --quiet --release --locked -p api)
-    mkdir "$context"
-    cp "$root/target/release/api" "$root/deploy/Dockerfile" "$context"
-    build_if_changed api "$(image runtime)" "$context" --target runtime-prebuilt
+    mkdir "$scratch/base" "$scratch/api"
+    cp "$root/deploy/Dockerfile" "$scratch/base"
+    build_if_changed api-base "$(image runtime)" "$scratch/base" --target base
+    cp "$root/target/release/api" api/Dockerfile "$scratch/api"
+    build_if_changed api "$(image api-base)" "$scratch/api"
     [ "$(size_mb "$(image api)")" -le "$api_limit_mb" ] ||
         fail "the api image has $(size_mb "$(image api)") MB, more than $api_limit_mb MB"
     quietly "running the api image" docker run --rm --network none "$(image api)" --version
@@ -175,3 +176,4 @@ for name in "${names[@]}"; do
     *) build_if_changed "$name" "$(image debian)" "$name" ;;
     esac
 done
+say "to use them: docker compose --env-file .env --env-file deploy/images/offline.env up --scale api=3"
