@@ -1,1 +1,57 @@
-//! Placeholder.
+//! A load generator that is honest first: `load`, as a program and as a library.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), loadgen::LoadError> {
+//! use std::time::Duration;
+//!
+//! use loadgen::{Load, Plan};
+//!
+//! let load = Load::Closed { requests: Some(100), duration: None };
+//! let plan = Plan::get("http://127.0.0.1:8080/data/1", load)?;
+//! let address = plan.target.reach(Duration::from_secs(1))?;
+//! let report = loadgen::start(plan, address)?.report().await?;
+//! println!("{}", report.to_text());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A run is a [`Plan`], carried out by [`start`] and kept as a [`Report`]; a workload file becomes a plan by
+//! [`Workload::read`]. What happens in between is in [`engine`]: event loops that own their sockets, since a runtime of
+//! tasks and timers costs as much as the requests themselves and keeps time only to the millisecond.
+
+pub mod cli;
+pub mod compare;
+mod curve;
+pub mod duration;
+mod engine;
+mod error;
+mod http;
+mod ids;
+mod latencies;
+mod limits;
+mod options;
+mod outcome;
+mod pacer;
+mod plan;
+mod record;
+mod report;
+mod tally;
+mod target;
+mod template;
+mod workload;
+
+pub use curve::{Curve, Stage};
+pub use engine::{Running, Stopper, start};
+pub use error::LoadError;
+pub use ids::{Ids, Pick};
+pub use outcome::{CacheResult, ErrorClass};
+pub use pacer::Arrivals;
+pub use plan::{Load, Plan, Retries, Statuses};
+pub use report::condition::Condition;
+pub use report::{
+    ByteCounts, ConditionResult, ConnectionCounts, ErrorCount, Generator, Histograms, LatencyStats, LatencyTable, Mode,
+    Outcome, PlanRecord, Point, Report, SCHEMA, StatusCount, Summary, Verdict,
+};
+pub use target::Target;
+pub use template::RequestSpec;
+pub use workload::Workload;

@@ -1,0 +1,91 @@
+//! The line that shows on a terminal how the run is going: one per step of the series, written over the last one.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use crate::plan::Plan;
+use crate::report::Point;
+
+const BAR: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct Live {
+    is_shown: bool,
+    /// Which run of how many.
+    title: String,
+    length: Option<Duration>,
+    count: Option<u64>,
+    sent: u64,
+}
+
+impl Live {
+    pub(super) fn new(plan: &Plan, run: usize, runs: usize) -> Self {
+        let title = if runs > 1 {
+            format!("run {run} of {runs}  ")
+        } else {
+            String::new()
+        };
+        Self {
+            is_shown: io::stderr().is_terminal(),
+            title,
+            length: plan.length(),
+            count: plan.count(),
+            sent: 0,
+        }
+    }
+
+    pub(super) fn show(&mut self, point: &Point) {
+        self.sent += point.sent;
+        if self.is_shown {
+            // A terminal that is gone is no reason to end the run.
+            let _gone = write!(io::stderr(), "\r\x1b[2K{}", self.line(point));
+        }
+    }
+
+    /// Leaves an empty line behind.
+    pub(super) fn clear(&self) {
+        if self.is_shown {
+            let _gone = write!(io::stderr(), "\r\x1b[2K");
+        }
+    }
+
+    fn line(&self, point: &Point) -> String {
+        let now = point.at_s + point.seconds;
+        let by_time = self.length.map(|length| now / length.as_secs_f64());
+        let by_count = self.count.map(|count| self.sent as f64 / count as f64);
+        let done = by_time.into_iter().chain(by_count).fold(0.0_f64, f64::max).min(1.0);
+        let full = (done * BAR as f64) as usize;
+        let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), short);
+        let rate = |count: u64| format!("{:.0}/s", count as f64 / point.seconds);
+        let answered: u64 = point.statuses.values().sum();
+        let errors = answered - point.succeeded + point.errors.values().sum::<u64>();
+        format!(
+            "{}{now:>5.0} s {}{} {:>3.0} %  rate {}  good {}  p50 {}  p95 {}  p99 {}  errors {errors}  in flight {}{}",
+            self.title,
+            "█".repeat(full),
+            "░".repeat(BAR - full),
+            done * 100.0,
+            rate(answered),
+            rate(point.succeeded),
+            ms(point.p50_ms),
+            ms(point.p95_ms),
+            ms(point.p99_ms),
+            point.in_flight,
+            if point.dropped > 0 {
+                format!("  dropped {}", point.dropped)
+            } else {
+                String::new()
+            },
+        )
+    }
+}
+
+/// A latency in a few characters.
+fn short(ms: f64) -> String {
+    match ms {
+        _ if ms < 1.0 => format!("{:.0} µs", ms * 1_000.0),
+        _ if ms < 100.0 => format!("{ms:.1} ms"),
+        _ if ms < 10_000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.1} s", ms / 1_000.0),
+    }
+}

@@ -1,0 +1,318 @@
+//! One connection and the request on it: connect, send, read the answer, be used again.
+//!
+//! A connection never waits. Each call does what can be done now and says how far the request is; the worker calls again
+//! when the socket reports something. There is one request at a time on a connection, no pipelining.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
+
+use super::poller::{Poller, Ready};
+use crate::http::response::{Answer, Progress, ProtocolError, ResponseReader};
+use crate::outcome::{ErrorClass, Labels};
+
+/// How far the request is after a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// Something is outstanding: the peer, or the request itself.
+    Pending,
+    Answered(Answer),
+    Failed(Fault),
+}
+
+/// Why a request failed: the class for the books, the cause for the reader.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) class: ErrorClass,
+    pub(super) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Cause {
+    #[error("{0}")]
+    System(Errno),
+    #[error("{0}")]
+    Protocol(ProtocolError),
+    #[error("the server closed the connection before the first byte of the answer")]
+    ClosedBefore,
+    #[error("the server closed the connection in the middle of the answer")]
+    ClosedWithin,
+    #[error("not connected within the time-out")]
+    NotConnected,
+    #[error("not answered within the time-out")]
+    NotAnswered,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No socket.
+    Closed,
+    Connecting,
+    Sending,
+    Awaiting,
+    /// Open and without a request.
+    Idle,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: Option<OwnedFd>,
+    phase: Phase,
+    /// Told apart from earlier sockets in this slot, whose reports may still be in the queue.
+    generation: u32,
+    /// The request's bytes, kept to be sent again.
+    pub(super) request: Vec<u8>,
+    written: usize,
+    reader: ResponseReader,
+    /// The connection carried an earlier request.
+    is_reused: bool,
+    /// The first byte of the answer has come.
+    is_answering: bool,
+}
+
+/// Counters that a connection adds to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Traffic {
+    pub(super) opened: u64,
+    pub(super) closed_idle: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+}
+
+impl Traffic {
+    /// The warm-up is over.
+    pub(super) fn forget_bytes(&mut self) {
+        self.bytes_sent = 0;
+        self.bytes_received = 0;
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.closed_idle += other.closed_idle;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+    }
+}
+
+/// What all connections of a worker share.
+pub(super) struct Shared {
+    pub(super) poller: Poller,
+    pub(super) address: SocketAddr,
+    /// One buffer for all: answers are read to their end or set aside by their reader, never left in it.
+    pub(super) buffer: Box<[u8]>,
+    pub(super) traffic: Traffic,
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            socket: None,
+            phase: Phase::Closed,
+            generation: 0,
+            request: Vec::new(),
+            written: 0,
+            reader: ResponseReader::new(),
+            is_reused: false,
+            is_answering: false,
+        }
+    }
+
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Sends what is in `request`, over the open connection or a new one.
+    pub(super) fn begin(&mut self, slot: u32, is_head: bool, shared: &mut Shared, labels: &mut Labels) -> Step {
+        self.reader.begin(is_head);
+        self.written = 0;
+        self.is_answering = false;
+        self.is_reused = self.phase == Phase::Idle;
+        if self.is_reused {
+            self.phase = Phase::Sending;
+            return self.send(shared, labels);
+        }
+        match self.open(slot, shared) {
+            Ok(()) => Step::Pending,
+            Err(errno) => self.fail(connect_class(errno), Cause::System(errno)),
+        }
+    }
+
+    /// The socket reported something. It reports each change once, so all of it is taken here.
+    pub(super) fn on_ready(&mut self, ready: Ready, shared: &mut Shared, labels: &mut Labels) -> Step {
+        if self.phase == Phase::Connecting {
+            match self.socket.as_ref().map(sockopt::socket_error) {
+                Some(Ok(Ok(()))) => self.phase = Phase::Sending,
+                Some(Ok(Err(errno)) | Err(errno)) => return self.fail(connect_class(errno), Cause::System(errno)),
+                None => return Step::Pending,
+            }
+        }
+        if self.phase == Phase::Sending
+            && let done @ (Step::Answered(_) | Step::Failed(_)) = self.send(shared, labels)
+        {
+            return done;
+        }
+        match self.phase {
+            // Also while sending: a server may answer, or give up, before it has the whole request.
+            Phase::Sending | Phase::Awaiting if ready.readable => self.receive(ready.hung_up, shared, labels),
+            // Closed by the server, or sending what nobody asked for: of no further use.
+            Phase::Idle if ready.readable => {
+                shared.traffic.closed_idle += 1;
+                self.close();
+                Step::Pending
+            }
+            Phase::Closed | Phase::Connecting | Phase::Sending | Phase::Awaiting | Phase::Idle => Step::Pending,
+        }
+    }
+
+    /// The request's time is up.
+    pub(super) fn time_out(&mut self) -> Fault {
+        let connecting = self.phase == Phase::Connecting;
+        self.close();
+        if connecting {
+            Fault {
+                class: ErrorClass::ConnectTimeout,
+                cause: Cause::NotConnected,
+            }
+        } else {
+            Fault {
+                class: ErrorClass::Timeout,
+                cause: Cause::NotAnswered,
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.socket = None;
+        self.phase = Phase::Closed;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    fn open(&mut self, slot: u32, shared: &mut Shared) -> Result<(), Errno> {
+        let family = if shared.address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        match rustix::net::connect(&socket, &shared.address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(errno) => return Err(errno),
+        }
+        self.generation = self.generation.wrapping_add(1);
+        shared
+            .poller
+            .add(&socket, u64::from(self.generation) << 32 | u64::from(slot))?;
+        shared.traffic.opened += 1;
+        self.socket = Some(socket);
+        self.phase = Phase::Connecting;
+        Ok(())
+    }
+
+    fn send(&mut self, shared: &mut Shared, labels: &mut Labels) -> Step {
+        let Some(socket) = &self.socket else {
+            return Step::Pending;
+        };
+        while self.written < self.request.len() {
+            match rustix::net::send(socket, &self.request[self.written..], SendFlags::NOSIGNAL) {
+                Ok(sent) => {
+                    self.written += sent;
+                    shared.traffic.bytes_sent += sent as u64;
+                }
+                Err(Errno::AGAIN) => return Step::Pending,
+                Err(Errno::INTR) => {}
+                // The server may have answered before it closed: what it said decides.
+                Err(_) => return self.receive(true, shared, labels),
+            }
+        }
+        self.phase = Phase::Awaiting;
+        Step::Pending
+    }
+
+    fn receive(&mut self, hung_up: bool, shared: &mut Shared, labels: &mut Labels) -> Step {
+        let Some(socket) = &self.socket else {
+            return Step::Pending;
+        };
+        let mut answered = None;
+        loop {
+            let got = match rustix::io::read(socket, &mut *shared.buffer) {
+                Ok(0) => {
+                    let answer = answered.or_else(|| self.reader.finish(labels));
+                    return match answer {
+                        Some(answer) => self.answer(Answer {
+                            keep_alive: false,
+                            ..answer
+                        }),
+                        None => self.lost(ErrorClass::Closed, self.closed_cause()),
+                    };
+                }
+                Ok(got) => got,
+                Err(Errno::AGAIN) => return answered.map_or(Step::Pending, |answer| self.answer(answer)),
+                Err(Errno::INTR) => continue,
+                Err(errno) => {
+                    return match answered {
+                        Some(answer) => self.answer(Answer {
+                            keep_alive: false,
+                            ..answer
+                        }),
+                        None => self.lost(ErrorClass::Reset, Cause::System(errno)),
+                    };
+                }
+            };
+            self.is_answering = true;
+            shared.traffic.bytes_received += got as u64;
+            match self.reader.feed(&shared.buffer[..got], labels) {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done(answer)) => answered = Some(answer),
+                Err(error) => return self.fail(ErrorClass::Protocol, Cause::Protocol(error)),
+            }
+            // A short read has emptied the socket; only a full buffer or a closed peer has something to add.
+            if got < shared.buffer.len() && !hung_up {
+                return answered.map_or(Step::Pending, |answer| self.answer(answer));
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) -> Step {
+        // An answer that comes before the whole request was sent leaves the connection in the middle of it.
+        if answer.keep_alive && self.phase == Phase::Awaiting {
+            self.phase = Phase::Idle;
+        } else {
+            self.close();
+        }
+        Step::Answered(answer)
+    }
+
+    fn closed_cause(&self) -> Cause {
+        if self.is_answering {
+            Cause::ClosedWithin
+        } else {
+            Cause::ClosedBefore
+        }
+    }
+
+    /// The connection is gone; on a used one without a byte of an answer that is the idle race.
+    fn lost(&mut self, class: ErrorClass, cause: Cause) -> Step {
+        let raced = self.is_reused && !self.is_answering;
+        self.fail(if raced { ErrorClass::ResetReused } else { class }, cause)
+    }
+
+    fn fail(&mut self, class: ErrorClass, cause: Cause) -> Step {
+        self.close();
+        Step::Failed(Fault { class, cause })
+    }
+}
+
+fn connect_class(errno: Errno) -> ErrorClass {
+    match errno {
+        Errno::CONNREFUSED | Errno::CONNRESET => ErrorClass::ConnectRefused,
+        Errno::TIMEDOUT => ErrorClass::ConnectTimeout,
+        Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
+            ErrorClass::Local
+        }
+        _ => ErrorClass::ConnectFailed,
+    }
+}

@@ -1,0 +1,229 @@
+//! A response head: how long the body is, whether the connection lives on, and the headers the books are kept by.
+
+use std::mem::MaybeUninit;
+
+use httparse::{ParserConfig, Response, Status};
+
+use super::response::ProtocolError;
+use crate::outcome::{CacheResult, Label, Labels};
+
+/// More headers than any server here sends; a fixed array, so that reading a head allocates nothing.
+const MAX_HEADERS: usize = 64;
+
+/// How the end of the body is found (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    /// Which replica answered: `X-Instance`.
+    pub(crate) instance: Label,
+    /// What `Cache-Status` says.
+    pub(crate) cache: Option<CacheResult>,
+    /// The body is a JSON document that may hold a problem's `code`.
+    pub(crate) json: bool,
+}
+
+/// Reads a head from the front of `bytes`: its length and meaning, or `None` when it is not complete yet.
+pub(crate) fn parse(
+    bytes: &[u8],
+    to_head_request: bool,
+    labels: &mut Labels,
+) -> Result<Option<(usize, Head)>, ProtocolError> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut response = Response::new(&mut []);
+    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let length = match parsed {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        Err(error) => return Err(ProtocolError::Head(error)),
+    };
+    let status = response.code.unwrap_or(0);
+    if !(100..600).contains(&status) {
+        return Err(ProtocolError::Status(status));
+    }
+
+    let is_1_1 = response.version == Some(1);
+    let (mut content_length, mut coding) = (None, None);
+    let mut head = Head {
+        status,
+        framing: Framing::Length(0),
+        keep_alive: is_1_1,
+        instance: Label::NONE,
+        cache: None,
+        json: false,
+    };
+    for header in response.headers.iter() {
+        // Told apart by length first: most headers of an answer are none of these.
+        match header.name.len() {
+            10 if header.name.eq_ignore_ascii_case("connection") => {
+                if has_token(header.value, b"close") {
+                    head.keep_alive = false;
+                } else if !is_1_1 && has_token(header.value, b"keep-alive") {
+                    head.keep_alive = true;
+                }
+            }
+            10 if header.name.eq_ignore_ascii_case("x-instance") => head.instance = labels.intern(header.value),
+            12 if header.name.eq_ignore_ascii_case("cache-status") => {
+                head.cache = Some(CacheResult::read(header.value));
+            }
+            12 if header.name.eq_ignore_ascii_case("content-type") => head.json = is_json(header.value),
+            14 if header.name.eq_ignore_ascii_case("content-length") => {
+                let value = parse_length(header.value).ok_or(ProtocolError::ContentLength)?;
+                if content_length.replace(value).is_some_and(|earlier| earlier != value) {
+                    return Err(ProtocolError::ContentLength);
+                }
+            }
+            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => coding = Some(header.value),
+            _ => {}
+        }
+    }
+
+    head.framing = if to_head_request || status < 200 || status == 204 || status == 304 {
+        Framing::Length(0)
+    } else if let Some(coding) = coding {
+        // Both at once, or a coding in HTTP/1.0, is how answers are smuggled: no guess is made.
+        if content_length.is_some() || !is_1_1 {
+            return Err(ProtocolError::Framing);
+        }
+        match last_token(coding) {
+            last if last.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
+            _ if has_token(coding, b"chunked") => return Err(ProtocolError::Framing),
+            _ => Framing::UntilClose,
+        }
+    } else {
+        content_length.map_or(Framing::UntilClose, Framing::Length)
+    };
+    if head.framing == Framing::UntilClose {
+        head.keep_alive = false;
+    }
+    Ok(Some((length, head)))
+}
+
+/// Digits only: `+5`, `5, 5` and `0x5` are what `str::parse` and lenient clients disagree about.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
+    digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| digits.parse().ok())
+        .flatten()
+}
+
+fn tokens(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
+fn has_token(value: &[u8], token: &[u8]) -> bool {
+    tokens(value).any(|t| t.eq_ignore_ascii_case(token))
+}
+
+fn last_token(value: &[u8]) -> &[u8] {
+    tokens(value).next_back().unwrap_or_default()
+}
+
+fn is_json(value: &[u8]) -> bool {
+    let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/problem+json") || essence.eq_ignore_ascii_case(b"application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head, ProtocolError> {
+        let head = parse(text.as_bytes(), false, &mut Labels::default())?;
+        Ok(head.expect("a complete head").1)
+    }
+
+    fn framing(headers: &str) -> Result<Framing, ProtocolError> {
+        head(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n")).map(|h| h.framing)
+    }
+
+    #[test]
+    fn finds_the_end_of_the_body() {
+        assert_eq!(framing("Content-Length: 12\r\n"), Ok(Framing::Length(12)));
+        assert_eq!(
+            framing("content-length:  7 \r\nContent-Length: 7\r\n"),
+            Ok(Framing::Length(7))
+        );
+        assert_eq!(framing("Transfer-Encoding: gzip, Chunked\r\n"), Ok(Framing::Chunked));
+        assert_eq!(framing("Transfer-Encoding: gzip\r\n"), Ok(Framing::UntilClose));
+        assert_eq!(framing(""), Ok(Framing::UntilClose));
+        for status in [103, 204, 304] {
+            let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 12\r\n\r\n");
+            assert_eq!(head(&text).unwrap().framing, Framing::Length(0), "{status}");
+        }
+        let to_head = parse(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
+            true,
+            &mut Labels::default(),
+        )
+        .unwrap();
+        assert_eq!(to_head.unwrap().1.framing, Framing::Length(0));
+    }
+
+    #[test]
+    fn makes_no_guess_about_contradictions() {
+        for headers in [
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length:\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+            "Transfer-Encoding: chunked, gzip\r\n",
+        ] {
+            assert!(framing(headers).is_err(), "{headers:?}");
+        }
+        assert_eq!(
+            head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Err(ProtocolError::Framing)
+        );
+        assert_eq!(head("HTTP/1.1 600 No\r\n\r\n"), Err(ProtocolError::Status(600)));
+        assert_eq!(head("HTTP/1.1 099 No\r\n\r\n"), Err(ProtocolError::Status(99)));
+    }
+
+    #[test]
+    fn knows_whether_the_connection_lives_on() {
+        for (text, keep_alive) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n",
+                false,
+            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", false),
+        ] {
+            assert_eq!(head(text).unwrap().keep_alive, keep_alive, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn reads_who_answered_and_from_where() {
+        let mut labels = Labels::default();
+        let text =
+            b"HTTP/1.1 200 OK\r\nX-Instance: api-2\r\nCache-Status: redis; hit; ttl=27\r\nContent-Length: 0\r\n\r\n";
+        let (_, head) = parse(text, false, &mut labels).unwrap().unwrap();
+        assert_eq!(labels.name(head.instance), "api-2");
+        assert_eq!(head.cache, Some(CacheResult::Hit));
+    }
+
+    #[test]
+    fn refuses_a_flood_of_headers() {
+        let flood = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
+        assert_eq!(head(&flood), Err(ProtocolError::Head(httparse::Error::TooManyHeaders)));
+    }
+}

@@ -1,0 +1,373 @@
+//! A run, completely described: what is sent where, how often, for how long and what counts as success.
+//!
+//! The command line and workload files both end in a [`Plan`]; a program that uses this crate writes one by hand. What
+//! is absurd is refused here, before the first connection, by [`Plan::check`].
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::curve::{Curve, MAX_RATE};
+use crate::duration;
+use crate::error::LoadError;
+use crate::ids::Ids;
+use crate::outcome::ErrorClass;
+use crate::pacer::Arrivals;
+use crate::target::Target;
+use crate::template::{MAX_VARIABLES, Mix, RequestSpec};
+
+/// As many users as the notes' own runs had.
+pub(crate) const DEFAULT_CONNECTIONS: usize = 10;
+/// In an open loop connections are only opened when needed; the cap is there to be seen, not to be reached.
+pub(crate) const DEFAULT_CONNECTIONS_OPEN: usize = 1_000;
+/// The client's bound above the whole ladder of time-outs of the service (design: request 300 ms, nginx 1 s).
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
+/// The histograms end at 60 s, so no request may take longer.
+const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
+/// One address has 65,536 ports.
+const MAX_CONNECTIONS: usize = 65_536;
+const MAX_THREADS: usize = 64;
+/// A week: longer than any run that is watched.
+pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(7 * 86_400);
+const MAX_ATTEMPTS: u32 = 100;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub target: Target,
+    pub requests: Vec<RequestSpec>,
+    /// The variables that the requests' `{names}` stand for.
+    pub variables: Vec<(String, Ids)>,
+    pub load: Load,
+    /// Closed loop: how many users there are. Open loop: how many requests may be under way at once.
+    pub connections: usize,
+    /// Event loops, each with its share of the connections.
+    pub threads: usize,
+    /// For each attempt, from its start to the last byte.
+    pub timeout: Duration,
+    pub keep_alive: bool,
+    /// Sent like the rest, before it, and not recorded.
+    pub warmup: Duration,
+    pub retries: Retries,
+    pub success: Statuses,
+    /// Decides every choice of the run: arrivals, kinds of requests, ids.
+    pub seed: u64,
+    /// The length of one step of the time series.
+    pub interval: Duration,
+}
+
+/// What decides when the next request is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Load {
+    /// Each connection sends its next request when it has its answer. Ends at whichever limit comes first.
+    Closed {
+        requests: Option<u64>,
+        duration: Option<Duration>,
+    },
+    /// Requests are sent when the curve says so, whether or not earlier ones were answered.
+    Open {
+        curve: Curve,
+        arrivals: Arrivals,
+        requests: Option<u64>,
+    },
+}
+
+/// What a naive client does when it is refused: the same again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Retries {
+    /// How often a request is sent at most; 1 is no retry.
+    pub attempts: u32,
+    pub backoff_ms: f64,
+    /// The statuses (`503`, `5xx`) that are tried again; no answer at all always is.
+    pub on: Statuses,
+}
+
+impl Retries {
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            attempts: 1,
+            backoff_ms: 0.0,
+            on: Statuses(Vec::new()),
+        }
+    }
+}
+
+/// A class of statuses, `2xx` or `200, 404`; success is `2xx` unless the plan says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Statuses(Vec<String>);
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Self(vec!["2xx".to_owned()])
+    }
+}
+
+impl Statuses {
+    /// Reads `200`, `2xx`, `2xx,404`.
+    ///
+    /// # Errors
+    /// The text that is neither a status nor a class of them.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let words: Vec<String> = text.split(',').map(|word| word.trim().to_ascii_lowercase()).collect();
+        for word in &words {
+            let is_class = matches!(word.as_bytes(), [b'1'..=b'5', b'x', b'x']);
+            if !is_class && !matches!(word.parse::<u16>(), Ok(100..600)) {
+                return Err(format!(
+                    "{word:?} is neither a status such as 200 nor a class such as 2xx"
+                ));
+            }
+        }
+        Ok(Self(words))
+    }
+
+    /// What says that the server, and not the request, is at fault.
+    #[must_use]
+    pub fn server_errors() -> Self {
+        Self(vec!["5xx".to_owned()])
+    }
+
+    /// For each status from 0 to 599 whether it is in the class.
+    pub(crate) fn table(&self) -> [bool; 600] {
+        std::array::from_fn(|status| {
+            self.0.iter().any(|word| match word.parse::<usize>() {
+                Ok(exact) => exact == status,
+                Err(_) => word.as_bytes()[0] - b'0' == (status / 100) as u8,
+            })
+        })
+    }
+}
+
+impl Plan {
+    /// GET requests of one path with every setting at its default.
+    ///
+    /// # Errors
+    /// The URL cannot be used.
+    pub fn get(url: &str, load: Load) -> Result<Self, LoadError> {
+        let (target, path) = Target::parse(url)?;
+        Ok(Self::new(target, vec![RequestSpec::get(path)], load))
+    }
+
+    #[must_use]
+    pub fn new(target: Target, requests: Vec<RequestSpec>, load: Load) -> Self {
+        let connections = match load {
+            Load::Closed { .. } => DEFAULT_CONNECTIONS,
+            Load::Open { .. } => DEFAULT_CONNECTIONS_OPEN,
+        };
+        Self {
+            target,
+            requests,
+            variables: Vec::new(),
+            load,
+            connections,
+            threads: 1,
+            timeout: DEFAULT_TIMEOUT,
+            keep_alive: true,
+            warmup: Duration::ZERO,
+            retries: Retries::none(),
+            success: Statuses::default(),
+            seed: 1,
+            interval: Duration::from_secs(1),
+        }
+    }
+
+    /// The planned length without the warm-up, where there is one.
+    #[must_use]
+    pub fn length(&self) -> Option<Duration> {
+        match &self.load {
+            Load::Closed { duration, .. } => *duration,
+            // Only the number of requests ends a run that is planned for the longest time there is.
+            Load::Open { curve, .. } => Some(curve.length()).filter(|length| *length < MAX_LENGTH),
+        }
+    }
+
+    /// The number of requests after which it ends, where there is one.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        match &self.load {
+            Load::Closed { requests, .. } | Load::Open { requests, .. } => *requests,
+        }
+    }
+
+    /// Refuses what makes no sense, with the bounds in the message.
+    ///
+    /// # Errors
+    /// The first setting at fault.
+    pub fn check(&self) -> Result<(), LoadError> {
+        let bound = |what, ok: bool, reason: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(LoadError::setting(what, reason))
+            }
+        };
+        let range = |low: Duration, high: Duration, got: Duration| {
+            format!(
+                "must be between {} and {}, not {}",
+                duration::format(low),
+                duration::format(high),
+                duration::format(got)
+            )
+        };
+        let connections = self.connections;
+        bound(
+            "the number of connections",
+            (1..=MAX_CONNECTIONS).contains(&connections),
+            format!("must be between 1 and {MAX_CONNECTIONS} (an address has no more ports), not {connections}"),
+        )?;
+        bound(
+            "the number of threads",
+            (1..=MAX_THREADS.min(connections)).contains(&self.threads),
+            format!(
+                "must be between 1 and the number of connections, {MAX_THREADS} at most, not {}",
+                self.threads
+            ),
+        )?;
+        bound(
+            "the time-out",
+            (TIMEOUTS.0..=TIMEOUTS.1).contains(&self.timeout),
+            range(TIMEOUTS.0, TIMEOUTS.1, self.timeout),
+        )?;
+        bound(
+            "the warm-up",
+            self.warmup <= MAX_LENGTH,
+            range(Duration::ZERO, MAX_LENGTH, self.warmup),
+        )?;
+        if let Some(length) = self.length() {
+            let least = Duration::from_millis(1);
+            bound(
+                "the duration",
+                (least..=MAX_LENGTH).contains(&length),
+                range(least, MAX_LENGTH, length),
+            )?;
+        }
+        let interval = (Duration::from_millis(10), Duration::from_secs(3_600));
+        bound(
+            "the interval of the series",
+            (interval.0..=interval.1).contains(&self.interval),
+            range(interval.0, interval.1, self.interval),
+        )?;
+        bound(
+            "the number of requests",
+            self.count() != Some(0),
+            "must be at least 1".to_owned(),
+        )?;
+        if let Load::Closed {
+            requests: None,
+            duration: None,
+        } = self.load
+        {
+            return Err(LoadError::setting(
+                "the run",
+                "has no end: give a number of requests or a duration",
+            ));
+        }
+        if let Load::Open { curve, .. } = &self.load {
+            let peak = curve
+                .stages()
+                .iter()
+                .fold(0.0_f64, |peak, stage| peak.max(stage.from).max(stage.to));
+            bound(
+                "the rate",
+                peak <= MAX_RATE,
+                format!("must be at most {MAX_RATE} requests per second, not {peak}"),
+            )?;
+        }
+        let attempts = self.retries.attempts;
+        bound(
+            "the number of attempts",
+            (1..=MAX_ATTEMPTS).contains(&attempts),
+            format!("must be between 1 (no retry) and {MAX_ATTEMPTS}, not {attempts}"),
+        )?;
+        let backoff = self.retries.backoff_ms;
+        bound(
+            "the back-off",
+            (0.0..=60_000.0).contains(&backoff),
+            format!("must be between 0 and 60s, not {backoff} ms"),
+        )?;
+        bound("the workload", !self.requests.is_empty(), "has no requests".to_owned())?;
+        bound(
+            "the number of variables",
+            self.variables.len() <= MAX_VARIABLES,
+            format!("must be at most {MAX_VARIABLES}, not {}", self.variables.len()),
+        )?;
+        self.mix().map(drop)
+    }
+
+    pub(crate) fn mix(&self) -> Result<Mix, LoadError> {
+        Mix::new(
+            &self.requests,
+            &self.variables,
+            self.target.authority(),
+            self.keep_alive,
+        )
+        .map_err(|(index, _, reason)| LoadError::setting("the request", format!("{}: {reason}", index + 1)))
+    }
+}
+
+/// Whether a naive client tries again.
+pub(crate) fn is_retried(class: ErrorClass) -> bool {
+    // Trying again from a machine that ran out of ports only makes it worse.
+    class != ErrorClass::Local
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::get(
+            "http://h/",
+            Load::Closed {
+                requests: Some(1),
+                duration: None,
+            },
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn refuses_zero_and_absurd_settings() {
+        assert!(plan().check().is_ok());
+        type Break = fn(&mut Plan);
+        let refused: [(&str, Break); 9] = [
+            ("connections", |p| p.connections = 0),
+            ("connections", |p| p.connections = 1_000_000),
+            ("threads", |p| p.threads = 11),
+            ("time-out", |p| p.timeout = Duration::ZERO),
+            ("time-out", |p| p.timeout = Duration::from_secs(61)),
+            ("number of requests", |p| {
+                p.load = Load::Closed {
+                    requests: Some(0),
+                    duration: None,
+                }
+            }),
+            ("no end", |p| {
+                p.load = Load::Closed {
+                    requests: None,
+                    duration: None,
+                }
+            }),
+            ("attempts", |p| p.retries.attempts = 0),
+            ("no requests", |p| p.requests.clear()),
+        ];
+        for (word, break_it) in refused {
+            let mut plan = plan();
+            break_it(&mut plan);
+            let error = plan.check().unwrap_err().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn success_is_a_class_of_statuses() {
+        let table = Statuses::parse("2xx, 404").unwrap().table();
+        let good: Vec<usize> = (0..600).filter(|status| table[*status]).collect();
+        assert_eq!((good.len(), good[0], good[99], good[100]), (101, 200, 299, 404));
+        for text in ["", "6xx", "2x", "99", "ok", "200,"] {
+            assert!(Statuses::parse(text).is_err(), "{text:?}");
+        }
+    }
+}
