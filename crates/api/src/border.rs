@@ -23,7 +23,7 @@ use self::{access_log::Line, request_id::RequestId, route::Route};
 use crate::{
     error::Error,
     metrics::requests::Outcome,
-    problem::{Code, Problem},
+    problem::{Code, OwnBody, Problem},
     records::answer::Observed,
     routes::Routes,
     state::AppState,
@@ -55,23 +55,11 @@ pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incomi
 }
 
 fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
-    if request
-        .uri()
-        .path_and_query()
-        .is_some_and(|target| target.as_str().len() > MAX_URI)
-    {
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > MAX_URI) {
         return Err(Error::UriTooLong { limit: MAX_URI });
     }
-    let head: usize = request
-        .headers()
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if head > MAX_HEAD {
-        Err(Error::HeadersTooLarge { limit: MAX_HEAD })
-    } else {
-        Ok(())
-    }
+    let head: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if head > MAX_HEAD { Err(Error::HeadersTooLarge { limit: MAX_HEAD }) } else { Ok(()) }
 }
 
 /// A request on its way through; dropped before its end it was given up by its client.
@@ -90,31 +78,11 @@ impl Passage {
         let id = RequestId::take_or_make(request.headers());
         let line = Line::new(request.method().clone(), Route::of(request.uri().path()), request.uri());
         let http_1_0 = request.version() == Version::HTTP_10;
-        Self {
-            state,
-            line,
-            id,
-            start: Instant::now(),
-            http_1_0,
-            ended: false,
-        }
+        Self { state, line, id, start: Instant::now(), http_1_0, ended: false }
     }
 
     fn end(&mut self, mut response: Response) -> Response {
-        let status = response.status();
-        let outcome = if status.is_client_error() || status.is_server_error() {
-            let problem = response.extensions_mut().remove::<Problem>();
-            let problem = problem.unwrap_or_else(|| Problem::new(Code::of_status(status), "the request was refused"));
-            let body = problem.document(self.id.as_str());
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
-            // A library's own error answer carried another length.
-            headers.remove(header::CONTENT_LENGTH);
-            *response.body_mut() = Body::from(body);
-            Outcome::Problem(problem.code)
-        } else {
-            Outcome::Good(status)
-        };
+        let outcome = self.outcome(&mut response);
         let observed = response.extensions_mut().remove::<Observed>();
         let headers = response.headers_mut();
         headers.insert(X_INSTANCE, self.state.instance_header().clone());
@@ -126,16 +94,32 @@ impl Passage {
         response
     }
 
+    /// How the request ended; writes the body of a problem.
+    fn outcome(&self, response: &mut Response) -> Outcome {
+        let status = response.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Outcome::Good(status);
+        }
+        if let Some(OwnBody(code)) = response.extensions_mut().remove() {
+            return Outcome::Problem(code);
+        }
+        let problem = response.extensions_mut().remove::<Problem>();
+        let problem = problem.unwrap_or_else(|| Problem::new(Code::of_status(status), "the request was refused"));
+        *response.body_mut() = Body::from(problem.document(self.id.as_str()));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        // A library's own error answer carried another length.
+        headers.remove(header::CONTENT_LENGTH);
+        Outcome::Problem(problem.code)
+    }
+
     fn count(&mut self, outcome: Outcome, observed: Option<Observed>) {
         self.ended = true;
         let duration = self.start.elapsed();
         self.state.metrics().active_requests.dec();
-        self.state
-            .request_metrics()
-            .observe(&self.line.method, self.line.route, outcome, duration);
+        self.state.request_metrics().observe(&self.line.method, self.line.route, outcome, duration);
         if self.state.access_log() {
-            self.line
-                .write(self.state.instance(), self.id.as_str(), outcome, duration, observed);
+            self.line.write(self.state.instance(), self.id.as_str(), outcome, duration, observed);
         }
     }
 }

@@ -85,11 +85,7 @@ impl Cache {
             keep: config.keep,
             missing: config.missing,
             script_hash: Script::new(STORE).get_hash().to_owned(),
-            writes: Writes {
-                stored: writes("stored"),
-                superseded: writes("superseded"),
-                failed: writes("failed"),
-            },
+            writes: Writes { stored: writes("stored"), superseded: writes("superseded"), failed: writes("failed") },
         }))
     }
 
@@ -108,10 +104,7 @@ impl Cache {
         let mut get = Cmd::with_capacity(2, 32);
         get.arg("GET").arg(key.name());
         let raw: Raw = self.0.redis.call(deadline, &get).await?;
-        Ok(Found {
-            entry: raw.0.and_then(Entry::decode),
-            generation: None,
-        })
+        Ok(Found { entry: raw.0.and_then(Entry::decode), generation: None })
     }
 
     /// A page is good as long as the generation under which it was read is the present one.
@@ -131,13 +124,7 @@ impl Cache {
             // Nobody has written since Redis started. The first generation begins now, for the next look-up.
             entry = None;
             let mut begin = Cmd::new();
-            begin
-                .arg("SET")
-                .arg(GENERATION)
-                .arg(Stamp::random().to_string())
-                .arg("NX")
-                .arg("PX")
-                .arg(self.0.keep_ms());
+            begin.arg("SET").arg(GENERATION).arg(Stamp::random().to_string()).arg("NX").arg("PX").arg(self.0.keep_ms());
             let _: Value = self.0.redis.call(deadline, &begin).await?;
         }
         Ok(Found { entry, generation })
@@ -155,13 +142,7 @@ impl Cache {
 
     /// An entry for a record that was deleted at `version`. It outlives every read that began before the deletion.
     pub fn deleted_entry(&self, version: i64) -> Entry {
-        Entry::new(
-            Kind::Missing,
-            Stamp::of_version(version + 1),
-            now_ms(),
-            self.0.fresh,
-            b"",
-        )
+        Entry::new(Kind::Missing, Stamp::of_version(version + 1), now_ms(), self.0.fresh, b"")
     }
 
     /// An entry for a page that was read under `generation`.
@@ -189,11 +170,7 @@ impl Cache {
             return Ok(false);
         }
         let mut set = Cmd::new();
-        set.arg("SET")
-            .arg(key.name())
-            .arg(entry.encoded())
-            .arg("PX")
-            .arg(self.0.keep_ms());
+        set.arg("SET").arg(key.name()).arg(entry.encoded()).arg("PX").arg(self.0.keep_ms());
         let _: Value = self.0.redis.call(deadline, &set).await?;
         Ok(true)
     }
@@ -207,19 +184,11 @@ impl Cache {
     ) -> Result<bool, RedisError> {
         let call = |verb: &str, script: &str| {
             let mut command = Cmd::new();
-            command
-                .arg(verb)
-                .arg(script)
-                .arg(1 + usize::from(generation.is_some()))
-                .arg(key.name());
+            command.arg(verb).arg(script).arg(1 + usize::from(generation.is_some())).arg(key.name());
             if generation.is_some() {
                 command.arg(GENERATION);
             }
-            let keep = if entry.kind() == Kind::Missing {
-                entry.lifetime_ms()
-            } else {
-                self.0.keep_ms()
-            };
+            let keep = if entry.kind() == Kind::Missing { entry.lifetime_ms() } else { self.0.keep_ms() };
             command.arg(entry.stamp.to_string()).arg(entry.encoded()).arg(keep);
             if let Some(generation) = generation {
                 command.arg(generation.to_string()).arg(self.0.keep_ms());

@@ -63,14 +63,7 @@ impl Config {
         let redis = RedisConfig::read(&mut reader, preset, &limits);
         let cache = CacheConfig::read(&mut reader, preset);
         let listing = reader.finish()?;
-        Ok(Self {
-            server,
-            database,
-            redis,
-            cache,
-            limits,
-            listing,
-        })
+        Ok(Self { server, database, redis, cache, limits, listing })
     }
 }
 
@@ -78,13 +71,7 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name_width = self.listing.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
         let value_width = self.listing.iter().map(|entry| entry.value.len()).max().unwrap_or(0);
-        for reader::Listed {
-            name,
-            value,
-            origin,
-            meaning,
-        } in &self.listing
-        {
+        for reader::Listed { name, value, origin, meaning } in &self.listing {
             writeln!(f, "{name:name_width$}  {value:value_width$}  {origin:7}  {meaning}")?;
         }
         Ok(())
@@ -97,10 +84,8 @@ mod tests {
 
     use super::*;
 
-    const NEEDED: [(&str, &str); 2] = [
-        ("DATABASE_URL", "postgres://app:s3cret@localhost/app"),
-        ("REDIS_URL", "redis://:s3cret@localhost:6379/0"),
-    ];
+    const NEEDED: [(&str, &str); 2] =
+        [("DATABASE_URL", "postgres://app:s3cret@localhost/app"), ("REDIS_URL", "redis://:s3cret@localhost:6379/0")];
 
     fn with(extra: &[(&'static str, &'static str)]) -> Result<Config, ConfigErrors> {
         Config::from_variables(NEEDED.iter().chain(extra).copied())
@@ -134,13 +119,7 @@ mod tests {
             ("REDIS_ATTEMPTS", "0"),
             ("REDIS_ATTEMPT_TIMEOUT", "90ms"),
         ]);
-        for name in [
-            "LISTEN_ADDR",
-            "REQUEST_TIMEOUT",
-            "CACHE",
-            "REDIS_ATTEMPTS",
-            "REDIS_ATTEMPT_TIMEOUT",
-        ] {
+        for name in ["LISTEN_ADDR", "REQUEST_TIMEOUT", "CACHE", "REDIS_ATTEMPTS", "REDIS_ATTEMPT_TIMEOUT"] {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
     }
@@ -149,19 +128,14 @@ mod tests {
     fn a_child_larger_than_its_parent_is_refused() {
         assert!(faults(&[("REDIS_TIMEOUT", "400ms")]).contains("REQUEST_TIMEOUT"));
         assert!(faults(&[("DB_STATEMENT_TIMEOUT", "1s")]).contains("REQUEST_TIMEOUT"));
-        assert!(
-            faults(&[("DB_ACQUIRE_TIMEOUT", "200ms")]).contains("REQUEST_TIMEOUT"),
-            "200 + 150 > 300"
-        );
+        assert!(faults(&[("DB_ACQUIRE_TIMEOUT", "200ms")]).contains("REQUEST_TIMEOUT"), "200 + 150 > 300");
         assert!(faults(&[("CACHE_FRESH", "2h")]).contains("CACHE_KEEP"));
         assert!(faults(&[("DRAIN_DELAY", "5s"), ("DRAIN_TIMEOUT", "6s")]).contains("10s"));
     }
 
     #[test]
     fn a_missing_url_names_the_variable_and_its_form() {
-        let text = Config::from_variables([])
-            .expect_err("both URLs are missing")
-            .to_string();
+        let text = Config::from_variables([]).expect_err("both URLs are missing").to_string();
         assert!(text.contains("DATABASE_URL") && text.contains("REDIS_URL") && text.contains("postgres://"));
     }
 
@@ -169,10 +143,8 @@ mod tests {
     fn no_secret_is_printed_anywhere() {
         let config = with(&[]).expect("right");
         assert!(!format!("{config}").contains("s3cret") && !format!("{config:?}").contains("s3cret"));
-        let wrong = Config::from_variables([
-            ("DATABASE_URL", "mysql://app:s3cret@h/d"),
-            ("REDIS_URL", "http://:s3cret@h"),
-        ]);
+        let wrong =
+            Config::from_variables([("DATABASE_URL", "mysql://app:s3cret@h/d"), ("REDIS_URL", "http://:s3cret@h")]);
         assert!(!wrong.expect_err("wrong schemes").to_string().contains("s3cret"));
     }
 

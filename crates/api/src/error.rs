@@ -26,6 +26,9 @@ pub enum Error {
     /// The body came too slowly.
     #[error("the body did not arrive in time")]
     BodyTimeout,
+    /// The client hung up in the middle of its body: nobody will read this.
+    #[error("the body broke off")]
+    BodyBrokeOff,
     /// `If-Match` names another version.
     #[error("the record has version {current}")]
     VersionMismatch {
@@ -84,6 +87,7 @@ impl Error {
             Self::NoRecord(_) | Self::NoRoute => Code::NotFound,
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::BodyTimeout => Code::RequestTimeout,
+            Self::BodyBrokeOff => Code::ClientClosed,
             Self::VersionMismatch { .. } => Code::PreconditionFailed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
             Self::UriTooLong { .. } => Code::UriTooLong,
@@ -110,6 +114,7 @@ impl Error {
             | Self::NoRoute
             | Self::MethodNotAllowed
             | Self::BodyTimeout
+            | Self::BodyBrokeOff
             | Self::VersionMismatch { .. }
             | Self::BodyTooLarge { .. }
             | Self::UriTooLong { .. }

@@ -9,9 +9,8 @@ pub mod requests;
 
 /// Bounds in seconds. 0.2, 0.32 and 0.4 are there so that "p95 ≤ 320 ms" can be judged; the small ones tell a cache hit
 /// from a read of Postgres.
-const DURATION_BUCKETS: [f64; 18] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.32, 0.4, 0.8, 1.0, 2.5,
-];
+const DURATION_BUCKETS: [f64; 18] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.32, 0.4, 0.8, 1.0, 2.5];
 
 macro_rules! declare {
     ($($field:ident: $kind:ident($name:literal, $help:literal, $labels:expr);)*) => {
@@ -122,10 +121,7 @@ trait Declare: Sized {
 
 impl Declare for HistogramVec {
     fn declare(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
-        Self::new(
-            HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()),
-            labels,
-        )
+        Self::new(HistogramOpts::new(name, help).buckets(DURATION_BUCKETS.to_vec()), labels)
     }
 }
 

@@ -117,6 +117,10 @@ impl Code {
     }
 }
 
+/// Marks an error answer whose handler wrote a body of another form, which the border leaves as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnBody(pub Code);
+
 /// An error answer in the making.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -147,12 +151,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         // Every 503 says when to come back: what is away is looked for twice a second.
         let retry_after = (code.status() == 503).then_some(1);
-        Self {
-            code,
-            detail: detail.into(),
-            dependency: None,
-            retry_after,
-        }
+        Self { code, detail: detail.into(), dependency: None, retry_after }
     }
 
     fn status(&self) -> StatusCode {
@@ -181,9 +180,7 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status();
         if let Some(seconds) = self.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
         response

@@ -25,12 +25,7 @@ pub mod records;
 pub fn router(state: AppState) -> Routes {
     let router = Router::new()
         .route("/data", get(records::list_records).post(records::create_record))
-        .route(
-            "/data/{id}",
-            get(records::get_record)
-                .put(records::replace_record)
-                .delete(records::delete_record),
-        )
+        .route("/data/{id}", get(records::get_record).put(records::replace_record).delete(records::delete_record))
         .route("/health", get(health::get_health))
         .route("/livez", get(health::get_livez))
         .route("/readyz", get(health::get_readyz))

@@ -50,14 +50,8 @@ pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdow
     drain.cancel();
     connections.close();
     tracing::info!(connections = connections.len(), "draining");
-    if tokio::time::timeout(config.drain_timeout, connections.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            connections = connections.len(),
-            "connections cut after the drain time-out"
-        );
+    if tokio::time::timeout(config.drain_timeout, connections.wait()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut after the drain time-out");
     }
     connections.len()
 }

@@ -97,10 +97,7 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     }
     stop_background.cancel();
     background.wait().await;
-    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres().close())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres().close()).await.is_err() {
         tracing::warn!("database connections left open");
     }
     tracing::info!("stopped");
@@ -111,20 +108,14 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
 fn assemble(config: Config) -> Result<AppState, Failure> {
     let metrics = Metrics::new()?;
     let instance = &config.server.instance;
-    metrics
-        .build_info
-        .with_label_values(&[env!("CARGO_PKG_VERSION"), instance.as_str()])
-        .set(1.0);
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), instance.as_str()]).set(1.0);
     let redis = Redis::new(&config.redis, &config.limits, &metrics)?;
     let postgres = Postgres::new(&config.database, &config.limits, instance, &metrics)?;
     let cache = Cache::new(redis.clone(), &config.cache, &metrics);
     let reads = Reads::new(cache.clone(), postgres.clone(), &config.cache, &metrics);
     let writes = Writes::new(cache, postgres.clone(), &config.cache);
     // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
-    let rate_limit = config
-        .limits
-        .max_rps
-        .map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
+    let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
     Ok(AppState::new(Inner {
         instance_header: HeaderValue::try_from(instance.as_str())?,
         request_metrics: RequestMetrics::new(metrics.clone()),
@@ -168,24 +159,16 @@ pub fn healthcheck(config: &Config) -> ExitCode {
     let address = on_this_machine(config.server.listen_addr);
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream
-            .write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            .await?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
         let mut answer = Vec::new();
         stream.take(1_024).read_to_end(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
     run(1, async {
-        let answer = tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask)
-            .await
-            .map_err(|_| "no answer in time")??;
+        let answer = tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask).await.map_err(|_| "no answer in time")??;
         let status =
             String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-        if status.split(' ').nth(1) == Some("200") {
-            Ok(ExitCode::SUCCESS)
-        } else {
-            Err(status.into())
-        }
+        if status.split(' ').nth(1) == Some("200") { Ok(ExitCode::SUCCESS) } else { Err(status.into()) }
     })
 }
 
@@ -219,11 +202,7 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder
-        .worker_threads(threads)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
+    builder.worker_threads(threads).max_blocking_threads(BLOCKING_THREADS).enable_all().build()
 }
 
 struct Signals {
@@ -233,10 +212,7 @@ struct Signals {
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> &'static str {

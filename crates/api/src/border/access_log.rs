@@ -20,11 +20,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(method: Method, route: Route, uri: &Uri) -> Self {
-        Self {
-            method,
-            route,
-            uri: uri.clone(),
-        }
+        Self { method, route, uri: uri.clone() }
     }
 
     pub(super) fn write(&self, instance: &str, id: &str, outcome: Outcome, duration: Duration, seen: Option<Observed>) {

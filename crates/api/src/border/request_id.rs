@@ -21,10 +21,7 @@ impl RequestId {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an identifier, not a decision: nothing is to be repeated by a seed"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
     fn make() -> Self {
         let bits = fastrand::u128(..);
         let digits: [u8; 32] = array::from_fn(|i| b"0123456789abcdef"[(bits >> (4 * i) & 0xf) as usize]);
@@ -46,9 +43,7 @@ impl RequestId {
 fn is_sane(id: &[u8]) -> bool {
     !id.is_empty()
         && id.len() <= MAX_LENGTH
-        && id
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]

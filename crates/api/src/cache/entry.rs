@@ -28,10 +28,7 @@ impl Stamp {
     }
 
     /// A generation that no other is equal to.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an identifier, not a decision: nothing is to be repeated by a seed"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
     pub fn random() -> Self {
         Self(fastrand::u64(1..))
     }
@@ -42,11 +39,7 @@ impl Stamp {
     }
 
     pub(super) fn decode(text: &[u8]) -> Option<Self> {
-        if text.len() == STAMP {
-            digits(text).map(Self)
-        } else {
-            None
-        }
+        if text.len() == STAMP { digits(text).map(Self) } else { None }
     }
 }
 
@@ -89,13 +82,7 @@ impl Entry {
         };
         let mut encoded = format!("{stamp}{now:013}{fresh_until_ms:013}{letter}").into_bytes();
         encoded.extend_from_slice(body);
-        Self {
-            stamp,
-            stored_ms: now,
-            fresh_until_ms,
-            kind,
-            encoded: encoded.into(),
-        }
+        Self { stamp, stored_ms: now, fresh_until_ms, kind, encoded: encoded.into() }
     }
 
     /// Reads an entry; what is not one (another version's, somebody else's) counts as absent.
@@ -110,13 +97,7 @@ impl Entry {
             b'P' => Kind::Page,
             _ => return None,
         };
-        Some(Self {
-            stamp,
-            stored_ms,
-            fresh_until_ms,
-            kind,
-            encoded: encoded.into(),
-        })
+        Some(Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() })
     }
 
     /// What it says.
@@ -140,10 +121,7 @@ impl Entry {
 
     /// Seconds for which it is still fresh; `None` when it is not.
     pub fn fresh_for(&self) -> Option<u64> {
-        self.fresh_until_ms
-            .checked_sub(now_ms())
-            .filter(|left| *left > 0)
-            .map(|left| left.div_ceil(1_000))
+        self.fresh_until_ms.checked_sub(now_ms()).filter(|left| *left > 0).map(|left| left.div_ceil(1_000))
     }
 
     /// Seconds since it was read from Postgres.
@@ -160,11 +138,7 @@ impl Entry {
 fn digits(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0u64, |number, byte| {
         let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            number.checked_mul(10)?.checked_add(u64::from(digit))
-        } else {
-            None
-        }
+        if digit < 10 { number.checked_mul(10)?.checked_add(u64::from(digit)) } else { None }
     })
 }
 
@@ -174,13 +148,7 @@ mod tests {
 
     #[test]
     fn an_entry_comes_back_as_it_was_stored() {
-        let entry = Entry::new(
-            Kind::Record,
-            Stamp::of_version(7),
-            now_ms(),
-            Duration::from_secs(30),
-            b"{}",
-        );
+        let entry = Entry::new(Kind::Record, Stamp::of_version(7), now_ms(), Duration::from_secs(30), b"{}");
         let back = Entry::decode(entry.encoded().to_vec()).expect("whole");
         assert_eq!(
             (back.stamp, back.kind(), back.body()),
@@ -192,13 +160,7 @@ mod tests {
     #[test]
     fn an_old_entry_is_not_fresh_and_has_an_age() {
         let long_ago = now_ms() - 5_500;
-        let entry = Entry::new(
-            Kind::Record,
-            Stamp::of_version(1),
-            long_ago,
-            Duration::from_secs(2),
-            b"",
-        );
+        let entry = Entry::new(Kind::Record, Stamp::of_version(1), long_ago, Duration::from_secs(2), b"");
         assert_eq!((entry.fresh_for(), entry.age()), (None, 5));
     }
 
@@ -211,13 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_no_entry_counts_as_absent() {
-        let good = Entry::new(
-            Kind::Page,
-            Stamp::of_version(1),
-            now_ms(),
-            Duration::from_secs(1),
-            b"[]",
-        );
+        let good = Entry::new(Kind::Page, Stamp::of_version(1), now_ms(), Duration::from_secs(1), b"[]");
         for cut in 0..HEAD {
             assert!(Entry::decode(good.encoded()[..cut].to_vec()).is_none());
             let mut broken = good.encoded().to_vec();

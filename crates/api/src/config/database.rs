@@ -24,28 +24,13 @@ pub struct DatabaseConfig {
 
 impl DatabaseConfig {
     pub(super) fn read(reader: &mut Reader, limits: &LimitsConfig) -> Self {
-        let url = reader.url(
-            "DATABASE_URL",
-            "Postgres",
-            "postgres://user:password@host:5432/database",
-            check_url,
-        );
-        let max_connections = reader.number(
-            "DB_MAX_CONNECTIONS",
-            MAX_CONNECTIONS,
-            (1, 1_000),
-            "connections to Postgres",
-        );
-        let acquire = reader.duration(
-            "DB_ACQUIRE_TIMEOUT",
-            Duration::from_millis(100),
-            "for a connection from the pool",
-        );
-        let statement = reader.duration(
-            "DB_STATEMENT_TIMEOUT",
-            Duration::from_millis(150),
-            "for one statement, in Postgres too",
-        );
+        let url = reader.url("DATABASE_URL", "Postgres", "postgres://user:password@host:5432/database", check_url);
+        let max_connections =
+            reader.number("DB_MAX_CONNECTIONS", MAX_CONNECTIONS, (1, 1_000), "connections to Postgres");
+        let acquire =
+            reader.duration("DB_ACQUIRE_TIMEOUT", Duration::from_millis(100), "for a connection from the pool");
+        let statement =
+            reader.duration("DB_STATEMENT_TIMEOUT", Duration::from_millis(150), "for one statement, in Postgres too");
         let config = Self {
             url: Secret::new(url),
             max_connections,
@@ -53,10 +38,7 @@ impl DatabaseConfig {
             statement_timeout: limits.timeouts().then_some(statement),
         };
         let sum = limits.timeouts().then_some(acquire + statement);
-        reader.fits(
-            ("DB_ACQUIRE_TIMEOUT + DB_STATEMENT_TIMEOUT", sum),
-            ("REQUEST_TIMEOUT", limits.request_timeout),
-        );
+        reader.fits(("DB_ACQUIRE_TIMEOUT + DB_STATEMENT_TIMEOUT", sum), ("REQUEST_TIMEOUT", limits.request_timeout));
         config
     }
 }
@@ -66,7 +48,5 @@ fn check_url(url: &str) -> Result<(), String> {
         return Err("is not a Postgres URL".to_owned());
     }
     // The parser's own message could quote the password.
-    PgConnectOptions::from_str(url)
-        .map(drop)
-        .map_err(|_| "cannot be read as a Postgres URL".to_owned())
+    PgConnectOptions::from_str(url).map(drop).map_err(|_| "cannot be read as a Postgres URL".to_owned())
 }

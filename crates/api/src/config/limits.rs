@@ -30,11 +30,7 @@ pub struct LimitsConfig {
 
 impl LimitsConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
-        let timeouts = reader.switch(
-            "TIMEOUTS",
-            preset.timeouts,
-            "deadlines of requests, Redis and Postgres calls",
-        );
+        let timeouts = reader.switch("TIMEOUTS", preset.timeouts, "deadlines of requests, Redis and Postgres calls");
         let request_timeout = reader.duration("REQUEST_TIMEOUT", Duration::from_millis(300), "for the whole answer");
         let concurrency = reader.limit(
             "CONCURRENCY_LIMIT",
@@ -42,17 +38,8 @@ impl LimitsConfig {
             (1, 100_000),
             "requests to /data in flight, then 503; or off",
         );
-        let max_rps = reader.limit(
-            "MAX_RPS",
-            None,
-            (1, 1_000_000),
-            "requests to /data per second, then 429; or off",
-        );
-        let breakers = reader.switch(
-            "BREAKERS",
-            preset.beyond_the_notes,
-            "circuit breakers of Redis and Postgres",
-        );
+        let max_rps = reader.limit("MAX_RPS", None, (1, 1_000_000), "requests to /data per second, then 429; or off");
+        let breakers = reader.switch("BREAKERS", preset.beyond_the_notes, "circuit breakers of Redis and Postgres");
         let breaker = BreakerConfig {
             failures: reader.number(
                 "BREAKER_FAILURES",
@@ -60,11 +47,7 @@ impl LimitsConfig {
                 (1, 1_000),
                 "failures in a row that open one",
             ),
-            open_for: reader.duration(
-                "BREAKER_OPEN",
-                BREAKER_OPEN,
-                "how long it refuses before it tries again",
-            ),
+            open_for: reader.duration("BREAKER_OPEN", BREAKER_OPEN, "how long it refuses before it tries again"),
             probes: BREAKER_PROBES,
         };
         Self {

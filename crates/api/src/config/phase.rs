@@ -28,28 +28,15 @@ enum Phase {
 
 impl Phase {
     fn preset(self) -> Preset {
-        let raw = Preset {
-            cache: false,
-            timeouts: false,
-            redis_attempts: 1,
-            concurrency: None,
-            beyond_the_notes: false,
-        };
+        let raw =
+            Preset { cache: false, timeouts: false, redis_attempts: 1, concurrency: None, beyond_the_notes: false };
         let cached = Preset { cache: true, ..raw };
-        let resilient = Preset {
-            timeouts: true,
-            redis_attempts: 2,
-            concurrency: Some(100),
-            ..cached
-        };
+        let resilient = Preset { timeouts: true, redis_attempts: 2, concurrency: Some(100), ..cached };
         match self {
             Self::Raw(_) => raw,
             Self::Cached => cached,
             Self::TimeoutsRetriesBackpressure => resilient,
-            Self::Full => Preset {
-                beyond_the_notes: true,
-                ..resilient
-            },
+            Self::Full => Preset { beyond_the_notes: true, ..resilient },
         }
     }
 }

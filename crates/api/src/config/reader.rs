@@ -40,10 +40,7 @@ pub struct Reader {
 
 impl Reader {
     pub(super) fn from_env() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that reads the environment"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         let environment = std::env::vars_os();
         let mut reader = Self::from_variables([]);
         for (name, value) in environment {
@@ -58,23 +55,12 @@ impl Reader {
     }
 
     pub(super) fn from_variables<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let variables = variables
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        Self {
-            variables,
-            faults: Vec::new(),
-            listed: Vec::new(),
-        }
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { variables, faults: Vec::new(), listed: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Result<Vec<Listed>, ConfigErrors> {
-        if self.faults.is_empty() {
-            Ok(self.listed)
-        } else {
-            Err(ConfigErrors(self.faults))
-        }
+        if self.faults.is_empty() { Ok(self.listed) } else { Err(ConfigErrors(self.faults)) }
     }
 
     /// A value of any kind: `parse` says what is wrong with the text, `show` is its text form.
@@ -96,12 +82,7 @@ impl Reader {
                 }
             },
         };
-        self.listed.push(Listed {
-            name,
-            value: show(&value),
-            origin,
-            meaning,
-        });
+        self.listed.push(Listed { name, value: show(&value), origin, meaning });
         value
     }
 
@@ -117,12 +98,7 @@ impl Reader {
             None => self.faults.push(format!("{name}: is not set; it looks like {example}")),
             Some(url) => match check(&url) {
                 Ok(()) => {
-                    self.listed.push(Listed {
-                        name,
-                        value: hide_password(&url),
-                        origin: "set",
-                        meaning,
-                    });
+                    self.listed.push(Listed { name, value: hide_password(&url), origin: "set", meaning });
                     return url;
                 }
                 Err(fault) => self.faults.push(format!("{name}: {fault}; it looks like {example}")),
@@ -152,13 +128,7 @@ impl Reader {
         bounds: (u32, u32),
         meaning: &'static str,
     ) -> u32 {
-        self.value(
-            name,
-            default,
-            meaning,
-            |text| parse_number(text, bounds),
-            u32::to_string,
-        )
+        self.value(name, default, meaning, |text| parse_number(text, bounds), u32::to_string)
     }
 
     /// A whole number within `bounds`, or `off`.
@@ -170,15 +140,9 @@ impl Reader {
         meaning: &'static str,
     ) -> Option<u32> {
         let parse = |text: &str| {
-            if text == "off" {
-                Ok(None)
-            } else {
-                parse_number(text, bounds).map(Some)
-            }
+            if text == "off" { Ok(None) } else { parse_number(text, bounds).map(Some) }
         };
-        self.value(name, default, meaning, parse, |value| {
-            value.map_or_else(|| "off".to_owned(), |n| n.to_string())
-        })
+        self.value(name, default, meaning, parse, |value| value.map_or_else(|| "off".to_owned(), |n| n.to_string()))
     }
 
     /// Checks that `child` fits under `parent`.

@@ -25,35 +25,20 @@ impl RedisConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset, limits: &LimitsConfig) -> Self {
         let url = reader.url("REDIS_URL", "Redis", "redis://:password@host:6379/0", check_url);
         let attempt = reader.duration("REDIS_ATTEMPT_TIMEOUT", Duration::from_millis(40), "for one attempt");
-        let total = reader.duration(
-            "REDIS_TIMEOUT",
-            Duration::from_millis(80),
-            "for all attempts of one call",
-        );
+        let total = reader.duration("REDIS_TIMEOUT", Duration::from_millis(80), "for all attempts of one call");
         let config = Self {
             url: Secret::new(url),
             attempt_timeout: limits.timeouts().then_some(attempt),
             timeout: limits.timeouts().then_some(total),
-            attempts: reader.number(
-                "REDIS_ATTEMPTS",
-                preset.redis_attempts,
-                (1, 10),
-                "attempts, the first included",
-            ),
+            attempts: reader.number("REDIS_ATTEMPTS", preset.redis_attempts, (1, 10), "attempts, the first included"),
             retry_budget: reader.switch(
                 "RETRY_BUDGET",
                 preset.beyond_the_notes,
                 "retries at most a tenth of the calls",
             ),
         };
-        reader.fits(
-            ("REDIS_ATTEMPT_TIMEOUT", config.attempt_timeout),
-            ("REDIS_TIMEOUT", config.timeout),
-        );
-        reader.fits(
-            ("REDIS_TIMEOUT", config.timeout),
-            ("REQUEST_TIMEOUT", limits.request_timeout),
-        );
+        reader.fits(("REDIS_ATTEMPT_TIMEOUT", config.attempt_timeout), ("REDIS_TIMEOUT", config.timeout));
+        reader.fits(("REDIS_TIMEOUT", config.timeout), ("REQUEST_TIMEOUT", limits.request_timeout));
         config
     }
 }
@@ -80,17 +65,9 @@ impl CacheConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
         let config = Self {
             enabled: reader.switch("CACHE", preset.cache, "reads through Redis"),
-            fresh: reader.duration(
-                "CACHE_FRESH",
-                Duration::from_secs(30),
-                "how long an entry counts as fresh",
-            ),
+            fresh: reader.duration("CACHE_FRESH", Duration::from_secs(30), "how long an entry counts as fresh"),
             keep: reader.duration("CACHE_KEEP", Duration::from_secs(3_600), "how long an entry is kept"),
-            missing: reader.duration(
-                "CACHE_MISSING",
-                Duration::from_secs(2),
-                "how long a missing id is remembered",
-            ),
+            missing: reader.duration("CACHE_MISSING", Duration::from_secs(2), "how long a missing id is remembered"),
             stale_if_error: reader.switch(
                 "STALE_IF_ERROR",
                 preset.beyond_the_notes,
@@ -103,10 +80,7 @@ impl CacheConfig {
             ),
         };
         reader.fits(("CACHE_FRESH", Some(config.fresh)), ("CACHE_KEEP", Some(config.keep)));
-        reader.fits(
-            ("CACHE_MISSING", Some(config.missing)),
-            ("CACHE_KEEP", Some(config.keep)),
-        );
+        reader.fits(("CACHE_MISSING", Some(config.missing)), ("CACHE_KEEP", Some(config.keep)));
         config
     }
 }
@@ -116,7 +90,5 @@ fn check_url(url: &str) -> Result<(), String> {
         return Err("is not a Redis URL".to_owned());
     }
     // The parser's own message could quote the password.
-    url.into_connection_info()
-        .map(drop)
-        .map_err(|_| "cannot be read as a Redis URL".to_owned())
+    url.into_connection_info().map(drop).map_err(|_| "cannot be read as a Redis URL".to_owned())
 }

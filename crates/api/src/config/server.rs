@@ -48,22 +48,10 @@ impl ServerConfig {
                 parse_addr,
                 SocketAddr::to_string,
             ),
-            instance: reader.value(
-                "INSTANCE_NAME",
-                host_name(),
-                "name of this replica",
-                parse_instance,
-                String::clone,
-            ),
+            instance: reader.value("INSTANCE_NAME", host_name(), "name of this replica", parse_instance, String::clone),
             worker_threads: reader.number("WORKER_THREADS", cores, (1, 256), "threads that serve requests") as usize,
             access_log: reader.switch("ACCESS_LOG", true, "one log line per request"),
-            log: reader.value(
-                "LOG",
-                "info".to_owned(),
-                "log filter (tracing's syntax)",
-                parse_filter,
-                String::clone,
-            ),
+            log: reader.value("LOG", "info".to_owned(), "log filter (tracing's syntax)", parse_filter, String::clone),
             header_timeout: reader.duration(
                 "HEADER_TIMEOUT",
                 Duration::from_secs(10),
@@ -83,10 +71,7 @@ impl ServerConfig {
             drain_timeout: reader.duration("DRAIN_TIMEOUT", Duration::from_secs(8), "for requests in flight to end"),
         };
         reader.fits(
-            (
-                "DRAIN_DELAY + DRAIN_TIMEOUT",
-                Some(config.drain_delay + config.drain_timeout),
-            ),
+            ("DRAIN_DELAY + DRAIN_TIMEOUT", Some(config.drain_delay + config.drain_timeout)),
             ("the longest way out", Some(LONGEST_WAY_OUT)),
         );
         config
@@ -95,16 +80,10 @@ impl ServerConfig {
 
 /// The name becomes a header value and a metric label: visible ASCII.
 fn parse_instance(text: &str) -> Result<String, String> {
-    if text.len() <= 64
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    {
+    if text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         Ok(text.to_owned())
     } else {
-        Err(format!(
-            "`{text}` is not a name: up to 64 letters, digits, dots, dashes and underscores"
-        ))
+        Err(format!("`{text}` is not a name: up to 64 letters, digits, dots, dashes and underscores"))
     }
 }
 
@@ -118,9 +97,5 @@ fn parse_filter(text: &str) -> Result<String, String> {
 fn host_name() -> String {
     let name = rustix::system::uname();
     let name = name.nodename().to_string_lossy().into_owned();
-    if parse_instance(&name).is_ok() && !name.is_empty() {
-        name
-    } else {
-        "api".to_owned()
-    }
+    if parse_instance(&name).is_ok() && !name.is_empty() { name } else { "api".to_owned() }
 }

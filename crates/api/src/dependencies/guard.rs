@@ -80,12 +80,7 @@ pub(super) struct Durations {
 impl Durations {
     pub(super) fn new(metrics: &Metrics, dependency: &str) -> Self {
         let child = |outcome: &str| metrics.dependency_duration.with_label_values(&[dependency, outcome]);
-        Self {
-            ok: child("ok"),
-            timeout: child("timeout"),
-            error: child("error"),
-            breaker_open: child("breaker_open"),
-        }
+        Self { ok: child("ok"), timeout: child("timeout"), error: child("error"), breaker_open: child("breaker_open") }
     }
 }
 

@@ -49,6 +49,9 @@ const STATEMENT_GRACE: Duration = Duration::from_millis(25);
 /// What stays of a deadline for writing the answer itself.
 const ANSWER_RESERVE: Duration = Duration::from_millis(15);
 
+/// Opened at the start, so that the first requests do not pay for connecting.
+const MIN_CONNECTIONS: u32 = 2;
+
 /// sqlx needs a number; with time-outs off this is its own default.
 const NO_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -113,6 +116,7 @@ impl Postgres {
         let trusted = Arc::clone(&distrust_before);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
+            .min_connections(MIN_CONNECTIONS.min(config.max_connections))
             .acquire_timeout(config.acquire_timeout.unwrap_or(NO_ACQUIRE_TIMEOUT))
             // The border logs each request once, with its durations.
             .acquire_slow_threshold(NO_ACQUIRE_TIMEOUT)
@@ -125,10 +129,7 @@ impl Postgres {
                 Box::pin(async move { Ok(keep) })
             })
             .connect_lazy_with(options.clone());
-        metrics
-            .pool_connections
-            .with_label_values(&[POSTGRES, "max"])
-            .set(i64::from(config.max_connections));
+        metrics.pool_connections.with_label_values(&[POSTGRES, "max"]).set(i64::from(config.max_connections));
         Ok(Self(Arc::new(Inner {
             pool,
             options,
@@ -335,11 +336,7 @@ struct Judged {
 
 /// What an error means for the caller, the breaker and the connection.
 fn judge(error: &sqlx::Error) -> Judged {
-    let judged = |error, verdict, connection_is_good| Judged {
-        error,
-        verdict,
-        connection_is_good,
-    };
+    let judged = |error, verdict, connection_is_good| Judged { error, verdict, connection_is_good };
     let sqlx::Error::Database(database) = error else {
         // Broken connections, broken protocol, a closed pool, a name that does not resolve.
         return judged(DatabaseError::Unavailable, Verdict::Failed, false);

@@ -52,12 +52,7 @@ pub enum Change {
 impl Knowledge {
     pub(super) fn new(dependency: &'static str, metrics: &Metrics) -> Self {
         let gauge = metrics.dependency_up.with_label_values(&[dependency]);
-        Self {
-            dependency,
-            gauge,
-            last: Mutex::new(None),
-            ask_now: Notify::new(),
-        }
+        Self { dependency, gauge, last: Mutex::new(None), ask_now: Notify::new() }
     }
 
     /// The last observation; none before the first probe has ended.
@@ -84,17 +79,8 @@ impl Knowledge {
     }
 
     pub(super) fn record(&self, up: bool, latency: Duration, reason: &'static str) -> Change {
-        let observation = Observation {
-            up,
-            latency,
-            at: SystemTime::now(),
-            reason,
-        };
-        let before = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(observation);
+        let observation = Observation { up, latency, at: SystemTime::now(), reason };
+        let before = self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(observation);
         self.gauge.set(i64::from(up));
         let dependency = self.dependency;
         match (before.map(|before| before.up), up) {

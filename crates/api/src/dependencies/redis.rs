@@ -120,9 +120,8 @@ impl Redis {
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = config.url.expose().into_connection_info()?.set_tcp_settings(tcp);
         // The attempts are bounded here, with numbers of ours; a second timer per command would only cost.
-        let connection = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_connection_timeout(Some(PROBE_TIMEOUT));
+        let connection =
+            AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
         let pool = Pool::builder(Manager::new_with_config(info, connection)?)
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
@@ -158,19 +157,11 @@ impl Redis {
         let inner = &*self.0;
         let start = Instant::now();
         let deadline = deadline.child(start, inner.timeout);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the jitter of a real wait; the laws are tested in `resilience`"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the jitter of a real wait; the laws are tested in `resilience`")]
         let chance = fastrand::f64;
         let retryable = |error: &RedisError| matches!(error, RedisError::Timeout | RedisError::Away);
         let outcome = |outcome| inner.retries.count(outcome);
-        let result = inner
-            .retry
-            .call(deadline, chance, retryable, outcome, |_| {
-                inner.attempt(deadline, command)
-            })
-            .await;
+        let result = inner.retry.call(deadline, chance, retryable, outcome, |_| inner.attempt(deadline, command)).await;
         let duration = start.elapsed().as_secs_f64();
         match &result {
             Ok(_) | Err(RedisError::UnknownScript) => inner.durations.ok.observe(duration),

@@ -27,19 +27,13 @@ pub(super) struct ProcessCollector {
 impl ProcessCollector {
     pub(super) fn new() -> prometheus::Result<Self> {
         Ok(Self {
-            cpu_seconds: Counter::new(
-                "process_cpu_seconds_total",
-                "User and system CPU time spent, in seconds.",
-            )?,
+            cpu_seconds: Counter::new("process_cpu_seconds_total", "User and system CPU time spent, in seconds.")?,
             resident_bytes: Gauge::new("process_resident_memory_bytes", "Resident memory, in bytes.")?,
             virtual_bytes: Gauge::new("process_virtual_memory_bytes", "Virtual memory, in bytes.")?,
             open_fds: IntGauge::new("process_open_fds", "Open file descriptors.")?,
             max_fds: Gauge::new("process_max_fds", "The most file descriptors there may be.")?,
             threads: IntGauge::new("process_threads", "Threads.")?,
-            start_seconds: Gauge::new(
-                "process_start_time_seconds",
-                "Start of the process, in seconds since 1970.",
-            )?,
+            start_seconds: Gauge::new("process_start_time_seconds", "Start of the process, in seconds since 1970.")?,
         })
     }
 
@@ -67,21 +61,12 @@ impl ProcessCollector {
         self.threads.set(field(20)? as i64);
         self.virtual_bytes.set(field(23)?);
         self.resident_bytes.set(field(24)? * rustix::param::page_size() as f64);
-        let uptime: f64 = fs::read_to_string("/proc/uptime")
-            .ok()?
-            .split_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .ok()?
-            .as_secs_f64();
+        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64();
         if self.start_seconds.get() == 0.0 {
             self.start_seconds.set(now - uptime + field(22)? / TICKS_PER_SECOND);
         }
-        self.open_fds
-            .set(i64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?);
+        self.open_fds.set(i64::try_from(fs::read_dir("/proc/self/fd").ok()?.count()).ok()?);
         let limits = fs::read_to_string("/proc/self/limits").ok()?;
         let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
         self.max_fds.set(files.split_whitespace().next()?.parse().ok()?);
@@ -109,10 +94,7 @@ mod tests {
         let collector = ProcessCollector::new().expect("names are right");
         assert_eq!(collector.read(), Some(()));
         assert!(collector.resident_bytes.get() > 1e6 && collector.open_fds.get() > 2 && collector.threads.get() > 0);
-        let age = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs_f64()
+        let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64()
             - collector.start_seconds.get();
         assert!((-1.0..3_600.0).contains(&age), "started {age} s ago");
     }

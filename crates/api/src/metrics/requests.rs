@@ -60,18 +60,12 @@ pub struct RequestMetrics {
 impl RequestMetrics {
     /// An empty table.
     pub fn new(metrics: Metrics) -> Self {
-        Self {
-            metrics,
-            cells: array::from_fn(|_| OnceLock::new()),
-        }
+        Self { metrics, cells: array::from_fn(|_| OnceLock::new()) }
     }
 
     /// Counts one request.
     pub fn observe(&self, method: &Method, route: Route, outcome: Outcome, duration: Duration) {
-        let method = METHODS
-            .iter()
-            .position(|known| *known == method.as_str())
-            .unwrap_or(METHODS.len() - 1);
+        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
         let index = (method * Route::COUNT + route as usize) * OUTCOMES + outcome.index();
         let (histogram, counter) = self.cells[index].get_or_init(|| {
             let status = outcome.status().to_string();

@@ -88,13 +88,8 @@ impl CacheStatus {
             Self::Hit { .. } => CacheResult::Hit,
             Self::Stale { .. } => CacheResult::Stale,
             Self::Forward { why: Forward::Miss, .. } => CacheResult::Miss,
-            Self::Forward {
-                why: Forward::Stale, ..
-            } => CacheResult::Refresh,
-            Self::Forward {
-                why: Forward::Bypass(_),
-                ..
-            } => CacheResult::Bypass,
+            Self::Forward { why: Forward::Stale, .. } => CacheResult::Refresh,
+            Self::Forward { why: Forward::Bypass(_), .. } => CacheResult::Bypass,
         }
     }
 }
@@ -183,10 +178,7 @@ pub struct Answer {
 
 impl From<Error> for Answer {
     fn from(error: Error) -> Self {
-        Self {
-            content: Err(error),
-            provenance: Provenance::default(),
-        }
+        Self { content: Err(error), provenance: Provenance::default() }
     }
 }
 
@@ -199,11 +191,7 @@ impl IntoResponse for Answer {
         };
         provenance.write(response.headers_mut());
         let cache = provenance.cache.map(CacheStatus::result);
-        response.extensions_mut().insert(Observed {
-            cache,
-            redis: provenance.redis,
-            database: provenance.database,
-        });
+        response.extensions_mut().insert(Observed { cache, redis: provenance.redis, database: provenance.database });
         response
     }
 }
@@ -231,9 +219,7 @@ impl IntoResponse for Content {
             }
             Self::Created { id, body } => {
                 let mut response = with(StatusCode::CREATED, body);
-                response
-                    .headers_mut()
-                    .insert(header::LOCATION, value(format_args!("/data/{id}")));
+                response.headers_mut().insert(header::LOCATION, value(format_args!("/data/{id}")));
                 response.headers_mut().insert(header::ETAG, etag(1));
                 response
             }
@@ -267,17 +253,9 @@ fn etag(version: u64) -> HeaderValue {
 
 /// Formats a header value on the stack and copies it once. All that is formatted here is short and visible ASCII.
 fn value(arguments: fmt::Arguments<'_>) -> HeaderValue {
-    let mut text = Text {
-        bytes: [0; 96],
-        length: 0,
-    };
-    let written = text
-        .write_fmt(arguments)
-        .map(|()| HeaderValue::from_bytes(&text.bytes[..text.length]));
-    written
-        .ok()
-        .and_then(Result::ok)
-        .unwrap_or(HeaderValue::from_static("-"))
+    let mut text = Text { bytes: [0; 96], length: 0 };
+    let written = text.write_fmt(arguments).map(|()| HeaderValue::from_bytes(&text.bytes[..text.length]));
+    written.ok().and_then(Result::ok).unwrap_or(HeaderValue::from_static("-"))
 }
 
 struct Text {
@@ -288,10 +266,7 @@ struct Text {
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length + text.len();
-        self.bytes
-            .get_mut(self.length..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }
@@ -317,9 +292,6 @@ mod tests {
         assert_eq!(CacheStatus::Hit { ttl: 27 }.to_string(), "redis; hit; ttl=27");
         assert_eq!(CacheStatus::Stale { age: 31 }.to_string(), "redis; hit; detail=stale");
         assert_eq!(forward(Forward::Miss, true, false), "redis; fwd=uri-miss; stored");
-        assert_eq!(
-            forward(Forward::Bypass("timeout"), false, true),
-            "redis; fwd=bypass; detail=timeout; collapsed"
-        );
+        assert_eq!(forward(Forward::Bypass("timeout"), false, true), "redis; fwd=bypass; detail=timeout; collapsed");
     }
 }

@@ -33,19 +33,11 @@ impl IdempotencyKey {
         };
         let key = key.as_bytes();
         if key.is_empty() || key.len() > MAX_KEY || !key.iter().all(u8::is_ascii_graphic) {
-            return Err(Error::Invalid(format!(
-                "Idempotency-Key: must be 1 to {MAX_KEY} visible ASCII characters"
-            )));
+            return Err(Error::Invalid(format!("Idempotency-Key: must be 1 to {MAX_KEY} visible ASCII characters")));
         }
-        let mut framed = u32::try_from(body.name.len())
-            .unwrap_or(u32::MAX)
-            .to_be_bytes()
-            .to_vec();
+        let mut framed = u32::try_from(body.name.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
         framed.extend_from_slice(body.name.as_bytes());
         framed.extend_from_slice(body.value.as_bytes());
-        Ok(Some(Self {
-            key: String::from_utf8_lossy(key).into_owned(),
-            body: framed,
-        }))
+        Ok(Some(Self { key: String::from_utf8_lossy(key).into_owned(), body: framed }))
     }
 }

@@ -66,15 +66,10 @@ impl NewRecord {
         let invalid = |text: String| Err(Error::Invalid(text));
         let characters = record.name.chars().count();
         if !(1..=MAX_NAME).contains(&characters) {
-            return invalid(format!(
-                "name: has {characters} characters; 1 to {MAX_NAME} are allowed"
-            ));
+            return invalid(format!("name: has {characters} characters; 1 to {MAX_NAME} are allowed"));
         }
         if record.value.len() > MAX_VALUE {
-            return invalid(format!(
-                "value: has {} bytes; up to {MAX_VALUE} are allowed",
-                record.value.len()
-            ));
+            return invalid(format!("value: has {} bytes; up to {MAX_VALUE} are allowed", record.value.len()));
         }
         for (field, text) in [("name", &record.name), ("value", &record.value)] {
             if text.contains('\0') {
@@ -106,9 +101,7 @@ mod tests {
     use super::*;
 
     fn json(name: &str, value: &str) -> Vec<u8> {
-        serde_json::json!({ "name": name, "value": value })
-            .to_string()
-            .into_bytes()
+        serde_json::json!({ "name": name, "value": value }).to_string().into_bytes()
     }
 
     #[test]

@@ -99,11 +99,7 @@ impl Reads {
             Kind::Record | Kind::Page => {
                 let version = entry.stamp.version();
                 let body = entry.body();
-                Ok(if known(version) {
-                    Content::NotModified { version }
-                } else {
-                    Content::Record { body, version }
-                })
+                Ok(if known(version) { Content::NotModified { version } } else { Content::Record { body, version } })
             }
         });
         Answer { content, provenance }
@@ -112,10 +108,7 @@ impl Reads {
     /// One page.
     pub async fn page(&self, after: i64, limit: u16, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.entry(Key::Page { after, limit }, deadline).await;
-        Answer {
-            content: entry.map(|entry| Content::Page(entry.body())),
-            provenance,
-        }
+        Answer { content: entry.map(|entry| Content::Page(entry.body())), provenance }
     }
 
     /// How many reads of Postgres are under way for more than one.
@@ -133,23 +126,11 @@ impl Reads {
 
     async fn find_or_fetch(&self, key: Key, deadline: Deadline) -> (Result<Entry, Error>, Provenance) {
         let Some(cache) = &self.0.cache else {
-            return self
-                .fetch(
-                    key,
-                    Forward::Bypass("off"),
-                    Store::No,
-                    None,
-                    Provenance::default(),
-                    deadline,
-                )
-                .await;
+            return self.fetch(key, Forward::Bypass("off"), Store::No, None, Provenance::default(), deadline).await;
         };
         let start = Instant::now();
         let found = cache.find(&key, deadline).await;
-        let provenance = Provenance {
-            redis: Some(start.elapsed()),
-            ..Provenance::default()
-        };
+        let provenance = Provenance { redis: Some(start.elapsed()), ..Provenance::default() };
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -165,18 +146,9 @@ impl Reads {
         match found.entry {
             None => self.fetch(key, Forward::Miss, store, None, provenance, deadline).await,
             Some(entry) => match entry.fresh_for() {
-                Some(ttl) => (
-                    Ok(entry),
-                    Provenance {
-                        cache: Some(CacheStatus::Hit { ttl }),
-                        ..provenance
-                    },
-                ),
+                Some(ttl) => (Ok(entry), Provenance { cache: Some(CacheStatus::Hit { ttl }), ..provenance }),
                 None if self.is_being_renewed(&key, &entry) => stale(entry, provenance),
-                None => {
-                    self.fetch(key, Forward::Stale, store, Some(entry), provenance, deadline)
-                        .await
-                }
+                None => self.fetch(key, Forward::Stale, store, Some(entry), provenance, deadline).await,
             },
         }
     }
@@ -214,17 +186,10 @@ impl Reads {
             Ok(flown) => flown,
             Err(error) => return self.fall_back(old, error, why, provenance),
         };
-        let provenance = Provenance {
-            database: Some(fetched.database),
-            ..provenance
-        };
+        let provenance = Provenance { database: Some(fetched.database), ..provenance };
         match fetched.entry {
             Ok(entry) => {
-                let cache = Some(CacheStatus::Forward {
-                    why,
-                    stored: fetched.stored,
-                    collapsed,
-                });
+                let cache = Some(CacheStatus::Forward { why, stored: fetched.stored, collapsed });
                 (Ok(entry), Provenance { cache, ..provenance })
             }
             Err(error) => self.fall_back(old, error.into(), why, provenance),
@@ -241,11 +206,7 @@ impl Reads {
         match old {
             Some(entry) if self.0.stale_if_error => stale(entry, provenance),
             _ => {
-                let cache = Some(CacheStatus::Forward {
-                    why,
-                    stored: false,
-                    collapsed: false,
-                });
+                let cache = Some(CacheStatus::Forward { why, stored: false, collapsed: false });
                 (Err(error), Provenance { cache, ..provenance })
             }
         }
@@ -260,9 +221,7 @@ impl Reads {
         };
         // A follower's own deadline may be earlier than that of the flight.
         let landed = match deadline.remaining(Instant::now()) {
-            Some(left) => tokio::time::timeout(left, flights.run(key, fetch))
-                .await
-                .map_err(|_| DeadlineExceeded)?,
+            Some(left) => tokio::time::timeout(left, flights.run(key, fetch)).await.map_err(|_| DeadlineExceeded)?,
             None => flights.run(key, fetch).await,
         };
         let (role, fetched) = landed;
@@ -290,18 +249,11 @@ impl Source {
             (Ok(entry), Store::Record | Store::Page(_)) => self.shape.store(&key, entry, deadline).await == Stored::Yes,
             (Ok(_), Store::No) | (Err(_), _) => false,
         };
-        Fetched {
-            entry,
-            stored,
-            database,
-        }
+        Fetched { entry, stored, database }
     }
 
     async fn fetch_record(&self, id: i64, deadline: Deadline) -> Result<Entry, DatabaseError> {
-        let record = self
-            .postgres
-            .run(deadline, move |connection| Box::pin(sql::get(connection, id)))
-            .await?;
+        let record = self.postgres.run(deadline, move |connection| Box::pin(sql::get(connection, id))).await?;
         Ok(match record {
             Some(record) => self.shape.record_entry(record.version, &record.to_json()),
             None => self.shape.missing_entry(),
@@ -315,12 +267,7 @@ impl Source {
         store: Store,
         deadline: Deadline,
     ) -> Result<Entry, DatabaseError> {
-        let page = self
-            .postgres
-            .run(deadline, move |connection| {
-                Box::pin(sql::page(connection, after, limit))
-            })
-            .await?;
+        let page = self.postgres.run(deadline, move |connection| Box::pin(sql::page(connection, after, limit))).await?;
         let generation = match store {
             Store::Page(generation) => generation,
             Store::No | Store::Record => Stamp::of_version(0),

@@ -49,16 +49,8 @@ pub(super) async fn page(connection: &mut PgConnection, after: i64, limit: u16) 
             .bind(i64::from(limit) + 1)
             .fetch_all(connection)
             .await?;
-    let items: Vec<Record> = rows
-        .iter()
-        .take(usize::from(limit))
-        .map(Record::from_row)
-        .collect::<sqlx::Result<_>>()?;
-    let next = if rows.len() > usize::from(limit) {
-        items.last().map(|record| record.id)
-    } else {
-        None
-    };
+    let items: Vec<Record> = rows.iter().take(usize::from(limit)).map(Record::from_row).collect::<sqlx::Result<_>>()?;
+    let next = if rows.len() > usize::from(limit) { items.last().map(|record| record.id) } else { None };
     Ok(Page { items, next })
 }
 
@@ -148,9 +140,7 @@ pub(super) async fn replace(
     .await?;
     match row {
         Some(row) => Record::from_row(&row).map(Replaced::Record),
-        None => Ok(version(connection, id)
-            .await?
-            .map_or(Replaced::Missing, Replaced::OtherVersion)),
+        None => Ok(version(connection, id).await?.map_or(Replaced::Missing, Replaced::OtherVersion)),
     }
 }
 
@@ -164,15 +154,10 @@ pub(super) async fn delete(connection: &mut PgConnection, id: i64, expected: Opt
             .await?;
     match row {
         Some(row) => row.try_get(0).map(Deleted::Version),
-        None => Ok(version(connection, id)
-            .await?
-            .map_or(Deleted::Missing, Deleted::OtherVersion)),
+        None => Ok(version(connection, id).await?.map_or(Deleted::Missing, Deleted::OtherVersion)),
     }
 }
 
 async fn version(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar("SELECT version FROM records WHERE id = $1")
-        .bind(id)
-        .fetch_optional(connection)
-        .await
+    sqlx::query_scalar("SELECT version FROM records WHERE id = $1").bind(id).fetch_optional(connection).await
 }

@@ -49,36 +49,22 @@ struct Committed {
 impl Writes {
     /// The write path.
     pub fn new(cache: Cache, postgres: Postgres, config: &CacheConfig) -> Self {
-        Self(Arc::new(Inner {
-            cache,
-            cache_is_on: config.enabled,
-            postgres,
-        }))
+        Self(Arc::new(Inner { cache, cache_is_on: config.enabled, postgres }))
     }
 
     /// POST.
     pub async fn create(&self, new: NewRecord, key: Option<IdempotencyKey>, deadline: Deadline) -> Answer {
-        self.run(
-            deadline,
-            move |inner| async move { inner.create(new, key, deadline).await },
-        )
-        .await
+        self.run(deadline, move |inner| async move { inner.create(new, key, deadline).await }).await
     }
 
     /// PUT.
     pub async fn replace(&self, id: i64, new: NewRecord, expected: Option<i64>, deadline: Deadline) -> Answer {
-        self.run(deadline, move |inner| async move {
-            inner.replace(id, new, expected, deadline).await
-        })
-        .await
+        self.run(deadline, move |inner| async move { inner.replace(id, new, expected, deadline).await }).await
     }
 
     /// DELETE.
     pub async fn delete(&self, id: i64, expected: Option<i64>, deadline: Deadline) -> Answer {
-        self.run(deadline, move |inner| async move {
-            inner.delete(id, expected, deadline).await
-        })
-        .await
+        self.run(deadline, move |inner| async move { inner.delete(id, expected, deadline).await }).await
     }
 
     async fn run<F, Commit>(&self, deadline: Deadline, commit: F) -> Answer
@@ -90,10 +76,7 @@ impl Writes {
         let write = tokio::spawn(async move {
             let start = Instant::now();
             let committed = commit(Arc::clone(&inner)).await;
-            let mut provenance = Provenance {
-                database: Some(start.elapsed()),
-                ..Provenance::default()
-            };
+            let mut provenance = Provenance { database: Some(start.elapsed()), ..Provenance::default() };
             let content = match committed {
                 Ok(Committed { content, entry }) => {
                     if let Some((key, entry)) = entry.filter(|_| inner.cache_is_on) {
@@ -108,10 +91,7 @@ impl Writes {
             Answer { content, provenance }
         });
         // The task is never aborted; it can only have panicked.
-        write.await.unwrap_or_else(|_| Answer {
-            content: Err(Error::Internal),
-            provenance: Provenance::default(),
-        })
+        write.await.unwrap_or_else(|_| Answer { content: Err(Error::Internal), provenance: Provenance::default() })
     }
 }
 
@@ -124,29 +104,18 @@ impl Inner {
     ) -> Result<Committed, Error> {
         let created = self
             .postgres
-            .run(deadline, move |connection| {
-                Box::pin(async move { sql::create(connection, &new, key).await })
-            })
+            .run(deadline, move |connection| Box::pin(async move { sql::create(connection, &new, key).await }))
             .await?;
         match created {
             Created::Record(record) => {
                 let body = record.to_json();
                 let entry = self.cache.record_entry(record.version, &body);
-                let content = Content::Created {
-                    id: record.id,
-                    body: body.into(),
-                };
-                Ok(Committed {
-                    content,
-                    entry: Some((Key::Record(record.id), entry)),
-                })
+                let content = Content::Created { id: record.id, body: body.into() };
+                Ok(Committed { content, entry: Some((Key::Record(record.id), entry)) })
             }
             // Nothing was written now, and the record may have changed since.
             Created::Before(record) => {
-                let content = Content::Created {
-                    id: record.id,
-                    body: record.to_json().into(),
-                };
+                let content = Content::Created { id: record.id, body: record.to_json().into() };
                 Ok(Committed { content, entry: None })
             }
             Created::KeyReused => Err(Error::IdempotencyKeyReused),
@@ -169,14 +138,8 @@ impl Inner {
         match replaced {
             Replaced::Record(record) => {
                 let entry = self.cache.record_entry(record.version, &record.to_json());
-                let content = Content::Record {
-                    body: entry.body(),
-                    version: entry.stamp.version(),
-                };
-                Ok(Committed {
-                    content,
-                    entry: Some((Key::Record(id), entry)),
-                })
+                let content = Content::Record { body: entry.body(), version: entry.stamp.version() };
+                Ok(Committed { content, entry: Some((Key::Record(id), entry)) })
             }
             Replaced::OtherVersion(current) => Err(Error::VersionMismatch { current }),
             Replaced::Missing => Err(Error::NoRecord(id)),
@@ -184,25 +147,15 @@ impl Inner {
     }
 
     async fn delete(&self, id: i64, expected: Option<i64>, deadline: Deadline) -> Result<Committed, Error> {
-        let deleted = self
-            .postgres
-            .run(deadline, move |connection| {
-                Box::pin(sql::delete(connection, id, expected))
-            })
-            .await?;
+        let deleted =
+            self.postgres.run(deadline, move |connection| Box::pin(sql::delete(connection, id, expected))).await?;
         match deleted {
             Deleted::Version(version) => {
                 let entry = self.cache.deleted_entry(version);
-                Ok(Committed {
-                    content: Content::Gone,
-                    entry: Some((Key::Record(id), entry)),
-                })
+                Ok(Committed { content: Content::Gone, entry: Some((Key::Record(id), entry)) })
             }
             Deleted::OtherVersion(current) => Err(Error::VersionMismatch { current }),
-            Deleted::Missing => Ok(Committed {
-                content: Content::Gone,
-                entry: None,
-            }),
+            Deleted::Missing => Ok(Committed { content: Content::Gone, entry: None }),
         }
     }
 }

@@ -16,9 +16,7 @@ impl FromRequestParts<AppState> for Place {
 
     async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, Error> {
         if let Some(limit) = state.rate_limit() {
-            limit
-                .try_take(Instant::now())
-                .inspect_err(|_| shed(state, "rate_limited"))?;
+            limit.try_take(Instant::now()).inspect_err(|_| shed(state, "rate_limited"))?;
         }
         let Some(limit) = state.admission() else {
             return Ok(Self(None));

@@ -20,10 +20,7 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error
     if tag == "*" {
         return Ok(None);
     }
-    let version = tag
-        .strip_prefix('"')
-        .and_then(|tag| tag.strip_suffix('"'))
-        .ok_or_else(invalid)?;
+    let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(invalid)?;
     version.parse().map(Some).map_err(|_| invalid())
 }
 
@@ -34,11 +31,8 @@ pub(super) struct KnownVersions(Option<String>);
 impl KnownVersions {
     /// Reads the header; several are one list.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let mut lists = headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .peekable();
+        let mut lists =
+            headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).peekable();
         Self(lists.peek().is_some().then(|| lists.collect::<Vec<_>>().join(",")))
     }
 

@@ -28,24 +28,11 @@ fn read_states(state: &AppState) {
     let metrics = state.metrics();
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let admission = state.admission();
-    metrics.admission_in_flight.set(number(
-        admission.map_or(0, resilience::admission::AdmissionLimit::in_flight),
-    ));
-    metrics.admission_limit.set(number(
-        admission.map_or(0, resilience::admission::AdmissionLimit::limit),
-    ));
+    metrics.admission_in_flight.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::in_flight)));
+    metrics.admission_limit.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::limit)));
     let (idle, in_use) = state.postgres().connections();
-    metrics
-        .pool_connections
-        .with_label_values(&[POSTGRES, "idle"])
-        .set(number(idle));
-    metrics
-        .pool_connections
-        .with_label_values(&[POSTGRES, "in_use"])
-        .set(number(in_use));
+    metrics.pool_connections.with_label_values(&[POSTGRES, "idle"]).set(number(idle));
+    metrics.pool_connections.with_label_values(&[POSTGRES, "in_use"]).set(number(in_use));
     let redis = i64::from(state.redis().is_connected());
-    metrics
-        .pool_connections
-        .with_label_values(&[REDIS, "in_use"])
-        .set(redis);
+    metrics.pool_connections.with_label_values(&[REDIS, "in_use"]).set(redis);
 }

@@ -10,8 +10,6 @@ pub const DOCUMENT: &str = include_str!("openapi.json");
 
 pub(super) async fn get_openapi() -> Response {
     let mut response = DOCUMENT.into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -39,10 +39,7 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
         Ok(id) => {
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            state
-                .reads()
-                .record(id, |version| known.contain(version), deadline)
-                .await
+            state.reads().record(id, |version| known.contain(version), deadline).await
         }
         Err(error) => error.into(),
     }
@@ -107,10 +104,7 @@ fn id_of(request: &Request) -> Result<i64, Error> {
 fn parse_id(text: &str) -> Result<i64, Error> {
     match text.parse::<i64>() {
         Ok(id) if id > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(id),
-        _ => Err(Error::Invalid(format!(
-            "the id must be a whole number from 1 to {}",
-            i64::MAX
-        ))),
+        _ => Err(Error::Invalid(format!("the id must be a whole number from 1 to {}", i64::MAX))),
     }
 }
 
@@ -119,15 +113,11 @@ fn parse_page(uri: &Uri) -> Result<(i64, u16), Error> {
         .map_err(|rejection| Error::Invalid(format!("the query: {}", rejection.body_text())))?;
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Error::Invalid(format!(
-            "limit: must be a whole number from 1 to {MAX_LIMIT}"
-        )));
+        return Err(Error::Invalid(format!("limit: must be a whole number from 1 to {MAX_LIMIT}")));
     }
     let after = query.after.unwrap_or(0);
     if after < 0 {
-        return Err(Error::Invalid(
-            "after: must be an id, or 0 for the first page".to_owned(),
-        ));
+        return Err(Error::Invalid("after: must be an id, or 0 for the first page".to_owned()));
     }
     Ok((after, limit))
 }
@@ -149,16 +139,7 @@ mod tests {
         let parse_page = |query: &str| parse_page(&format!("/data?{query}").parse().expect("a target"));
         assert_eq!(parse_page("").expect("defaults"), (0, 50));
         assert_eq!(parse_page("limit=200&after=7").expect("bounds"), (7, 200));
-        for wrong in [
-            "limit=0",
-            "limit=201",
-            "limit=x",
-            "limit=",
-            "limit=1&limit=2",
-            "after=-1",
-            "after=x",
-            "page=2",
-        ] {
+        for wrong in ["limit=0", "limit=201", "limit=x", "limit=", "limit=1&limit=2", "after=-1", "after=x", "page=2"] {
             assert!(parse_page(wrong).is_err(), "{wrong}");
         }
     }

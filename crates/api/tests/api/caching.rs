@@ -1,0 +1,100 @@
+//! What the cache answers, and that no write leaves an old answer behind. Redis and Postgres are up here; what happens
+//! when they are not is in the fallback matrix of the lab.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::json;
+
+use crate::{
+    http::{Answer, create, get, send},
+    replica::{PATIENCE, Replica},
+};
+
+/// Asks until the answer is as wanted.
+async fn get_until(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let asking = async {
+        loop {
+            let answer = get(url).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the wanted answer comes")
+}
+
+#[tokio::test]
+async fn a_miss_is_stored_and_then_hit() {
+    let replica = Replica::start_connected(&[("CACHE_FRESH", "1500ms")]);
+    let url = replica.url(&format!("/data/{}", create(&replica.url(""), "aside").await));
+    // The POST itself has put it there; let that entry grow old.
+    let refreshed = get_until(&url, |answer| answer.cache_status() == "redis; fwd=stale; stored").await;
+    assert!(refreshed.header("server-timing").contains("db;dur="), "{refreshed:?}");
+    let hit = get(&url).await;
+    assert!(hit.cache_status().starts_with("redis; hit; ttl="), "{hit:?}");
+    assert!(!hit.header("server-timing").contains("db;"), "a hit does not reach Postgres");
+    assert_eq!(hit.body, refreshed.body);
+}
+
+#[tokio::test]
+async fn a_missing_id_is_remembered_shortly_and_a_post_clears_it() {
+    let replica = Replica::start_connected(&[("CACHE_MISSING", "1m")]);
+    let next = create(&replica.url(""), "before").await + 1_000_000;
+    let url = replica.url(&format!("/data/{next}"));
+    let first = get(&url).await;
+    assert_eq!((first.problem_code(), first.cache_status()), ("not_found", "redis; fwd=uri-miss; stored"));
+    let second = get(&url).await;
+    assert_eq!(second.problem_code(), "not_found");
+    assert!(second.cache_status().starts_with("redis; hit; ttl="), "{second:?}");
+
+    // Other tests create records at the same time: ask for ids ahead until one of ours is among them.
+    let ahead = create(&replica.url(""), "ahead").await;
+    for id in ahead + 1..ahead + 40 {
+        get(&replica.url(&format!("/data/{id}"))).await;
+    }
+    let created = create(&replica.url(""), "was missing").await;
+    assert_eq!(get(&replica.url(&format!("/data/{created}"))).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_write_is_seen_at_once_through_every_replica() {
+    let (one, two) = (Replica::start_connected(&[]), Replica::start_connected(&[]));
+    let client = Client::new();
+    let id = create(&one.url(""), "shared").await;
+    let path = format!("/data/{id}");
+    let page = format!("/data?limit=1&after={}", id - 1);
+    for round in 0..20 {
+        let (writer, reader) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let body = json!({"name": "shared", "value": format!("round {round}")});
+        let written = send(client.put(writer.url(&path)).json(&body)).await;
+        assert_eq!(written.status, StatusCode::OK);
+        assert_eq!(get(&reader.url(&path)).await.body, written.body, "round {round}");
+        assert_eq!(get(&reader.url(&page)).await.body["items"][0], written.body, "the page, round {round}");
+    }
+    assert_eq!(send(client.delete(one.url(&path))).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(get(&two.url(&path)).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_page_is_hit_until_something_is_written() {
+    let replica = Replica::start_connected(&[]);
+    let url = replica.url("/data?limit=7&after=100");
+    // Writes of other tests end generations, too.
+    let hit = get_until(&url, |answer| answer.cache_status().starts_with("redis; hit; ttl=")).await;
+    assert_eq!(hit.body["items"].as_array().map(Vec::len), Some(7));
+    let body = json!({"name": "demo", "value": replica.address.to_string()});
+    assert_eq!(send(Client::new().put(replica.url("/data/101")).json(&body)).await.status, StatusCode::OK);
+    let after = get(&url).await;
+    assert_eq!(after.body["items"][0]["value"], replica.address.to_string(), "{after:?}");
+}
+
+#[tokio::test]
+async fn without_the_cache_every_read_goes_to_postgres() {
+    let replica = Replica::start_connected(&[("CACHE", "off")]);
+    for _ in 0..3 {
+        let answer = get(&replica.url("/data/1")).await;
+        assert_eq!((answer.status, answer.cache_status()), (StatusCode::OK, "redis; fwd=bypass; detail=off"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Requests: well-formed ones through a client, malformed ones by hand.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+use reqwest::{Response, StatusCode, header::HeaderMap};
+use serde_json::Value;
+
+use crate::replica::PATIENCE;
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a whole body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    pub fn cache_status(&self) -> &str {
+        self.header("cache-status")
+    }
+
+    /// Asserts a problem document of the right shape, and returns its code.
+    pub fn problem_code(&self) -> &str {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        for member in ["type", "title", "detail", "code", "request_id"] {
+            assert!(self.body[member].is_string(), "{member} is missing in {self:?}");
+        }
+        assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
+        assert_eq!(self.body["request_id"], self.header("x-request-id"), "{self:?}");
+        assert_eq!(self.headers.contains_key("retry-after"), [429, 503].contains(&self.status.as_u16()), "{self:?}");
+        self.body["code"].as_str().expect("checked")
+    }
+}
+
+pub async fn get(url: &str) -> Answer {
+    Answer::of(reqwest::get(url).await.expect("an answer")).await
+}
+
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    Answer::of(request.send().await.expect("an answer")).await
+}
+
+/// Creates a record and returns its id.
+pub async fn create(url: &str, name: &str) -> i64 {
+    let body = serde_json::json!({ "name": name, "value": "v" });
+    let created = send(reqwest::Client::new().post(format!("{url}/data")).json(&body)).await;
+    assert_eq!(created.status, StatusCode::CREATED, "{created:?}");
+    created.body["id"].as_i64().expect("an id")
+}
+
+/// Sends bytes as they are and returns what comes back until the connection is closed.
+pub fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect(address);
+    // A server that refuses early may close before it has read everything; what it said is what counts.
+    drop(stream.write_all(request));
+    read_to_end(&mut stream)
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the replica listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream
+}
+
+pub fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(read @ 1..) = stream.read(&mut chunk) {
+        answer.extend_from_slice(&chunk[..read]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
