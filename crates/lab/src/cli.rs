@@ -155,9 +155,7 @@ impl From<FaultArgument> for FaultKind {
 /// A whole number with its unit: `500ms`, `5s`, `2m`.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number and a unit, like 500ms, 5s or 2m".to_owned())?;
+    let number: u64 = number.parse().map_err(|_| "expected a number and a unit, like 500ms, 5s or 2m".to_owned())?;
     let milliseconds = match unit {
         "ms" => Some(number),
         "s" => number.checked_mul(1_000),
@@ -175,9 +173,7 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
     let is_name = |name: &str| {
         let mut characters = name.chars();
-        characters
-            .next()
-            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
             && characters.all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     if !is_name(name) {
@@ -205,17 +201,7 @@ mod tests {
         assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_time("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for text in [
-            "",
-            "5",
-            "s",
-            "-5s",
-            "1.5s",
-            "5h",
-            "0s",
-            "99999999999999999999s",
-            "18446744073709551615m",
-        ] {
+        for text in ["", "5", "s", "-5s", "1.5s", "5h", "0s", "99999999999999999999s", "18446744073709551615m"] {
             assert!(parse_time(text).is_err(), "{text:?}");
         }
     }

@@ -11,20 +11,13 @@ use crate::{Cli, Console, Settings, cli::Command, signals, table};
 
 /// Does what the command line says.
 pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), StackError> {
-    let operation = Operation {
-        progress: console,
-        interrupt: signals::catch()?,
-    };
+    let operation = Operation { progress: console, interrupt: signals::catch()? };
     let folder = cli.state_dir.as_deref().unwrap_or(&settings.state_dir);
     match &cli.command {
         Command::Up(arguments) => up::run(arguments, folder, settings, console, &operation),
         Command::Down { purge } => {
             let found = down(folder, *purge, &operation)?;
-            console.print(if found {
-                "the stack is down"
-            } else {
-                "no stack is running"
-            });
+            console.print(if found { "the stack is down" } else { "no stack is running" });
             Ok(())
         }
         Command::Status { json } => status(folder, *json, console),

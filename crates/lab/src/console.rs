@@ -17,15 +17,9 @@ pub struct Console {
 
 impl Console {
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "it looks at the real standard error, which is no default"
-    )]
+    #[expect(clippy::new_without_default, reason = "it looks at the real standard error, which is no default")]
     pub fn new() -> Self {
-        Self {
-            is_terminal: io::stderr().is_terminal(),
-            step: Mutex::new(None),
-        }
+        Self { is_terminal: io::stderr().is_terminal(), step: Mutex::new(None) }
     }
 
     /// A result. A closed pipe is the reader's choice and no error.

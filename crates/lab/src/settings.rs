@@ -24,10 +24,7 @@ pub struct Settings {
 impl Settings {
     #[expect(clippy::disallowed_methods, reason = "this is the configuration module")]
     pub fn from_environment() -> Result<Self, StackError> {
-        let failed = |what: &str, source: io::Error| StackError::Io {
-            what: what.to_owned(),
-            source,
-        };
+        let failed = |what: &str, source: io::Error| StackError::Io { what: what.to_owned(), source };
         let here = env::current_dir().map_err(|error| failed("cannot tell the current folder", error))?;
         let program = env::current_exe().map_err(|error| failed("cannot tell where this program is", error))?;
         let project = Project::find([here.as_path(), program.as_path()]);

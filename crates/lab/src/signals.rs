@@ -10,10 +10,7 @@ use tokio::{
 
 /// From now on these signals no longer end the program; whoever waits looks at the interrupt.
 pub(crate) fn catch() -> Result<Interrupt, StackError> {
-    start().map_err(|source| StackError::Io {
-        what: "cannot catch signals".to_owned(),
-        source,
-    })
+    start().map_err(|source| StackError::Io { what: "cannot catch signals".to_owned(), source })
 }
 
 fn start() -> io::Result<Interrupt> {
@@ -21,14 +18,8 @@ fn start() -> io::Result<Interrupt> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let streams = {
         let _context = runtime.enter();
-        let hang_up = (!hang_up_is_ignored())
-            .then(|| signal(SignalKind::hangup()))
-            .transpose()?;
-        [
-            Some(signal(SignalKind::interrupt())?),
-            Some(signal(SignalKind::terminate())?),
-            hang_up,
-        ]
+        let hang_up = (!hang_up_is_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
+        [Some(signal(SignalKind::interrupt())?), Some(signal(SignalKind::terminate())?), hang_up]
     };
     let raised = interrupt.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -62,7 +53,5 @@ fn hang_up_is_ignored() -> bool {
     const HANG_UP: u64 = 1;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & HANG_UP != 0)
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANG_UP != 0)
 }

@@ -1,27 +1,22 @@
 //! What runs where, as a table.
 
-use stack::Status;
+use stack::{DriverKind, Status};
 
 /// One line per server, columns as wide as they need.
 pub(crate) fn render(status: &Status) -> String {
-    let heading = ["NAME", "STATE", "ADDRESS", "PID", "LOG"].map(str::to_owned);
+    let number = match status.driver {
+        DriverKind::Process => "PID",
+        DriverKind::Compose => "CONTAINER",
+    };
+    let heading = ["NAME", "STATE", "ADDRESS", number, "LOG"].map(str::to_owned);
     let rows = status.servers().map(|(name, address, server)| {
         let state = match server.fault {
             Some(fault) => format!("{} ({fault})", server.state.as_str()),
             None => server.state.as_str().to_owned(),
         };
-        let number = server
-            .pid
-            .map(|pid| pid.to_string())
-            .or_else(|| server.container.clone());
+        let number = server.pid.map(|pid| pid.to_string()).or_else(|| server.container.clone());
         let log = server.log.as_ref().map(|log| log.display().to_string());
-        [
-            name.to_string(),
-            state,
-            address.to_owned(),
-            number.unwrap_or("-".into()),
-            log.unwrap_or("-".into()),
-        ]
+        [name.to_string(), state, address.to_owned(), number.unwrap_or("-".into()), log.unwrap_or("-".into())]
     });
     let rows: Vec<[String; 5]> = std::iter::once(heading).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

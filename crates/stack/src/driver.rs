@@ -80,7 +80,16 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
 /// What a watcher has told already.
 #[derive(Debug, Default)]
 pub struct Watched {
-    pub(crate) dead: Vec<Target>,
+    dead: Vec<Target>,
+}
+
+impl Watched {
+    /// The new ones among those that are dead now.
+    pub(crate) fn update(&mut self, dead: Vec<Target>) -> Vec<Target> {
+        let new = dead.iter().filter(|target| !self.dead.contains(target)).copied().collect();
+        self.dead = dead;
+        new
+    }
 }
 
 /// A stack that was started, by this program or another.
@@ -93,6 +102,8 @@ pub struct Stack {
 impl Stack {
     /// Starts everything and returns when it answers. On any failure all that was started is stopped again.
     pub fn up(options: &UpOptions, operation: &Operation<'_>) -> Result<Self, StackError> {
+        check_replicas(options.replicas)?;
+        options.cpus.map_or(Ok(()), check_cpus)?;
         match options.driver {
             DriverKind::Process => process::check(options)?,
             DriverKind::Compose => compose::check(options)?,
@@ -115,9 +126,10 @@ impl Stack {
     fn from_folder(folder: Folder) -> Result<Self, StackError> {
         let driver: Box<dyn Driver> = match Record::load(&folder)? {
             None => {
-                return Err(StackError::NotRunning {
-                    folder: folder.root().to_owned(),
-                });
+                return Err(StackError::NotRunning { folder: folder.root().to_owned() });
+            }
+            Some(Record::Compose(record)) if record.stage == Stage::Stopped => {
+                return Err(StackError::NotRunning { folder: folder.root().to_owned() });
             }
             Some(Record::Process(_)) => Box::new(ProcessStack::new(folder.clone())),
             Some(Record::Compose(_)) => Box::new(ComposeStack::new(folder.clone())),
@@ -148,10 +160,7 @@ impl Stack {
         let valid = self.driver.targets()?;
         match text.parse() {
             Ok(target) if valid.contains(&target) => Ok(target),
-            _ => Err(StackError::UnknownTarget {
-                given: text.to_owned(),
-                valid,
-            }),
+            _ => Err(StackError::UnknownTarget { given: text.to_owned(), valid }),
         }
     }
 
@@ -174,6 +183,7 @@ impl Stack {
 
     /// Changes the number of replicas; those that go drain first.
     pub fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
+        check_replicas(replicas)?;
         let _lock = self.folder.lock("scale", operation)?;
         self.driver.scale(replicas, operation)
     }
@@ -182,6 +192,26 @@ impl Stack {
     pub fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
         self.driver.watch(watched)
     }
+}
+
+/// Each replica holds a handful of Postgres's 100 connections.
+const MOST_REPLICAS: u32 = 16;
+
+/// A hundredth of a core is the least that the kernel accepts.
+const CPUS: std::ops::RangeInclusive<f64> = 0.01..=64.0;
+
+fn check_replicas(replicas: u32) -> Result<(), StackError> {
+    if (1..=MOST_REPLICAS).contains(&replicas) {
+        return Ok(());
+    }
+    Err(StackError::Usage(format!("a stack has 1 to {MOST_REPLICAS} replicas, not {replicas}")))
+}
+
+fn check_cpus(cpus: f64) -> Result<(), StackError> {
+    if CPUS.contains(&cpus) {
+        return Ok(());
+    }
+    Err(StackError::Usage(format!("--cpus takes {} to {} cores, not {cpus}", CPUS.start(), CPUS.end())))
 }
 
 /// Stops whatever is left of a stack, whole or wrecked. True when there was something. `purge` removes the data too.
@@ -203,12 +233,14 @@ pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<boo
 fn stop(folder: &Folder, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
     let record = Record::load(folder);
     if let Ok(Some(Record::Compose(record))) = &record {
-        return compose::stop(folder, record, purge, operation).map(|()| true);
+        let ran = record.stage != Stage::Stopped;
+        if ran || purge {
+            compose::stop(folder, record, purge, operation)?;
+        }
+        return Ok(ran);
     }
     if let Err(error @ StackError::Record { .. }) = &record {
-        operation
-            .progress
-            .note(&format!("{error}; stopping what the folder knows of"));
+        operation.progress.note(&format!("{error}; stopping what the folder knows of"));
     }
     process::stop(folder, operation)
 }
@@ -222,24 +254,17 @@ fn clear_wreckage(folder: &Folder, operation: &Operation<'_>) -> Result<(), Stac
         _ => None,
     };
     if let Some(detail) = running {
-        return Err(StackError::AlreadyRunning {
-            folder: folder.root().to_owned(),
-            detail,
-        });
+        return Err(StackError::AlreadyRunning { folder: folder.root().to_owned(), detail });
     }
-    if !matches!(record, Ok(None)) {
-        operation
-            .progress
-            .note("an earlier run did not end in good order; clearing what it left");
+    let is_clear = match &record {
+        Ok(None) => true,
+        Ok(Some(Record::Compose(record))) => record.stage == Stage::Stopped,
+        Ok(Some(Record::Process(_))) | Err(_) => false,
+    };
+    if !is_clear {
+        operation.progress.note("an earlier run did not end in good order; clearing what it left");
     }
     // Also without a record: process numbers may be left from a run whose record was removed by hand.
-    stop(
-        folder,
-        false,
-        &Operation {
-            progress: operation.progress,
-            interrupt: Interrupt::default(),
-        },
-    )?;
+    stop(folder, false, &Operation { progress: operation.progress, interrupt: Interrupt::default() })?;
     operation.interrupt.check()
 }

@@ -40,12 +40,7 @@ pub enum StackError {
     MissingPrograms { missing: String, remedy: String },
 
     #[error("{server} did not start: {reason}{}", quote(log, tail))]
-    Start {
-        server: String,
-        reason: String,
-        log: PathBuf,
-        tail: String,
-    },
+    Start { server: String, reason: String, log: PathBuf, tail: String },
 
     #[error("`{command}` failed: {detail}")]
     Command { command: String, detail: String },
@@ -82,10 +77,7 @@ impl<T> Context<T> for io::Result<T> {
 
 impl<T> Context<T> for Result<T, rustix::io::Errno> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T, StackError> {
-        self.map_err(|errno| StackError::Io {
-            what: what(),
-            source: errno.into(),
-        })
+        self.map_err(|errno| StackError::Io { what: what(), source: errno.into() })
     }
 }
 

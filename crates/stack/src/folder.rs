@@ -56,21 +56,15 @@ impl Folder {
         if !marker.exists() {
             let mut entries = fs::read_dir(&root).context(|| cannot("read the state folder", &root))?;
             if entries.next().is_some() {
-                let text = format!(
-                    "{} holds other files; choose an empty or new folder as state folder",
-                    root.display()
-                );
+                let text =
+                    format!("{} holds other files; choose an empty or new folder as state folder", root.display());
                 return Err(StackError::Usage(text));
             }
         }
         let folder = Self(root);
         folder.open_lock_file()?;
         for part in [folder.run(), folder.0.join("logs"), folder.redis(), folder.nginx()] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&part)
-                .context(|| cannot("create", &part))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&part).context(|| cannot("create", &part))?;
         }
         Ok(folder)
     }
@@ -80,13 +74,10 @@ impl Folder {
         match path.canonicalize() {
             Ok(root) if root.join(LOCK).exists() => Ok(Self(root)),
             Ok(root) => Err(StackError::NotRunning { folder: root }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StackError::NotRunning {
-                folder: path.to_owned(),
-            }),
-            Err(source) => Err(StackError::Io {
-                what: cannot("open the state folder", path),
-                source,
-            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StackError::NotRunning { folder: path.to_owned() })
+            }
+            Err(source) => Err(StackError::Io { what: cannot("open the state folder", path), source }),
         }
     }
 
@@ -131,10 +122,7 @@ impl Folder {
     pub(crate) fn try_lock(&self, command: &str) -> Result<Lock, StackError> {
         match self.attempt_lock(command)? {
             Ok(lock) => Ok(lock),
-            Err(holder) => Err(StackError::Busy {
-                folder: self.0.clone(),
-                holder: holder.to_string(),
-            }),
+            Err(holder) => Err(StackError::Busy { folder: self.0.clone(), holder: holder.to_string() }),
         }
     }
 
@@ -157,13 +145,9 @@ impl Folder {
         operation.interrupt.wait_while_cleaning(WAIT_FOR_LOCK, || {
             outcome = waiting.attempt(|holder| {
                 if holder.command != "up" {
-                    return operation
-                        .progress
-                        .note(&format!("waiting for {holder}, at work in this folder"));
+                    return operation.progress.note(&format!("waiting for {holder}, at work in this folder"));
                 }
-                operation
-                    .progress
-                    .note(&format!("{holder} is still starting this stack; asking it to stop"));
+                operation.progress.note(&format!("{holder} is still starting this stack; asking it to stop"));
                 // It holds the lock at this moment, so the number is not a stranger's.
                 if let Some(pid) = Pid::from_raw(holder.pid) {
                     let _ = kill_process(pid, Signal::TERM);
@@ -200,41 +184,18 @@ impl Folder {
 
     fn open_lock_file(&self) -> Result<File, StackError> {
         let path = self.0.join(LOCK);
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(|source| {
-                let hint = if source.kind() == io::ErrorKind::PermissionDenied {
-                    " (made by another user?)"
-                } else {
-                    ""
-                };
-                StackError::Io {
-                    what: format!("{}{hint}", cannot("open", &path)),
-                    source,
-                }
-            })
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|source| {
+            let hint = if source.kind() == io::ErrorKind::PermissionDenied { " (made by another user?)" } else { "" };
+            StackError::Io { what: format!("{}{hint}", cannot("open", &path)), source }
+        })
     }
 
     /// Removes all that this crate put there, and the folder when nothing else is left in it.
     pub(crate) fn purge(&self) -> Result<(), StackError> {
         let outside = fs::read_link(self.outside()).ok();
         for path in outside.iter().cloned().chain(
-            [
-                "postgres",
-                "redis",
-                "nginx",
-                "nginx-temp",
-                "run",
-                "logs",
-                "outside",
-                "state.json",
-                LOCK,
-            ]
-            .map(|part| self.0.join(part)),
+            ["postgres", "redis", "nginx", "nginx-temp", "run", "logs", "outside", "compose.json", "state.json", LOCK]
+                .map(|part| self.0.join(part)),
         ) {
             let removed = match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
@@ -259,12 +220,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(folder: &'a Folder, command: &'a str) -> Self {
-        Self {
-            folder,
-            command,
-            told: false,
-            last: String::new(),
-        }
+        Self { folder, command, told: false, last: String::new() }
     }
 
     /// Tells who has the lock, once.
@@ -282,10 +238,7 @@ impl<'a> Waiting<'a> {
     }
 
     fn busy(&self) -> StackError {
-        StackError::Busy {
-            folder: self.folder.root().to_owned(),
-            holder: self.last.clone(),
-        }
+        StackError::Busy { folder: self.folder.root().to_owned(), holder: self.last.clone() }
     }
 }
 
@@ -299,10 +252,7 @@ struct Holder {
 impl Holder {
     fn parse(text: &str) -> Self {
         let (pid, command) = text.trim().split_once(' ').unwrap_or_default();
-        Self {
-            pid: pid.parse().unwrap_or(0),
-            command: command.to_owned(),
-        }
+        Self { pid: pid.parse().unwrap_or(0), command: command.to_owned() }
     }
 }
 
@@ -316,12 +266,7 @@ impl std::fmt::Display for Holder {
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), StackError> {
     let new = path.with_added_extension("new");
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
         fs::rename(&new, path)
     };
@@ -346,10 +291,7 @@ mod tests {
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         fs::write(folder.root().join("notes.txt"), "mine").unwrap();
         folder.purge().unwrap();
-        let left: Vec<_> = fs::read_dir(folder.root())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let left: Vec<_> = fs::read_dir(folder.root()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["notes.txt"]);
     }
 
@@ -359,12 +301,7 @@ mod tests {
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         let first = folder.try_lock("up").unwrap();
         let refused = folder.try_lock("up").unwrap_err();
-        assert!(
-            refused
-                .to_string()
-                .contains(&format!("`lab up` (pid {})", std::process::id())),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains(&format!("`lab up` (pid {})", std::process::id())), "{refused}");
         drop(first);
         folder.try_lock("up").unwrap();
     }

@@ -38,10 +38,7 @@ pub fn get(url: &str, within: Duration) -> io::Result<Answer> {
     let end = Instant::now() + within;
     let mut stream = TcpStream::connect_timeout(&address, within)?;
     stream.set_write_timeout(Some(within))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: lab\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: lab\r\n\r\n")?;
 
     let mut bytes = Vec::new();
     let mut chunk = [0; 8192];
@@ -64,11 +61,7 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    })
+    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -78,21 +71,12 @@ mod tests {
     #[test]
     fn an_answer_is_taken_apart() {
         let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\nX-Instance: api-2\r\n\r\n{}").unwrap();
-        assert_eq!(
-            (answer.status, answer.header("x-instance"), answer.body.as_str()),
-            (503, Some("api-2"), "{}")
-        );
+        assert_eq!((answer.status, answer.header("x-instance"), answer.body.as_str()), (503, Some("api-2"), "{}"));
     }
 
     #[test]
     fn what_is_not_http_is_no_answer() {
-        for bytes in [
-            &b""[..],
-            b"-ERR\r\n",
-            b"HTTP/1.1\r\n\r\n",
-            b"HTTP/1.1 x y\r\n\r\n",
-            b"HTTP/1.1 200 OK\r\n",
-        ] {
+        for bytes in [&b""[..], b"-ERR\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 x y\r\n\r\n", b"HTTP/1.1 200 OK\r\n"] {
             assert!(parse(bytes).is_none(), "{bytes:?}");
         }
     }

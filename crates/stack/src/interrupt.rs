@@ -33,19 +33,12 @@ impl Interrupt {
     /// A handle for what has to be done because of the interrupt: it counts only the ones to come.
     #[must_use]
     pub fn acknowledged(&self) -> Self {
-        Self {
-            raised: self.raised.clone(),
-            acknowledged: self.acknowledged + self.count(),
-        }
+        Self { raised: self.raised.clone(), acknowledged: self.acknowledged + self.count() }
     }
 
     /// The error that ends an operation once it was interrupted.
     pub fn check(&self) -> Result<(), StackError> {
-        if self.count() > 0 {
-            Err(StackError::Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.count() > 0 { Err(StackError::Interrupted) } else { Ok(()) }
     }
 
     /// Sleeps; wakes early when the count rises.

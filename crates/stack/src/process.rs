@@ -34,7 +34,13 @@ use crate::{
     status::{Dependencies, DependencyStatus, ReplicaEndpoint, ReplicaStatus, ServerStatus},
 };
 
-pub(crate) use self::{start::up, stop::stop};
+pub(crate) use self::{
+    launch::Launch,
+    ports::{Choice, Lease, lease_exactly},
+    start::up,
+    stop::{stop, stop_together},
+    task::run as run_task,
+};
 
 /// What this driver remembers. Together with the process numbers in `run/` it is enough to start any server again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,10 +83,7 @@ impl ProcessRecord {
     }
 
     fn replicas(&self) -> impl Iterator<Item = Target> {
-        self.servers
-            .iter()
-            .map(|server| server.name)
-            .filter(|name| matches!(name, Target::Api(_)))
+        self.servers.iter().map(|server| server.name).filter(|name| matches!(name, Target::Api(_)))
     }
 
     fn set_fault(&mut self, name: Target, fault: Option<FaultKind>) {
@@ -96,9 +99,7 @@ impl ProcessRecord {
 
 /// What can be refused before anything is touched.
 pub(crate) fn check(options: &UpOptions) -> Result<(), StackError> {
-    programs::check_api(&options.api)?;
-    scale::check(options.replicas)?;
-    options.cpus.map_or(Ok(()), cpu_quota::check)
+    programs::check_api(&options.api)
 }
 
 /// A word on what runs, if anything of this stack does.
@@ -128,9 +129,7 @@ impl ProcessStack {
     fn record(&self) -> Result<ProcessRecord, StackError> {
         match Record::load(&self.folder)? {
             Some(Record::Process(record)) if record.boot_id == table::boot_id() => Ok(record),
-            _ => Err(StackError::NotRunning {
-                folder: self.folder.root().to_owned(),
-            }),
+            _ => Err(StackError::NotRunning { folder: self.folder.root().to_owned() }),
         }
     }
 
@@ -169,11 +168,7 @@ impl Driver for ProcessStack {
         // At the same time: each server that hangs costs a whole probe.
         let looks: Vec<(Target, ServerStatus)> = std::thread::scope(|scope| {
             let look = |server| scope.spawn(move || self.server_status(server));
-            let threads: Vec<_> = record
-                .servers
-                .iter()
-                .map(|server| (server.name, look(server)))
-                .collect();
+            let threads: Vec<_> = record.servers.iter().map(|server| (server.name, look(server))).collect();
             let joined = threads.into_iter().map(|(name, thread)| {
                 let status = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                 Ok((name, status))
@@ -181,26 +176,16 @@ impl Driver for ProcessStack {
             joined.collect::<Result<_, StackError>>()
         })?;
         let dependency = |name| {
-            let server = looks
-                .iter()
-                .find(|(found, _)| *found == name)
-                .map(|(_, status)| status.clone());
+            let server = looks.iter().find(|(found, _)| *found == name).map(|(_, status)| status.clone());
             let server = server.ok_or_else(|| StackError::Conflict(format!("the record knows no {name}")))?;
-            Ok(DependencyStatus {
-                address: format!("127.0.0.1:{}", record.port(name)),
-                server,
-            })
+            Ok(DependencyStatus { address: format!("127.0.0.1:{}", record.port(name)), server })
         };
         let dependencies = Dependencies {
             postgres: dependency(Target::Postgres)?,
             redis: dependency(Target::Redis)?,
             nginx: dependency(Target::Nginx)?,
         };
-        let replica = |(name, server): (Target, ServerStatus)| ReplicaStatus {
-            name,
-            url: record.url(name),
-            server,
-        };
+        let replica = |(name, server): (Target, ServerStatus)| ReplicaStatus { name, url: record.url(name), server };
         let is_replica = |(name, _): &(Target, ServerStatus)| matches!(name, Target::Api(_));
         Ok(Status {
             driver: DriverKind::Process,
@@ -215,13 +200,7 @@ impl Driver for ProcessStack {
         let record = self.record()?;
         Ok(Endpoints {
             base_url: record.url(Target::Nginx),
-            replicas: record
-                .replicas()
-                .map(|name| ReplicaEndpoint {
-                    name,
-                    url: record.url(name),
-                })
-                .collect(),
+            replicas: record.replicas().map(|name| ReplicaEndpoint { name, url: record.url(name) }).collect(),
             postgres_url: Some(postgres::url(&self.folder, &record)?),
             postgres_admin_url: Some(postgres::admin_url(&self.folder, &record)?),
             redis_url: Some(redis::url(&self.folder, &record)?),
@@ -243,16 +222,12 @@ impl Driver for ProcessStack {
     fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
         let record = self.record()?;
         server::collect_dead_children();
-        let mut died = Vec::new();
-        for server in &record.servers {
-            let lives = Family::find(&self.folder, &server.name.to_string())?.leader().is_some();
-            if lives || server.fault.is_some() {
-                watched.dead.retain(|name| *name != server.name);
-            } else if !watched.dead.contains(&server.name) {
-                watched.dead.push(server.name);
-                died.push(server.name);
+        let mut dead = Vec::new();
+        for server in record.servers.iter().filter(|server| server.fault.is_none()) {
+            if Family::find(&self.folder, &server.name.to_string())?.leader().is_none() {
+                dead.push(server.name);
             }
         }
-        Ok(died)
+        Ok(watched.update(dead))
     }
 }

@@ -34,17 +34,12 @@ pub struct Operation<'a> {
 impl Default for Operation<'_> {
     /// Silent, and never interrupted.
     fn default() -> Self {
-        Self {
-            progress: &Silent,
-            interrupt: Interrupt::default(),
-        }
+        Self { progress: &Silent, interrupt: Interrupt::default() }
     }
 }
 
 impl fmt::Debug for Operation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operation")
-            .field("interrupt", &self.interrupt)
-            .finish_non_exhaustive()
+        f.debug_struct("Operation").field("interrupt", &self.interrupt).finish_non_exhaustive()
     }
 }

@@ -14,10 +14,7 @@ pub struct Project(PathBuf);
 impl Project {
     /// The nearest of `from`'s ancestors (itself included) that is a project, trying each start in turn.
     pub fn find<'a>(from: impl IntoIterator<Item = &'a Path>) -> Option<Self> {
-        from.into_iter()
-            .flat_map(Path::ancestors)
-            .map(|root| Self(root.to_owned()))
-            .find(Self::is_complete)
+        from.into_iter().flat_map(Path::ancestors).map(|root| Self(root.to_owned())).find(Self::is_complete)
     }
 
     /// The project at exactly this place.
@@ -27,11 +24,7 @@ impl Project {
             return Ok(project);
         }
         let file = project.nginx_configuration();
-        Err(StackError::Usage(format!(
-            "{} is no project folder: there is no {}",
-            root.display(),
-            file.display()
-        )))
+        Err(StackError::Usage(format!("{} is no project folder: there is no {}", root.display(), file.display())))
     }
 
     #[must_use]

@@ -26,6 +26,8 @@ pub(crate) enum Stage {
     Running,
     /// `down` is at work, or was cut short.
     Stopping,
+    /// Nothing runs; what is left are the engine's volumes, which `down --purge` has to find.
+    Stopped,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,45 +51,30 @@ impl Record {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
-                return Err(StackError::Io {
-                    what: cannot("read", &path),
-                    source,
-                });
+                return Err(StackError::Io { what: cannot("read", &path), source });
             }
         };
-        let broken = |detail: String| StackError::Record {
-            path: path.clone(),
-            detail,
-        };
+        let broken = |detail: String| StackError::Record { path: path.clone(), detail };
         let envelope: Envelope<serde_json::Value> = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
         if envelope.schema != SCHEMA {
-            return Err(broken(format!(
-                "it was written by another version: schema {}",
-                envelope.schema
-            )));
+            return Err(broken(format!("it was written by another version: schema {}", envelope.schema)));
         }
-        serde_json::from_value(envelope.record)
-            .map(Some)
-            .map_err(|e| broken(e.to_string()))
+        serde_json::from_value(envelope.record).map(Some).map_err(|e| broken(e.to_string()))
     }
 
     pub(crate) fn save(&self, folder: &Folder) -> Result<(), StackError> {
         let path = folder.record();
-        let text = serde_json::to_string_pretty(&Envelope {
-            schema: SCHEMA,
-            record: self,
-        })
-        .map_err(io::Error::from)
-        .context(|| cannot("write", &path))?;
+        let text = serde_json::to_string_pretty(&Envelope { schema: SCHEMA, record: self })
+            .map_err(io::Error::from)
+            .context(|| cannot("write", &path))?;
         write_private(&path, &text)
     }
 
     pub(crate) fn remove(folder: &Folder) -> Result<(), StackError> {
         match fs::remove_file(folder.record()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StackError::Io {
-                what: cannot("remove", folder.record()),
-                source: error,
-            }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StackError::Io { what: cannot("remove", folder.record()), source: error })
+            }
             _ => Ok(()),
         }
     }

@@ -85,24 +85,11 @@ impl Status {
     /// Every server with its name and address, dependencies last, as a table shows them.
     pub fn servers(&self) -> impl Iterator<Item = (Target, &str, &ServerStatus)> {
         let dependencies = &self.dependencies;
-        let replicas = self
-            .replicas
-            .iter()
-            .map(|replica| (replica.name, replica.url.as_str(), &replica.server));
-        std::iter::once((Target::Nginx, self.base_url.as_str(), &dependencies.nginx.server))
-            .chain(replicas)
-            .chain([
-                (
-                    Target::Postgres,
-                    dependencies.postgres.address.as_str(),
-                    &dependencies.postgres.server,
-                ),
-                (
-                    Target::Redis,
-                    dependencies.redis.address.as_str(),
-                    &dependencies.redis.server,
-                ),
-            ])
+        let replicas = self.replicas.iter().map(|replica| (replica.name, replica.url.as_str(), &replica.server));
+        std::iter::once((Target::Nginx, self.base_url.as_str(), &dependencies.nginx.server)).chain(replicas).chain([
+            (Target::Postgres, dependencies.postgres.address.as_str(), &dependencies.postgres.server),
+            (Target::Redis, dependencies.redis.address.as_str(), &dependencies.redis.server),
+        ])
     }
 }
 

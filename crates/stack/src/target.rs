@@ -87,30 +87,14 @@ mod tests {
 
     #[test]
     fn a_target_reads_its_own_text() {
-        for target in [
-            Target::Postgres,
-            Target::Redis,
-            Target::Nginx,
-            Target::Api(1),
-            Target::Api(16),
-        ] {
+        for target in [Target::Postgres, Target::Redis, Target::Nginx, Target::Api(1), Target::Api(16)] {
             assert_eq!(target.to_string().parse(), Ok(target));
         }
     }
 
     #[test]
     fn other_spellings_are_refused() {
-        for text in [
-            "",
-            "Postgres",
-            "api",
-            "api-",
-            "api-0",
-            "api-01",
-            "api-x",
-            "api-1 ",
-            "api-99999999999",
-        ] {
+        for text in ["", "Postgres", "api", "api-", "api-0", "api-01", "api-x", "api-1 ", "api-99999999999"] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
         }
     }

@@ -30,16 +30,9 @@ pub(super) fn run(
         Err(error) => return Err(error),
     };
     // Also after an interrupt: whoever asked for a time does not want the fault to stay.
-    let undo = Operation {
-        progress: operation.progress,
-        interrupt: operation.interrupt.acknowledged(),
-    };
+    let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     heal(stack, Some(target), console, &undo)?;
-    if interrupted {
-        Err(StackError::Interrupted)
-    } else {
-        Ok(())
-    }
+    if interrupted { Err(StackError::Interrupted) } else { Ok(()) }
 }
 
 pub(super) fn heal(

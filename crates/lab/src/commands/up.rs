@@ -34,11 +34,7 @@ pub(super) fn run(
     };
     let stack = Stack::up(&options, operation)?;
     let status = stack.status()?;
-    console.print(&format!(
-        "\n{}\n\n{}",
-        table::render(&status),
-        suggestions(&status.base_url, folder, settings)
-    ));
+    console.print(&format!("\n{}\n\n{}", table::render(&status), suggestions(&status.base_url, folder, settings)));
     if arguments.detach {
         return Ok(());
     }
@@ -74,9 +70,7 @@ fn attend(stack: &Stack, console: &Console, operation: &Operation<'_>) -> Result
         match stack.watch(&mut watched) {
             Ok(died) => {
                 for target in died {
-                    console.note(&format!(
-                        "{target} ended unexpectedly; see its log, `lab heal` starts it again"
-                    ));
+                    console.note(&format!("{target} ended unexpectedly; see its log, `lab heal` starts it again"));
                 }
             }
             Err(StackError::NotRunning { .. }) => {

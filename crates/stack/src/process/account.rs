@@ -36,10 +36,8 @@ pub(super) fn for_postgres(folder: &Folder, host: &HostEnvironment) -> Result<Op
         })));
     }
     let candidates = [Some("postgres"), host.sudo_user.as_deref(), Some("nobody")];
-    let found = candidates
-        .into_iter()
-        .flatten()
-        .find_map(|name| by(|account| account.name == name && account.uid != 0));
+    let found =
+        candidates.into_iter().flatten().find_map(|name| by(|account| account.name == name && account.uid != 0));
     found.map(Some).ok_or_else(|| {
         StackError::Usage(
             "Postgres refuses to run as root, and this machine has no user `postgres` or `nobody`; \
@@ -61,11 +59,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
     if can_enter(account, &folder.services()) {
         return Ok(());
     }
-    let name = folder
-        .root()
-        .to_string_lossy()
-        .trim_start_matches('/')
-        .replace('/', "-");
+    let name = folder.root().to_string_lossy().trim_start_matches('/').replace('/', "-");
     for parent in OUTSIDE {
         let place = Path::new(parent).join(&name);
         let made = fs::create_dir_all(&place)
@@ -91,12 +85,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
 /// Tried and not computed from permission bits: access lists and mount options count as well.
 fn can_enter(account: &Account, folder: &Path) -> bool {
     let mut shell = Command::new("/bin/sh");
-    shell
-        .args(["-c", r#"cd "$1""#, "sh"])
-        .arg(folder)
-        .uid(account.uid)
-        .gid(account.gid)
-        .current_dir("/");
+    shell.args(["-c", r#"cd "$1""#, "sh"]).arg(folder).uid(account.uid).gid(account.gid).current_dir("/");
     let quiet = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
@@ -116,11 +105,7 @@ pub(super) fn give(path: &Path, account: Option<&Account>) -> Result<(), StackEr
 }
 
 fn by(wanted: impl Fn(&Account) -> bool) -> Option<Account> {
-    fs::read_to_string("/etc/passwd")
-        .ok()?
-        .lines()
-        .filter_map(parse)
-        .find(wanted)
+    fs::read_to_string("/etc/passwd").ok()?.lines().filter_map(parse).find(wanted)
 }
 
 /// `name:x:uid:gid:…`
@@ -128,11 +113,7 @@ fn parse(line: &str) -> Option<Account> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
     let mut numbers = fields.skip(1).map(str::parse);
-    Some(Account {
-        name,
-        uid: numbers.next()?.ok()?,
-        gid: numbers.next()?.ok()?,
-    })
+    Some(Account { name, uid: numbers.next()?.ok()?, gid: numbers.next()?.ok()? })
 }
 
 #[cfg(test)]
@@ -142,14 +123,7 @@ mod tests {
     #[test]
     fn a_line_of_the_user_table_is_read() {
         let line = "postgres:x:101:104:PostgreSQL administrator,,,:/var/lib/postgresql:/bin/bash";
-        assert_eq!(
-            parse(line),
-            Some(Account {
-                name: "postgres".into(),
-                uid: 101,
-                gid: 104
-            })
-        );
+        assert_eq!(parse(line), Some(Account { name: "postgres".into(), uid: 101, gid: 104 }));
         for line in ["", "#", "a:b", "a:x:one:2:", ":x:0:0:"] {
             assert_eq!(parse(line), None, "{line:?}");
         }

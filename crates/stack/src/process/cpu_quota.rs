@@ -10,24 +10,11 @@ use crate::{StackError, Target, folder::Folder};
 /// The time over which the kernel counts a quota; its default.
 const PERIOD_US: u32 = 100_000;
 
-/// Less than a hundredth of a core is below what the kernel accepts.
-const LEAST_CPUS: f64 = 0.01;
-const MOST_CPUS: f64 = 64.0;
-
 /// Where new groups can be made, and in which language.
 #[derive(Debug, Clone, PartialEq)]
 enum Hierarchy {
     V1(PathBuf),
     V2(PathBuf),
-}
-
-pub(super) fn check(cpus: f64) -> Result<(), StackError> {
-    if (LEAST_CPUS..=MOST_CPUS).contains(&cpus) {
-        return Ok(());
-    }
-    Err(StackError::Usage(format!(
-        "--cpus takes {LEAST_CPUS} to {MOST_CPUS}, not {cpus}"
-    )))
 }
 
 /// Whether quotas can be given here, before anything is started.
@@ -96,10 +83,7 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
 
 fn hand_down(parent: &Path) -> io::Result<()> {
     let file = parent.join("cgroup.subtree_control");
-    if fs::read_to_string(&file)?
-        .split_whitespace()
-        .any(|controller| controller == "cpu")
-    {
+    if fs::read_to_string(&file)?.split_whitespace().any(|controller| controller == "cpu") {
         return Ok(());
     }
     fs::write(file, "+cpu")
@@ -127,29 +111,17 @@ fn hierarchies() -> Vec<Hierarchy> {
 }
 
 fn hierarchies_of(mounts: &str, own: &str) -> Vec<Hierarchy> {
-    let mounts = || {
-        mounts
-            .lines()
-            .map(|line| line.split(' ').collect::<Vec<_>>())
-            .filter(|fields| fields.len() > 3)
-    };
+    let mounts = || mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).filter(|fields| fields.len() > 3);
     let v1 = mounts()
         .filter(|fields| fields[2] == "cgroup" && fields[3].split(',').any(|option| option == "cpu"))
         .map(|fields| Hierarchy::V1(fields[1].into()));
     let v2 = mounts().filter(|fields| fields[2] == "cgroup2").flat_map(|fields| {
         let root = PathBuf::from(fields[1]);
         // An ordinary user owns no more than a part: the group above the one that this process is in.
-        let path = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::/"))
-            .unwrap_or_default();
-        let delegated = Path::new(path)
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .map(|part| root.join(part));
-        [Some(Hierarchy::V2(root)), delegated.map(Hierarchy::V2)]
-            .into_iter()
-            .flatten()
+        let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let delegated =
+            Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()).map(|part| root.join(part));
+        [Some(Hierarchy::V2(root)), delegated.map(Hierarchy::V2)].into_iter().flatten()
     });
     v1.chain(v2).collect()
 }
@@ -163,10 +135,7 @@ mod tests {
         let mounts = "cgroup /sys/fs/cgroup/cpuset cgroup rw,relatime,cpuset 0 0\n\
                       cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
-        let expected = [
-            Hierarchy::V1("/sys/fs/cgroup/cpu".into()),
-            Hierarchy::V2("/sys/fs/cgroup/unified".into()),
-        ];
+        let expected = [Hierarchy::V1("/sys/fs/cgroup/cpu".into()), Hierarchy::V2("/sys/fs/cgroup/unified".into())];
         assert_eq!(hierarchies_of(mounts, "1:cpu:/\n0::/\n"), expected);
     }
 
@@ -175,9 +144,6 @@ mod tests {
         let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
         let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/term.scope\n";
         let part = "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice";
-        assert_eq!(
-            hierarchies_of(mounts, own),
-            [Hierarchy::V2("/sys/fs/cgroup".into()), Hierarchy::V2(part.into())]
-        );
+        assert_eq!(hierarchies_of(mounts, own), [Hierarchy::V2("/sys/fs/cgroup".into()), Hierarchy::V2(part.into())]);
     }
 }

@@ -26,11 +26,7 @@ impl Family {
     pub(super) fn find(folder: &Folder, name: &str) -> Result<Self, StackError> {
         let leader = launch::recorded(folder, name)?.map(|entry| entry.id);
         let data = (name == "postgres").then(|| super::postgres::data(folder));
-        Ok(Self {
-            name: name.to_owned(),
-            leader,
-            data,
-        })
+        Ok(Self { name: name.to_owned(), leader, data })
     }
 
     pub(super) fn leader(&self) -> Option<Entry> {
@@ -74,9 +70,7 @@ impl Family {
     }
 
     pub(super) fn signal_leader(&self, signal: Signal) -> Result<bool, StackError> {
-        self.leader
-            .map_or(Ok(false), |leader| leader.signal(signal))
-            .context(|| format!("cannot signal {}", self.name))
+        self.leader.map_or(Ok(false), |leader| leader.signal(signal)).context(|| format!("cannot signal {}", self.name))
     }
 
     /// Ends every process at once. Returns how many there were.
@@ -110,10 +104,7 @@ impl Family {
             members.is_empty() || failed.is_some()
         });
         match failed {
-            Some(source) => Err(StackError::Io {
-                what: format!("cannot signal {}", self.name),
-                source,
-            }),
+            Some(source) => Err(StackError::Io { what: format!("cannot signal {}", self.name), source }),
             None if done => Ok(seen.len()),
             None => Err(self.unmoved(verb)),
         }
@@ -125,10 +116,6 @@ impl Family {
             .iter()
             .map(|entry| format!("{} ({}, state {})", entry.id.pid, entry.name, entry.state))
             .collect();
-        StackError::Conflict(format!(
-            "could not {verb} all of {}: {} left",
-            self.name,
-            left.join(", ")
-        ))
+        StackError::Conflict(format!("could not {verb} all of {}: {} left", self.name, left.join(", ")))
     }
 }

@@ -23,9 +23,7 @@ pub(super) fn inject(
         FaultKind::Stop => shut_down(&family, target, operation),
         FaultKind::Cut => {
             packet_filter::close(port)?;
-            Ok(format!(
-                "{target}: cut off (packets to and from port {port} are dropped)"
-            ))
+            Ok(format!("{target}: cut off (packets to and from port {port} are dropped)"))
         }
     }
 }
@@ -49,26 +47,16 @@ fn check(family: &Family, before: Option<FaultKind>, fault: FaultKind, target: T
 fn shut_down(family: &Family, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
     let (signal, patience) = stop::manners(&target.to_string());
     stop::ask(family, signal)?;
-    let gone = operation
-        .interrupt
-        .wait_for(patience, || Ok(family.leader().is_none().then_some(())))?;
+    let gone = operation.interrupt.wait_for(patience, || Ok(family.leader().is_none().then_some(())))?;
     let killed = family.kill()?;
     Ok(match gone {
         Some(()) => format!("{target}: stopped"),
         None => {
-            format!(
-                "{target}: did not stop within {} s and was killed ({})",
-                patience.as_secs(),
-                processes(killed)
-            )
+            format!("{target}: did not stop within {} s and was killed ({})", patience.as_secs(), processes(killed))
         }
     })
 }
 
 fn processes(count: usize) -> String {
-    if count == 1 {
-        "1 process".to_owned()
-    } else {
-        format!("{count} processes")
-    }
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
 }

@@ -62,16 +62,12 @@ fn undo(
             record.set_fault(*target, None);
         }
     }
-    concerned
-        .iter()
-        .try_for_each(|target| await_answer(record, *target, operation))
+    concerned.iter().try_for_each(|target| await_answer(record, *target, operation))
 }
 
 /// True when the server was cut off.
 pub(super) fn reconnect(record: &ProcessRecord, target: Target) -> Result<bool, StackError> {
-    let cut = record
-        .server(target)
-        .is_some_and(|server| server.fault == Some(FaultKind::Cut));
+    let cut = record.server(target).is_some_and(|server| server.fault == Some(FaultKind::Cut));
     if cut {
         packet_filter::open(record.port(target))?;
     }
@@ -83,8 +79,6 @@ fn await_answer(record: &ProcessRecord, target: Target, operation: &Operation<'_
     let answered = operation.interrupt.wait_for(LONGEST_WAKE, answers)?;
     answered.ok_or_else(|| {
         let seconds = LONGEST_WAKE.as_secs();
-        StackError::Conflict(format!(
-            "{target} runs but has not answered for {seconds} s; see its log (`lab status`)"
-        ))
+        StackError::Conflict(format!("{target} runs but has not answered for {seconds} s; see its log (`lab status`)"))
     })
 }

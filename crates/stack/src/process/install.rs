@@ -39,11 +39,7 @@ install "$@" || { apt-get update && install "$@"; }
 
 /// A distribution family: its package manager and its names for Postgres, Redis and nginx.
 const MANAGERS: [(&str, &str, [&str; 3]); 5] = [
-    (
-        "apt-get",
-        "apt-get install --no-install-recommends",
-        ["postgresql", "redis-server", "nginx"],
-    ),
+    ("apt-get", "apt-get install --no-install-recommends", ["postgresql", "redis-server", "nginx"]),
     ("dnf", "dnf install", ["postgresql-server", "redis", "nginx"]),
     ("pacman", "pacman -S", ["postgresql", "redis", "nginx"]),
     ("apk", "apk add", ["postgresql", "redis", "nginx"]),
@@ -65,10 +61,7 @@ pub(super) fn ensure(
     };
     if let (Some(version), true) = (data, missing.contains(&Package::Postgres)) {
         return Err(StackError::MissingPrograms {
-            missing: format!(
-                "PostgreSQL {version}, which made the data in {}",
-                folder.postgres().display()
-            ),
+            missing: format!("PostgreSQL {version}, which made the data in {}", folder.postgres().display()),
             remedy: "Install that version, or give the data up with `lab down --purge`.".to_owned(),
         });
     }
@@ -79,30 +72,17 @@ pub(super) fn ensure(
             return Ok(programs);
         }
     }
-    Err(StackError::MissingPrograms {
-        missing: names(&missing).join(", "),
-        remedy: remedy(host, &missing),
-    })
+    Err(StackError::MissingPrograms { missing: names(&missing).join(", "), remedy: remedy(host, &missing) })
 }
 
 fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Result<(), StackError> {
     let names = names(missing);
-    operation
-        .progress
-        .begin(&format!("installing {} with apt-get", names.join(", ")));
+    operation.progress.begin(&format!("installing {} with apt-get", names.join(", ")));
     let log = folder.log("install");
-    let output = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&log)
-        .context(|| cannot("open", &log))?;
+    let output = OpenOptions::new().append(true).create(true).open(&log).context(|| cannot("open", &log))?;
     let errors = output.try_clone().context(|| cannot("open", &log))?;
 
-    let mut command = if geteuid().is_root() {
-        Command::new("/bin/sh")
-    } else {
-        Command::new("sudo")
-    };
+    let mut command = if geteuid().is_root() { Command::new("/bin/sh") } else { Command::new("sudo") };
     if !geteuid().is_root() {
         command.args(["-n", "/bin/sh"]);
     }
@@ -132,18 +112,12 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
             let _ = kill_process_group(group, Signal::TERM);
         }
         operation.interrupt.check()?;
-        return Err(StackError::Command {
-            command: "apt-get install".into(),
-            detail: "it took too long".into(),
-        });
+        return Err(StackError::Command { command: "apt-get install".into(), detail: "it took too long".into() });
     };
     operation.interrupt.check()?;
     if !status.success() {
         let detail = format!("{status}\n{}\n  whole log: {}", launch::tail(&log), log.display());
-        return Err(StackError::Command {
-            command: format!("apt-get install {}", names.join(" ")),
-            detail,
-        });
+        return Err(StackError::Command { command: format!("apt-get install {}", names.join(" ")), detail });
     }
     operation.progress.end("installed, not started");
     Ok(())
@@ -152,24 +126,16 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
 /// Whether `sudo` works without asking for a password.
 fn sudo_is_silent() -> bool {
     let mut sudo = Command::new("sudo");
-    sudo.args(["-n", "true"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    sudo.args(["-n", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     sudo.status().is_ok_and(|status| status.success())
 }
 
 fn names(packages: &[Package]) -> Vec<&'static str> {
-    packages
-        .iter()
-        .map(|package| MANAGERS[0].2[*package as usize])
-        .collect()
+    packages.iter().map(|package| MANAGERS[0].2[*package as usize]).collect()
 }
 
 fn remedy(host: &HostEnvironment, missing: &[Package]) -> String {
-    let Some((_, command, names)) = MANAGERS
-        .iter()
-        .find(|(manager, ..)| programs::find(host, manager).is_some())
+    let Some((_, command, names)) = MANAGERS.iter().find(|(manager, ..)| programs::find(host, manager).is_some())
     else {
         return "Install PostgreSQL 14 or newer, Redis (or Valkey) and nginx, then try again.".to_owned();
     };
@@ -190,16 +156,11 @@ mod tests {
         let dnf = place.path().join("dnf");
         fs::write(&dnf, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&dnf, fs::Permissions::from_mode(0o755)).unwrap();
-        let host = HostEnvironment {
-            search_path: place.path().into(),
-            sudo_user: None,
-        };
+        let host = HostEnvironment { search_path: place.path().into(), sudo_user: None };
         let text = remedy(&host, &[Package::Postgres, Package::Nginx]);
         // On Debian apt-get is found in the usual folders, too, and comes first.
-        let expected = [
-            "dnf install postgresql-server nginx",
-            "apt-get install --no-install-recommends postgresql nginx",
-        ];
+        let expected =
+            ["dnf install postgresql-server nginx", "apt-get install --no-install-recommends postgresql nginx"];
         assert!(expected.iter().any(|command| text.contains(command)), "{text}");
     }
 }

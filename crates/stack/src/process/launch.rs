@@ -36,7 +36,7 @@ shift 2
 exec setsid "$@" <"$input"
 "#;
 
-/// What programs and the shell find each other by. Nothing else is inherited, so that a stack does not depend on the
+/// What programs and the shell find each other by. A server inherits nothing else, so that a stack does not depend on the
 /// terminal it was started from.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -56,7 +56,7 @@ pub(crate) struct Account {
 
 /// What to start.
 #[derive(Debug)]
-pub(super) struct Launch {
+pub(crate) struct Launch {
     pub name: String,
     pub program: PathBuf,
     pub arguments: Vec<String>,
@@ -67,6 +67,8 @@ pub(super) struct Launch {
     /// The file that puts whoever writes its number there under a CPU quota.
     pub cpu_group: Option<PathBuf>,
     pub input: Option<PathBuf>,
+    /// Whether it sees the lab's own environment, as a tool of the user does and a server does not.
+    pub inherits: bool,
 }
 
 /// A process that was started just now.
@@ -79,7 +81,7 @@ pub(super) struct Started {
 }
 
 impl Launch {
-    pub(super) fn new(name: impl Into<String>, program: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(name: impl Into<String>, program: impl Into<PathBuf>, folder: impl Into<PathBuf>) -> Self {
         Self {
             name: name.into(),
             program: program.into(),
@@ -89,12 +91,12 @@ impl Launch {
             account: None,
             cpu_group: None,
             input: None,
+            inherits: false,
         }
     }
 
-    pub(super) fn arguments(mut self, arguments: impl IntoIterator<Item = impl ToString>) -> Self {
-        self.arguments
-            .extend(arguments.into_iter().map(|argument| argument.to_string()));
+    pub(crate) fn arguments(mut self, arguments: impl IntoIterator<Item = impl ToString>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.to_string()));
         self
     }
 
@@ -112,16 +114,11 @@ impl Launch {
         command.arg(self.cpu_group.as_deref().unwrap_or(Path::new("")));
         command.arg(self.input.as_deref().unwrap_or(Path::new("/dev/null")));
         command.arg(&self.program).args(&self.arguments);
-        command
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LC_ALL", "C")
-            .envs(self.environment.iter().cloned());
-        command
-            .current_dir(&self.folder)
-            .stdin(pid_file)
-            .stdout(output)
-            .stderr(errors);
+        if !self.inherits {
+            command.env_clear().env("PATH", PATH).env("LC_ALL", "C");
+        }
+        command.envs(self.environment.iter().cloned());
+        command.current_dir(&self.folder).stdin(pid_file).stdout(output).stderr(errors);
         if let Some(account) = &self.account {
             command.uid(account.uid).gid(account.gid);
         }
@@ -133,22 +130,14 @@ impl Launch {
 impl Started {
     /// How it ended, if it has.
     pub(super) fn ended(&mut self) -> Result<Option<String>, StackError> {
-        let status = self
-            .child
-            .try_wait()
-            .context(|| "cannot ask for a child process".to_owned())?;
+        let status = self.child.try_wait().context(|| "cannot ask for a child process".to_owned())?;
         Ok(status.map(|status| status.to_string()))
     }
 
     /// The error of a start that failed, with the end of what the program said.
     pub(super) fn failure(&self, server: impl Into<String>, reason: impl Into<String>) -> StackError {
         let tail = tail_since(&self.log, self.log_start);
-        StackError::Start {
-            server: server.into(),
-            reason: reason.into(),
-            log: self.log.clone(),
-            tail,
-        }
+        StackError::Start { server: server.into(), reason: reason.into(), log: self.log.clone(), tail }
     }
 }
 
@@ -177,9 +166,7 @@ pub(super) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
         other => other.context(|| cannot("read", &run))?,
     };
     let file_names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = file_names
-        .filter_map(|name| Some(name.strip_suffix(".pid")?.to_owned()))
-        .collect();
+    let mut names: Vec<String> = file_names.filter_map(|name| Some(name.strip_suffix(".pid")?.to_owned())).collect();
     // `api-2` before `api-10`.
     names.sort_by_key(|name| (name.len(), name.clone()));
     Ok(names)
@@ -217,16 +204,9 @@ fn pid_path(folder: &Folder, name: &str) -> PathBuf {
 /// The lock belongs to the open file and ends when lab and shell have both closed it: when the program runs, or when a
 /// crash of the lab left nothing that could start it.
 fn claim(path: &Path) -> Result<Stdio, StackError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     let file = file.context(|| cannot("write", path))?;
-    file.try_lock()
-        .map_err(io::Error::from)
-        .context(|| cannot("lock", path))?;
+    file.try_lock().map_err(io::Error::from).context(|| cannot("lock", path))?;
     Ok(file.into())
 }
 
@@ -243,10 +223,7 @@ mod tests {
     #[test]
     fn a_started_process_has_recorded_itself_and_leads_its_own_session() {
         let (_place, folder) = folder();
-        let mut started = Launch::new("sleeper", "sleep", folder.root())
-            .arguments(["60"])
-            .start(&folder)
-            .unwrap();
+        let mut started = Launch::new("sleeper", "sleep", folder.root()).arguments(["60"]).start(&folder).unwrap();
         let entry = recorded(&folder, "sleeper").unwrap().unwrap();
         assert_eq!(entry.id.pid, started.child.id());
         let end = Instant::now() + Duration::from_secs(10);
@@ -271,13 +248,7 @@ mod tests {
     fn a_launch_under_way_is_waited_for() {
         let (_place, folder) = folder();
         let path = pid_path(&folder, "api-1");
-        let mut shell = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .unwrap();
+        let mut shell = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         shell.lock().unwrap();
         let reader = std::thread::spawn({
             let folder = folder.clone();
@@ -296,9 +267,6 @@ mod tests {
         let mut started = launch.start(&folder).unwrap();
         let status = started.child.wait().unwrap();
         let text = started.failure("api-1", status.to_string()).to_string();
-        assert!(
-            text.contains("bad port") && text.contains("64") && !text.contains("old words"),
-            "{text}"
-        );
+        assert!(text.contains("bad port") && text.contains("64") && !text.contains("old words"), "{text}");
     }
 }

@@ -22,17 +22,10 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
         Ok(inside) => format!("../{}", inside.display()),
         Err(_) => temporary.display().to_string(),
     };
-    let user = record
-        .nginx_account
-        .as_ref()
-        .map(|account| format!("user {};\n", account.name))
-        .unwrap_or_default();
+    let user = record.nginx_account.as_ref().map(|account| format!("user {};\n", account.name)).unwrap_or_default();
     let main = format!("{user}daemon off;\npid nginx.pid;\nerror_log stderr warn;\nworker_processes auto;\n");
     let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let paths: String = kinds
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {temporary}/{kind};\n"))
-        .collect();
+    let paths: String = kinds.iter().map(|kind| format!("{kind}_temp_path {temporary}/{kind};\n")).collect();
 
     let driver = home.join("driver");
     fs::create_dir_all(&driver).context(|| cannot("create", &driver))?;
@@ -41,16 +34,8 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
     let copy = home.join("nginx.conf");
     fs::copy(&original, &copy).context(|| format!("cannot copy {} to {}", original.display(), copy.display()))?;
     write(folder, "main.conf", &main)?;
-    write(
-        folder,
-        "http.conf",
-        &format!("access_log ../logs/nginx-access.log json;\n{paths}"),
-    )?;
-    write(
-        folder,
-        "listen.conf",
-        &format!("listen 127.0.0.1:{} backlog=1024;\n", record.port(Target::Nginx)),
-    )?;
+    write(folder, "http.conf", &format!("access_log ../logs/nginx-access.log json;\n{paths}"))?;
+    write(folder, "listen.conf", &format!("listen 127.0.0.1:{} backlog=1024;\n", record.port(Target::Nginx)))?;
     write_servers(folder, record)
 }
 
@@ -65,10 +50,7 @@ fn write_servers(folder: &Folder, record: &ProcessRecord) -> Result<(), StackErr
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     let home = folder.nginx();
-    let arguments = [
-        format!("{}/", home.display()),
-        home.join("nginx.conf").display().to_string(),
-    ];
+    let arguments = [format!("{}/", home.display()), home.join("nginx.conf").display().to_string()];
     let [prefix, configuration] = &arguments;
     Launch::new(Target::Nginx, &record.programs.nginx, &home).arguments(["-p", prefix, "-c", configuration])
 }
@@ -87,19 +69,12 @@ pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result
         let now = family.members();
         let has_new = now.iter().any(|entry| !before.contains(&entry.id));
         // The leader stays; old workers finish their requests under another title or are gone.
-        has_new
-            && now
-                .iter()
-                .skip(1)
-                .filter(|entry| before.contains(&entry.id))
-                .all(|entry| is_leaving(entry.id.pid))
+        has_new && now.iter().skip(1).filter(|entry| before.contains(&entry.id)).all(|entry| is_leaving(entry.id.pid))
     });
     if reloaded {
         return Ok(());
     }
-    Err(StackError::Conflict(
-        "nginx did not take the new list of replicas; see its log".to_owned(),
-    ))
+    Err(StackError::Conflict("nginx did not take the new list of replicas; see its log".to_owned()))
 }
 
 fn is_leaving(pid: u32) -> bool {

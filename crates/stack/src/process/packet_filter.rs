@@ -27,9 +27,7 @@ fn filter() -> Result<Filter, StackError> {
     let host = HostEnvironment::default();
     let nft = || programs::find(&host, "nft").map(Filter::Nftables);
     let iptables = || programs::find(&host, "iptables").map(Filter::Iptables);
-    nft()
-        .or_else(iptables)
-        .ok_or_else(|| not_permitted("neither nft nor iptables is installed"))
+    nft().or_else(iptables).ok_or_else(|| not_permitted("neither nft nor iptables is installed"))
 }
 
 /// Whether a cut is possible here.
@@ -52,9 +50,7 @@ pub(super) fn close(port: u16) -> Result<(), StackError> {
             run(Command::new(nft).arg(rules))
         }
         Filter::Iptables(iptables) => SIDES.iter().try_for_each(|side| {
-            run(Command::new(&iptables)
-                .args(["-w", "-I", "INPUT"])
-                .args(iptables_rule(side, port)))
+            run(Command::new(&iptables).args(["-w", "-I", "INPUT"]).args(iptables_rule(side, port)))
         }),
     }
 }
@@ -64,20 +60,12 @@ pub(super) fn open(port: u16) -> Result<(), StackError> {
     match filter()? {
         Filter::Nftables(nft) => {
             let is_there = run(Command::new(&nft).args(["list", "table", "inet", &name(port)])).is_ok();
-            if is_there {
-                run(Command::new(nft).args(["delete", "table", "inet", &name(port)]))
-            } else {
-                Ok(())
-            }
+            if is_there { run(Command::new(nft).args(["delete", "table", "inet", &name(port)])) } else { Ok(()) }
         }
         Filter::Iptables(iptables) => SIDES.iter().try_for_each(|side| {
             let rule = iptables_rule(side, port);
             let is_there = run(Command::new(&iptables).args(["-w", "-C", "INPUT"]).args(&rule)).is_ok();
-            if is_there {
-                run(Command::new(&iptables).args(["-w", "-D", "INPUT"]).args(&rule))
-            } else {
-                Ok(())
-            }
+            if is_there { run(Command::new(&iptables).args(["-w", "-D", "INPUT"]).args(&rule)) } else { Ok(()) }
         }),
     }
 }
@@ -86,21 +74,7 @@ const SIDES: [&str; 2] = ["--dport", "--sport"];
 
 fn iptables_rule(side: &str, port: u16) -> [String; 12] {
     let (port, name) = (port.to_string(), name(port));
-    [
-        "-i",
-        "lo",
-        "-p",
-        "tcp",
-        side,
-        &port,
-        "-m",
-        "comment",
-        "--comment",
-        &name,
-        "-j",
-        "DROP",
-    ]
-    .map(str::to_owned)
+    ["-i", "lo", "-p", "tcp", side, &port, "-m", "comment", "--comment", &name, "-j", "DROP"].map(str::to_owned)
 }
 
 fn name(port: u16) -> String {
@@ -109,14 +83,8 @@ fn name(port: u16) -> String {
 
 fn run(command: &mut Command) -> Result<(), StackError> {
     let text = format!("{command:?}").replace('"', "");
-    let failed = |detail: String| StackError::Command {
-        command: text.clone(),
-        detail,
-    };
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| failed(error.to_string()))?;
+    let failed = |detail: String| StackError::Command { command: text.clone(), detail };
+    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }

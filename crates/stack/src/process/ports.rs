@@ -20,14 +20,14 @@ const RANDOM: std::ops::Range<u16> = 20_000..30_000;
 
 /// A chosen port. Another stack that starts at the same time sees it as taken until this is dropped.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     pub port: u16,
     _name: UnixListener,
 }
 
 /// Where to look for ports.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Choice {
+pub(crate) enum Choice {
     /// The usual port or the next free one after it.
     FromUsual,
     /// Anywhere; for stacks that must not get in each other's way, like those of tests.
@@ -35,7 +35,7 @@ pub(super) enum Choice {
 }
 
 impl Choice {
-    pub(super) fn lease(self, usual: u16) -> Result<Lease, StackError> {
+    pub(crate) fn lease(self, usual: u16) -> Result<Lease, StackError> {
         let start = match self {
             Self::FromUsual => usual,
             Self::Random => RANDOM.start + super::random::number()? % (RANDOM.end - RANDOM.start - SEARCH),
@@ -48,11 +48,8 @@ impl Choice {
 }
 
 /// Exactly this port.
-pub(super) fn lease_exactly(port: u16) -> Result<Lease, StackError> {
-    lease(port).ok_or_else(|| StackError::PortTaken {
-        port,
-        holder: holder(port),
-    })
+pub(crate) fn lease_exactly(port: u16) -> Result<Lease, StackError> {
+    lease(port).ok_or_else(|| StackError::PortTaken { port, holder: holder(port) })
 }
 
 /// Whether a server could listen there now.
@@ -63,10 +60,7 @@ pub(super) fn is_free(port: u16) -> bool {
 fn lease(port: u16) -> Option<Lease> {
     // A name in the kernel's own space of socket names: it leaves no file and ends with its process.
     let name = SocketAddr::from_abstract_name(format!("phase-observation/port/{port}")).ok()?;
-    let lease = Lease {
-        port,
-        _name: UnixListener::bind_addr(&name).ok()?,
-    };
+    let lease = Lease { port, _name: UnixListener::bind_addr(&name).ok()? };
     is_free(port).then_some(lease)
 }
 
@@ -84,15 +78,12 @@ pub(super) fn holder(port: u16) -> String {
         let Ok(files) = fs::read_dir(format!("/proc/{}/fd", entry.id.pid)) else {
             return false;
         };
-        files
-            .flatten()
-            .filter_map(|file| fs::read_link(file.path()).ok())
-            .any(|link| {
-                let link = link.to_string_lossy();
-                link.strip_prefix("socket:[")
-                    .and_then(|rest| rest.strip_suffix(']'))
-                    .is_some_and(|s| sockets.iter().any(|x| x == s))
-            })
+        files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(|link| {
+            let link = link.to_string_lossy();
+            link.strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'))
+                .is_some_and(|s| sockets.iter().any(|x| x == s))
+        })
     });
     owner.map_or_else(
         || "a process of another user or container".to_owned(),
@@ -104,10 +95,7 @@ pub(super) fn holder(port: u16) -> String {
 fn listening_sockets(table: &str, port: u16) -> Vec<String> {
     const LISTEN: &str = "0A";
     let suffix = format!(":{port:04X}");
-    let lines = table
-        .lines()
-        .skip(1)
-        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
     lines
         .filter(|fields| fields.len() > 9 && fields[1].ends_with(&suffix) && fields[3] == LISTEN)
         .map(|fields| fields[9].to_owned())

@@ -53,11 +53,7 @@ pub(super) fn data(folder: &Folder) -> PathBuf {
 
 /// The major version that made the existing data.
 pub(super) fn data_version(folder: &Folder) -> Option<u32> {
-    fs::read_to_string(data(folder).join("PG_VERSION"))
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    fs::read_to_string(data(folder).join("PG_VERSION")).ok()?.trim().parse().ok()
 }
 
 /// Makes the data unless it exists. It gets its name only when it is complete, so an interrupted start leaves none.
@@ -94,14 +90,7 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Opera
     let script = home.join("init.sql");
     write_private(&script, &SQL.replace("{password}", &password(folder, Role::App)?))?;
     account::give(&script, owner)?;
-    let arguments = [
-        "--single",
-        "-D",
-        "data.new",
-        "-c",
-        "password_encryption=scram-sha-256",
-        "postgres",
-    ];
+    let arguments = ["--single", "-D", "data.new", "-c", "password_encryption=scram-sha-256", "postgres"];
     let mut launch = Launch::new("initdb", record.programs.postgres.join("postgres"), &home).arguments(arguments);
     launch.account = record.postgres_account.clone();
     launch.input = Some(script.clone());
@@ -115,40 +104,21 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Opera
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     let data = data(folder);
-    let mut launch = Launch::new(
-        Target::Postgres,
-        record.programs.postgres.join("postgres"),
-        folder.postgres(),
-    )
-    .arguments([
-        "-D",
-        &data.to_string_lossy(),
-        "-c",
-        &format!("port={}", record.port(Target::Postgres)),
-    ])
-    .arguments(
-        SETTINGS
-            .iter()
-            .flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]),
-    );
+    let mut launch = Launch::new(Target::Postgres, record.programs.postgres.join("postgres"), folder.postgres())
+        .arguments(["-D", &data.to_string_lossy(), "-c", &format!("port={}", record.port(Target::Postgres))])
+        .arguments(SETTINGS.iter().flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]));
     launch.account = record.postgres_account.clone();
     launch
 }
 
 pub(super) fn url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
     let password = password(folder, Role::App)?;
-    Ok(format!(
-        "postgres://app:{password}@127.0.0.1:{}/app",
-        record.port(Target::Postgres)
-    ))
+    Ok(format!("postgres://app:{password}@127.0.0.1:{}/app", record.port(Target::Postgres)))
 }
 
 pub(super) fn admin_url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
     let password = password(folder, Role::Superuser)?;
-    Ok(format!(
-        "postgres://postgres:{password}@127.0.0.1:{}/app",
-        record.port(Target::Postgres)
-    ))
+    Ok(format!("postgres://postgres:{password}@127.0.0.1:{}/app", record.port(Target::Postgres)))
 }
 
 /// Removes what a killed server leaves, which would stop the next one or stay for ever. To be called when none of its
@@ -157,11 +127,7 @@ pub(super) fn sweep(folder: &Folder) {
     let file = data(folder).join("postmaster.pid");
     let Ok(text) = fs::read_to_string(&file) else { return };
     // Line 7: key and id of the piece of shared memory by which Postgres knows that it runs.
-    if let Some((key, id)) = text
-        .lines()
-        .nth(6)
-        .and_then(|line| line.trim().split_once(char::is_whitespace))
-    {
+    if let Some((key, id)) = text.lines().nth(6).and_then(|line| line.trim().split_once(char::is_whitespace)) {
         remove_shared_memory(key, id.trim());
     }
     let _ = fs::remove_file(file);

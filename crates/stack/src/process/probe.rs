@@ -36,9 +36,7 @@ pub(super) fn answers(target: Target, port: u16, depth: Depth) -> bool {
 }
 
 fn http_status(port: u16, path: &str) -> Option<u16> {
-    http::get(&format!("http://127.0.0.1:{port}{path}"), PATIENCE)
-        .ok()
-        .map(|answer| answer.status)
+    http::get(&format!("http://127.0.0.1:{port}{path}"), PATIENCE).ok().map(|answer| answer.status)
 }
 
 /// A server that accepts connections asks for the password; one that starts, stops or recovers sends an error.

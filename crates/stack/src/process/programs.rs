@@ -13,14 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{HostEnvironment, StackError};
 
 /// Not in everybody's `PATH`, but where servers and firewalls are.
-const USUAL_FOLDERS: [&str; 6] = [
-    "/usr/local/sbin",
-    "/usr/local/bin",
-    "/usr/sbin",
-    "/usr/bin",
-    "/sbin",
-    "/bin",
-];
+const USUAL_FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Folders that hold one folder per version of Postgres: Debian, Red Hat, Alpine.
 const POSTGRES_FOLDERS: [(&str, &str); 3] = [("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/usr/libexec", "")];
@@ -52,22 +45,14 @@ pub(super) fn locate(host: &HostEnvironment, api: &Path, data: Option<u32>) -> R
     let redis = find(host, "redis-server").or_else(|| find(host, "valkey-server"));
     let nginx = find(host, "nginx");
     match (postgres, redis, nginx) {
-        (Some(postgres), Some(redis), Some(nginx)) => Ok(Programs {
-            postgres,
-            redis,
-            nginx,
-            api: api.to_owned(),
-        }),
+        (Some(postgres), Some(redis), Some(nginx)) => Ok(Programs { postgres, redis, nginx, api: api.to_owned() }),
         (postgres, redis, nginx) => {
             let missing = [
                 (postgres.is_none(), Package::Postgres),
                 (redis.is_none(), Package::Redis),
                 (nginx.is_none(), Package::Nginx),
             ];
-            Err(missing
-                .into_iter()
-                .filter_map(|(is_missing, package)| is_missing.then_some(package))
-                .collect())
+            Err(missing.into_iter().filter_map(|(is_missing, package)| is_missing.then_some(package)).collect())
         }
     }
 }
@@ -77,11 +62,7 @@ pub(super) fn check_api(api: &Path) -> Result<(), StackError> {
     if is_program(api) {
         return Ok(());
     }
-    let what = if api.exists() {
-        "is not executable"
-    } else {
-        "does not exist"
-    };
+    let what = if api.exists() { "is not executable" } else { "does not exist" };
     Err(StackError::MissingPrograms {
         missing: format!("the API's program ({} {what})", api.display()),
         remedy: "Build it with `cargo build -p api` (with --release for `target/release`), or name it with --api-bin."
@@ -91,25 +72,17 @@ pub(super) fn check_api(api: &Path) -> Result<(), StackError> {
 
 /// The program of this name in the caller's search path or the usual folders.
 pub(super) fn find(host: &HostEnvironment, name: &str) -> Option<PathBuf> {
-    folders(host)
-        .map(|folder| folder.join(name))
-        .find(|path| is_program(path))
+    folders(host).map(|folder| folder.join(name)).find(|path| is_program(path))
 }
 
 fn folders(host: &HostEnvironment) -> impl Iterator<Item = PathBuf> {
-    std::env::split_paths(&host.search_path)
-        .chain(USUAL_FOLDERS.map(PathBuf::from))
-        .filter(|path| path.is_absolute())
+    std::env::split_paths(&host.search_path).chain(USUAL_FOLDERS.map(PathBuf::from)).filter(|path| path.is_absolute())
 }
 
 /// The newest Postgres, or the one whose version the existing data needs.
 fn postgres(host: &HostEnvironment, data: Option<u32>) -> Option<PathBuf> {
     let versioned = POSTGRES_FOLDERS.iter().flat_map(|(parent, inner)| {
-        fs::read_dir(parent)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(move |entry| entry.path().join(inner))
+        fs::read_dir(parent).into_iter().flatten().flatten().map(move |entry| entry.path().join(inner))
     });
     versioned
         .chain(folders(host))
@@ -125,12 +98,7 @@ fn postgres(host: &HostEnvironment, data: Option<u32>) -> Option<PathBuf> {
 fn postgres_version(folder: &Path) -> Option<u32> {
     let output = Command::new(folder.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let number: String = text
-        .rsplit_once("(PostgreSQL) ")?
-        .1
-        .chars()
-        .take_while(char::is_ascii_digit)
-        .collect();
+    let number: String = text.rsplit_once("(PostgreSQL) ")?.1.chars().take_while(char::is_ascii_digit).collect();
     number.parse().ok()
 }
 
@@ -147,15 +115,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let program = place.path().join("sh");
         fs::write(&program, "#!/bin/sh\n").unwrap();
-        let host = HostEnvironment {
-            search_path: place.path().into(),
-            sudo_user: None,
-        };
-        assert_ne!(
-            find(&host, "sh").unwrap(),
-            program,
-            "a file that cannot be executed is no program"
-        );
+        let host = HostEnvironment { search_path: place.path().into(), sudo_user: None };
+        assert_ne!(find(&host, "sh").unwrap(), program, "a file that cannot be executed is no program");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(&host, "sh").unwrap(), program);
     }
@@ -163,9 +124,6 @@ mod tests {
     #[test]
     fn a_missing_api_names_the_command_that_builds_it() {
         let text = check_api(Path::new("/nowhere/api")).unwrap_err().to_string();
-        assert!(
-            text.contains("/nowhere/api") && text.contains("cargo build -p api"),
-            "{text}"
-        );
+        assert!(text.contains("/nowhere/api") && text.contains("cargo build -p api"), "{text}");
     }
 }

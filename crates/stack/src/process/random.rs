@@ -19,8 +19,6 @@ pub(super) fn number() -> Result<u16, StackError> {
 fn bytes<const N: usize>() -> Result<[u8; N], StackError> {
     const SOURCE: &str = "/dev/urandom";
     let mut bytes = [0; N];
-    File::open(SOURCE)
-        .and_then(|mut source| source.read_exact(&mut bytes))
-        .context(|| cannot("read", SOURCE))?;
+    File::open(SOURCE).and_then(|mut source| source.read_exact(&mut bytes)).context(|| cannot("read", SOURCE))?;
     Ok(bytes)
 }

@@ -35,10 +35,7 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
 pub(super) fn url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
     let file = password_file(folder);
     let password = fs::read_to_string(&file).context(|| cannot("read", &file))?;
-    Ok(format!(
-        "redis://:{password}@127.0.0.1:{}/0",
-        record.port(Target::Redis)
-    ))
+    Ok(format!("redis://:{password}@127.0.0.1:{}/0", record.port(Target::Redis)))
 }
 
 fn configuration(folder: &Folder) -> PathBuf {

@@ -7,10 +7,7 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Re
     let name = Target::Api(number);
     let mut launch = Launch::new(name, &record.programs.api, folder.root()).arguments(["serve"]);
     launch.environment = environment(folder, record, name, record.port(name))?;
-    launch.cpu_group = record
-        .cpus
-        .map(|cpus| cpu_quota::prepare(folder, name, cpus))
-        .transpose()?;
+    launch.cpu_group = record.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
 }
 

@@ -3,30 +3,14 @@
 use super::{ProcessRecord, Server, Target, heal, nginx, ports::Choice, probe::Depth, start, stop};
 use crate::{Operation, StackError, folder::Folder};
 
-/// Each replica holds a handful of Postgres's 100 connections.
-const MOST_REPLICAS: u32 = 16;
-
-pub(super) fn check(replicas: u32) -> Result<(), StackError> {
-    if (1..=MOST_REPLICAS).contains(&replicas) {
-        return Ok(());
-    }
-    Err(StackError::Usage(format!(
-        "a stack has 1 to {MOST_REPLICAS} replicas, not {replicas}"
-    )))
-}
-
 pub(super) fn scale(
     folder: &Folder,
     record: &mut ProcessRecord,
     wanted: u32,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    check(wanted)?;
     let present: Vec<Target> = record.replicas().collect();
-    let new: Vec<Target> = (1..=wanted)
-        .map(Target::Api)
-        .filter(|name| !present.contains(name))
-        .collect();
+    let new: Vec<Target> = (1..=wanted).map(Target::Api).filter(|name| !present.contains(name)).collect();
     let surplus: Vec<Target> = present.into_iter().filter(|name| *name > Target::Api(wanted)).collect();
     if !new.is_empty() {
         add(folder, record, &new, operation)?;
@@ -48,11 +32,7 @@ fn add(
     for name in new {
         let last = record.replicas().map(|replica| record.port(replica)).max().unwrap_or(0);
         let lease = Choice::FromUsual.lease(last.saturating_add(1))?;
-        record.servers.push(Server {
-            name: *name,
-            port: lease.port,
-            fault: None,
-        });
+        record.servers.push(Server { name: *name, port: lease.port, fault: None });
         leases.push(lease);
     }
     record.servers.sort_by_key(|server| server.name);
@@ -73,17 +53,11 @@ fn remove(
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
     // A cut would outlive the replica.
-    surplus
-        .iter()
-        .try_for_each(|name| heal::reconnect(record, *name).map(drop))?;
+    surplus.iter().try_for_each(|name| heal::reconnect(record, *name).map(drop))?;
     let mut rest = record.clone();
     rest.servers.retain(|server| !surplus.contains(&server.name));
     nginx::follow_replicas(folder, &rest)?;
-    stop::stop_together(
-        folder,
-        &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        operation,
-    )?;
+    stop::stop_together(folder, &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(), operation)?;
     *record = rest;
     record.save(folder)
 }

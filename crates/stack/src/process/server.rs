@@ -40,9 +40,7 @@ pub(super) fn start(folder: &Folder, record: &ProcessRecord, target: Target) -> 
     let port = record.port(target);
     if !ports::is_free(port) {
         let holder = ports::holder(port);
-        return Err(StackError::Conflict(format!(
-            "{target}'s port {port} was taken meanwhile by {holder}"
-        )));
+        return Err(StackError::Conflict(format!("{target}'s port {port} was taken meanwhile by {holder}")));
     }
     definition(folder, record, target)?.start(folder)
 }
@@ -63,11 +61,7 @@ pub(super) fn await_ready(
         Ok(probe::answers(target, record.port(target), depth).then_some(()))
     })?;
     ready.ok_or_else(|| {
-        let silent = format!(
-            "it runs but did not answer on port {} within {} s",
-            record.port(target),
-            limit.as_secs()
-        );
+        let silent = format!("it runs but did not answer on port {} within {} s", record.port(target), limit.as_secs());
         started.failure(target, silent)
     })
 }

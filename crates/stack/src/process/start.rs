@@ -52,11 +52,7 @@ fn plan(
     options: &UpOptions,
     operation: &Operation<'_>,
 ) -> Result<(ProcessRecord, Vec<Lease>), StackError> {
-    let choice = if options.port == Some(0) {
-        Choice::Random
-    } else {
-        Choice::FromUsual
-    };
+    let choice = if options.port == Some(0) { Choice::Random } else { Choice::FromUsual };
     let http = match options.port {
         None | Some(0) => choice.lease(HTTP)?,
         Some(port) => ports::lease_exactly(port)?,
@@ -71,22 +67,11 @@ fn plan(
         cpu_quota::check_machine(folder)?;
     }
     let mut leases = vec![http];
-    let mut servers = vec![Server {
-        name: Target::Nginx,
-        port: leases[0].port,
-        fault: None,
-    }];
+    let mut servers = vec![Server { name: Target::Nginx, port: leases[0].port, fault: None }];
     let replicas = (1..=options.replicas).map(|number| (Target::Api(number), API));
-    for (name, usual) in [(Target::Postgres, POSTGRES), (Target::Redis, REDIS)]
-        .into_iter()
-        .chain(replicas)
-    {
+    for (name, usual) in [(Target::Postgres, POSTGRES), (Target::Redis, REDIS)].into_iter().chain(replicas) {
         let lease = choice.lease(usual)?;
-        servers.push(Server {
-            name,
-            port: lease.port,
-            fault: None,
-        });
+        servers.push(Server { name, port: lease.port, fault: None });
         leases.push(lease);
     }
     servers.sort_by_key(|server| server.name);
@@ -112,21 +97,10 @@ fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) 
     one(folder, record, Target::Redis, operation)?;
 
     operation.progress.begin("migrating the database");
-    task::run(
-        folder,
-        &replica::migration(folder, record)?,
-        LONGEST_MIGRATION,
-        operation,
-    )?;
+    task::run(folder, &replica::migration(folder, record)?, LONGEST_MIGRATION, operation)?;
     operation.progress.end("done");
 
-    replicas(
-        folder,
-        record,
-        &record.replicas().collect::<Vec<_>>(),
-        Depth::Whole,
-        operation,
-    )?;
+    replicas(folder, record, &record.replicas().collect::<Vec<_>>(), Depth::Whole, operation)?;
     nginx::prepare(folder, record)?;
     one(folder, record, Target::Nginx, operation)
 }
@@ -157,10 +131,7 @@ pub(super) fn replicas(
     for (target, started) in &mut children {
         server::await_ready(record, *target, depth, started, operation)?;
     }
-    let ports: Vec<String> = wanted
-        .iter()
-        .map(|target| format!("127.0.0.1:{}", record.port(*target)))
-        .collect();
+    let ports: Vec<String> = wanted.iter().map(|target| format!("127.0.0.1:{}", record.port(*target))).collect();
     operation.progress.end(&ports.join(", "));
     Ok(())
 }

@@ -62,17 +62,10 @@ pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, S
 }
 
 /// Ends some servers at the same time: asked first, killed when they do not go. True when any was there.
-pub(super) fn stop_together(folder: &Folder, names: &[String], operation: &Operation<'_>) -> Result<bool, StackError> {
-    let families = names
-        .iter()
-        .map(|name| Family::find(folder, name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let living: Vec<(&str, &Family)> = names
-        .iter()
-        .map(String::as_str)
-        .zip(&families)
-        .filter(|(_, family)| !family.members().is_empty())
-        .collect();
+pub(crate) fn stop_together(folder: &Folder, names: &[String], operation: &Operation<'_>) -> Result<bool, StackError> {
+    let families = names.iter().map(|name| Family::find(folder, name)).collect::<Result<Vec<_>, _>>()?;
+    let living: Vec<(&str, &Family)> =
+        names.iter().map(String::as_str).zip(&families).filter(|(_, family)| !family.members().is_empty()).collect();
     if !living.is_empty() {
         end(&living, operation)?;
     }
@@ -82,31 +75,19 @@ pub(super) fn stop_together(folder: &Folder, names: &[String], operation: &Opera
 
 fn end(living: &[(&str, &Family)], operation: &Operation<'_>) -> Result<(), StackError> {
     let list = |names: Vec<&str>| names.join(", ");
-    operation.progress.begin(&format!(
-        "stopping {}",
-        list(living.iter().map(|(name, _)| *name).collect())
-    ));
+    operation.progress.begin(&format!("stopping {}", list(living.iter().map(|(name, _)| *name).collect())));
     let mut patience = Duration::ZERO;
     for (name, family) in living {
         let (signal, time) = manners(name);
         patience = patience.max(time);
         ask(family, signal)?;
     }
-    operation
-        .interrupt
-        .wait_while_cleaning(patience, || living.iter().all(|(_, family)| family.leader().is_none()));
-    let stubborn: Vec<&str> = living
-        .iter()
-        .filter(|(_, family)| family.leader().is_some())
-        .map(|(name, _)| *name)
-        .collect();
+    operation.interrupt.wait_while_cleaning(patience, || living.iter().all(|(_, family)| family.leader().is_none()));
+    let stubborn: Vec<&str> =
+        living.iter().filter(|(_, family)| family.leader().is_some()).map(|(name, _)| *name).collect();
     // Also workers that their leader left behind.
     living.iter().try_for_each(|(_, family)| family.kill().map(drop))?;
-    operation.progress.end(&if stubborn.is_empty() {
-        "stopped".into()
-    } else {
-        format!("killed {}", list(stubborn))
-    });
+    operation.progress.end(&if stubborn.is_empty() { "stopped".into() } else { format!("killed {}", list(stubborn)) });
     Ok(())
 }
 

@@ -40,10 +40,7 @@ impl Entry {
         let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         Some(Self {
-            id: Identity {
-                pid: pid.parse().ok()?,
-                start: fields.get(19)?.parse().ok()?,
-            },
+            id: Identity { pid: pid.parse().ok()?, start: fields.get(19)?.parse().ok()? },
             name: name.to_owned(),
             state: fields.first()?.chars().next()?,
             parent: fields.get(1)?.parse().ok()?,
@@ -102,10 +99,7 @@ pub(super) fn entries() -> Vec<Entry> {
 
 /// Changes with every start of the machine; process numbers from before mean nothing.
 pub(super) fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -119,21 +113,12 @@ mod tests {
         let line = "42 (a) (b c) T 7 40 40 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 100 200\n";
         let entry = Entry::parse(line).unwrap();
         assert_eq!(entry.id, Identity { pid: 42, start: 98765 });
-        assert_eq!(
-            (entry.name.as_str(), entry.state, entry.parent, entry.group),
-            ("a) (b c", 'T', 7, 40)
-        );
+        assert_eq!((entry.name.as_str(), entry.state, entry.parent, entry.group), ("a) (b c", 'T', 7, 40));
     }
 
     #[test]
     fn broken_lines_are_no_entry() {
-        for line in [
-            "",
-            "42",
-            "42 (sh",
-            "42 (sh) S 1 2",
-            "x (sh) S 7 40 40 0 -1 1 1 0 0 0 0 0 0 0 20 0 1 0 9",
-        ] {
+        for line in ["", "42", "42 (sh", "42 (sh) S 1 2", "x (sh) S 7 40 40 0 -1 1 1 0 0 0 0 0 0 0 20 0 1 0 9"] {
             assert_eq!(Entry::parse(line), None, "{line:?}");
         }
     }
@@ -142,10 +127,7 @@ mod tests {
     fn a_signal_does_not_reach_the_next_owner_of_a_number() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let id = entry(child.id()).unwrap().id;
-        let stranger = Identity {
-            start: id.start - 1,
-            ..id
-        };
+        let stranger = Identity { start: id.start - 1, ..id };
         assert!(!stranger.signal(Signal::KILL).unwrap());
         assert!(id.look().is_some());
         assert!(id.signal(Signal::KILL).unwrap());

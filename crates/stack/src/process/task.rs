@@ -9,7 +9,7 @@ use super::{
 use crate::{Operation, StackError, folder::Folder};
 
 /// Runs a program to its end. Anything but success is an error that quotes what it said.
-pub(super) fn run(
+pub(crate) fn run(
     folder: &Folder,
     launch: &Launch,
     limit: Duration,
@@ -17,10 +17,10 @@ pub(super) fn run(
 ) -> Result<(), StackError> {
     let mut started = launch.start(folder)?;
     match operation.interrupt.wait_for(limit, || {
-        started.child.try_wait().map_err(|source| StackError::Io {
-            what: format!("cannot wait for {}", launch.name),
-            source,
-        })
+        started
+            .child
+            .try_wait()
+            .map_err(|source| StackError::Io { what: format!("cannot wait for {}", launch.name), source })
     })? {
         Some(status) if status.success() => {
             launch::forget(folder, &launch.name);
@@ -29,10 +29,7 @@ pub(super) fn run(
         Some(status) => Err(started.failure(launch.name.as_str(), format!("it failed ({status})"))),
         None => {
             Family::find(folder, &launch.name)?.kill()?;
-            Err(started.failure(
-                launch.name.as_str(),
-                format!("it was not done after {} s", limit.as_secs()),
-            ))
+            Err(started.failure(launch.name.as_str(), format!("it was not done after {} s", limit.as_secs())))
         }
     }
 }

@@ -46,10 +46,7 @@ fn a_lab_killed_at_any_moment_of_a_later_start_is_cleared_by_the_next_up() {
 #[test]
 fn an_interrupted_start_cleans_up_by_itself() {
     let place = Place::new();
-    for (moment, signal) in MOMENTS_MS
-        .into_iter()
-        .zip([Signal::INT, Signal::TERM, Signal::HUP].into_iter().cycle())
-    {
+    for (moment, signal) in MOMENTS_MS.into_iter().zip([Signal::INT, Signal::TERM, Signal::HUP].into_iter().cycle()) {
         let mut lab = place.start(&["up", "--port", "0"]);
         thread::sleep(Duration::from_millis(moment));
         if moment == 0 {
@@ -58,10 +55,7 @@ fn an_interrupted_start_cleans_up_by_itself() {
         }
         lab.signal(signal);
         let outcome = lab.outcome();
-        assert!(
-            outcome.code == Some(130) || outcome.code.is_none() && outcome.stderr.is_empty(),
-            "{outcome:?}"
-        );
+        assert!(outcome.code == Some(130) || outcome.code.is_none() && outcome.stderr.is_empty(), "{outcome:?}");
         place.assert_nothing_left();
     }
 }
@@ -89,10 +83,7 @@ fn a_lab_killed_in_the_foreground_leaves_a_stack_that_can_be_used_and_stopped() 
     drop(lab.outcome());
     assert_eq!(place.state("api-1"), "up");
     let again = place.lab(&["up", "--detach"]);
-    assert!(
-        again.code == Some(2) && again.stderr.contains("already running"),
-        "{again:?}"
-    );
+    assert!(again.code == Some(2) && again.stderr.contains("already running"), "{again:?}");
     place.ok(&["down"]);
     place.assert_nothing_left();
 }
@@ -114,10 +105,7 @@ fn a_broken_record_does_not_keep_the_servers_alive() {
     place.up(&["--replicas", "1"]);
     fs::write(place.folder().join("state.json"), "{\"schema\": 1, \"driv").unwrap();
     let outcome = place.lab(&["status"]);
-    assert!(
-        outcome.code == Some(1) && outcome.stderr.contains("lab down"),
-        "{outcome:?}"
-    );
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("lab down"), "{outcome:?}");
     place.ok(&["down"]);
     place.assert_nothing_left();
 }
@@ -135,11 +123,7 @@ fn a_record_from_before_a_restart_of_the_machine_is_not_believed() {
     let text = fs::read_to_string(&record).unwrap();
     place.ok(&["down"]);
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    fs::write(
-        &record,
-        text.replace(boot.trim(), "00000000-0000-0000-0000-000000000000"),
-    )
-    .unwrap();
+    fs::write(&record, text.replace(boot.trim(), "00000000-0000-0000-0000-000000000000")).unwrap();
     fs::write(place.folder().join("run/api-1.pid"), stat).unwrap();
     assert_eq!(place.lab(&["status"]).code, Some(1), "{status:?}");
     place.ok(&["down"]);

@@ -10,10 +10,7 @@ fn a_second_up_says_so_and_leaves_the_first_alone() {
     let first = place.up(&["--replicas", "1"]);
     let second = place.lab(&["up", "--detach"]);
     assert_eq!(second.code, Some(2), "{second:?}");
-    assert!(
-        second.stderr.contains("already running") && second.stderr.contains("lab status"),
-        "{second:?}"
-    );
+    assert!(second.stderr.contains("already running") && second.stderr.contains("lab status"), "{second:?}");
     let after = place.status();
     assert_eq!(after.replicas[0].server.pid, first.replicas[0].server.pid);
     wait_for_answer(&format!("{}/data/1", first.base_url));
@@ -37,10 +34,7 @@ fn a_taken_port_is_named_with_its_holder_when_it_was_asked_for() {
     let outcome = place.lab(&["up", "--detach", "--port", &port]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");
     let holder = format!("(pid {})", std::process::id());
-    assert!(
-        outcome.stderr.contains(&port) && outcome.stderr.contains(&holder),
-        "{outcome:?}"
-    );
+    assert!(outcome.stderr.contains(&port) && outcome.stderr.contains(&holder), "{outcome:?}");
     place.assert_nothing_left();
 }
 
@@ -68,11 +62,7 @@ fn a_missing_api_names_the_command_that_builds_it() {
 fn an_api_that_fails_is_quoted_and_everything_else_stopped_again() {
     let place = Place::new();
     let api = place.beside("api.sh");
-    fs::write(
-        &api,
-        "#!/bin/sh\n[ \"$1\" = migrate ] && exit 0\necho the cellar is flooded >&2\nexit 64\n",
-    )
-    .unwrap();
+    fs::write(&api, "#!/bin/sh\n[ \"$1\" = migrate ] && exit 0\necho the cellar is flooded >&2\nexit 64\n").unwrap();
     fs::set_permissions(&api, fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = place.lab(&["up", "--detach", "--port", "0", "--api-bin", &api.display().to_string()]);
     assert_eq!(outcome.code, Some(1), "{outcome:?}");

@@ -18,14 +18,8 @@ fn three_replicas_answer_behind_nginx_and_down_leaves_nothing() {
     let place = Place::new();
     let printed = place.ok(&["up", "--detach", "--port", "0"]);
     let status = place.status();
-    assert!(
-        printed.contains(&status.base_url) && printed.contains("Try next:"),
-        "{printed}"
-    );
-    assert!(
-        status.servers().all(|(.., server)| server.state.as_str() == "up"),
-        "{status:?}"
-    );
+    assert!(printed.contains(&status.base_url) && printed.contains("Try next:"), "{printed}");
+    assert!(status.servers().all(|(.., server)| server.state.as_str() == "up"), "{status:?}");
 
     let asked = (0..30).map(|_| get(&format!("{}/data/1", status.base_url)));
     let (codes, instances): (BTreeSet<u16>, BTreeSet<String>) = asked.unzip();
@@ -50,12 +44,7 @@ fn the_status_as_json_has_the_promised_keys() {
     assert_eq!(json["driver"], "process");
     assert_eq!(json["replicas"][0]["name"], "api-1");
     assert_eq!(json["replicas"][0]["state"], "up");
-    assert!(
-        json["replicas"][0]["url"]
-            .as_str()
-            .unwrap()
-            .starts_with("http://127.0.0.1:")
-    );
+    assert!(json["replicas"][0]["url"].as_str().unwrap().starts_with("http://127.0.0.1:"));
     assert!(json["replicas"][0]["pid"].is_u64());
     for dependency in ["postgres", "redis", "nginx"] {
         assert_eq!(json["dependencies"][dependency]["state"], "up");
@@ -91,21 +80,14 @@ fn passwords_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.up(&["--replicas", "1"]);
-    for secret in [
-        "postgres/app.password",
-        "postgres/postgres.password",
-        "redis/password",
-        "redis/redis.conf",
-        "state.json",
-    ] {
+    for secret in
+        ["postgres/app.password", "postgres/postgres.password", "redis/password", "redis/redis.conf", "state.json"]
+    {
         let mode = fs::metadata(place.folder().join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{secret}: {mode:o}");
     }
     let password = fs::read_to_string(place.folder().join("redis/password")).unwrap();
-    assert!(
-        place.processes().iter().all(|command| !command.contains(&password)),
-        "a password in a command line"
-    );
+    assert!(place.processes().iter().all(|command| !command.contains(&password)), "a password in a command line");
 }
 
 #[test]
@@ -140,12 +122,7 @@ fn scaling_up_and_down_fails_no_request() {
             (asked, failed)
         });
         place.ok(&["scale", "4"]);
-        let names: BTreeSet<String> = place
-            .status()
-            .replicas
-            .iter()
-            .map(|replica| replica.name.to_string())
-            .collect();
+        let names: BTreeSet<String> = place.status().replicas.iter().map(|replica| replica.name.to_string()).collect();
         assert_eq!(names, ["api-1", "api-2", "api-3", "api-4"].map(str::to_owned).into());
         wait_until("an answer from api-4", || get(&url).1 == "api-4");
         place.ok(&["scale", "1"]);
@@ -175,10 +152,7 @@ fn the_foreground_tells_of_a_death_and_ctrl_c_stops_everything() {
     lab.signal(Signal::INT);
     let outcome = lab.outcome();
     assert_eq!(outcome.code, Some(130), "{outcome:?}");
-    assert!(
-        !outcome.stderr.contains("api-3 ended"),
-        "a fault is no surprise: {outcome:?}"
-    );
+    assert!(!outcome.stderr.contains("api-3 ended"), "a fault is no surprise: {outcome:?}");
     place.assert_nothing_left();
 }
 
@@ -204,10 +178,7 @@ fn a_cpu_quota_is_given_or_its_absence_explained() {
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     for replica in place.status().replicas {
         let group = fs::read_to_string(format!("/proc/{}/cgroup", replica.server.pid.unwrap())).unwrap();
-        assert!(
-            group.lines().any(|line| line.ends_with(&format!("/{}", replica.name))),
-            "{group}"
-        );
+        assert!(group.lines().any(|line| line.ends_with(&format!("/{}", replica.name))), "{group}");
     }
 }
 
@@ -224,9 +195,6 @@ fn post(base_url: &str, body: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    let line = answer
-        .lines()
-        .find(|line| line.to_ascii_lowercase().starts_with("location:"))
-        .unwrap();
+    let line = answer.lines().find(|line| line.to_ascii_lowercase().starts_with("location:")).unwrap();
     line.split_once(':').unwrap().1.trim().to_owned()
 }

@@ -18,10 +18,7 @@ fn every_server_can_be_killed_stopped_and_paused_and_is_healed() {
     for target in ["postgres", "redis", "nginx", "api-2"] {
         for (fault, state) in [("pause", "paused"), ("stop", "stopped"), ("kill", "stopped")] {
             let said = place.ok(&["fault", fault, target]);
-            assert!(
-                said.starts_with(&format!("{target}: {state}")) || fault == "kill",
-                "{said}"
-            );
+            assert!(said.starts_with(&format!("{target}: {state}")) || fault == "kill", "{said}");
             assert_eq!(place.state(target), state, "{fault} {target}");
             let said = place.ok(&["heal"]);
             assert!(said.contains(target), "{said}");
@@ -33,10 +30,7 @@ fn every_server_can_be_killed_stopped_and_paused_and_is_healed() {
     let after = place.status();
     assert_eq!(after.base_url, before.base_url, "the port stays");
     let addresses = |status: &stack::Status| {
-        status
-            .servers()
-            .map(|(name, address, _)| (name, address.to_owned()))
-            .collect::<Vec<_>>()
+        status.servers().map(|(name, address, _)| (name, address.to_owned())).collect::<Vec<_>>()
     };
     assert_eq!(addresses(&after), addresses(&before), "all ports stay");
 }
@@ -52,12 +46,7 @@ fn a_kill_of_postgres_takes_its_backends_and_a_pause_freezes_them() {
         let all = fs::read_dir("/proc").unwrap().flatten();
         let works_there = |path: &std::path::Path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd == data);
         let states = all.filter(|entry| works_there(&entry.path())).filter_map(|entry| {
-            fs::read_to_string(entry.path().join("stat"))
-                .ok()?
-                .rsplit(") ")
-                .next()?
-                .chars()
-                .next()
+            fs::read_to_string(entry.path().join("stat")).ok()?.rsplit(") ").next()?.chars().next()
         });
         states.filter(|state| !"ZX".contains(*state)).collect::<String>()
     };
@@ -79,10 +68,7 @@ fn paused_servers_are_killed_stopped_and_brought_down_all_the_same() {
     }
     place.ok(&["fault", "kill", "api-1"]);
     place.ok(&["fault", "stop", "api-2"]);
-    assert_eq!(
-        (place.state("api-1"), place.state("api-2")),
-        ("stopped".to_owned(), "stopped".to_owned())
-    );
+    assert_eq!((place.state("api-1"), place.state("api-2")), ("stopped".to_owned(), "stopped".to_owned()));
     place.ok(&["down"]);
     place.assert_nothing_left();
 }
@@ -91,36 +77,23 @@ fn paused_servers_are_killed_stopped_and_brought_down_all_the_same() {
 fn what_cannot_be_is_said() {
     let place = Place::new();
     place.up(&["--replicas", "1"]);
-    for words in [
-        ["fault", "kill", "api-2"],
-        ["fault", "pause", "mysql"],
-        ["fault", "stop", ""],
-    ] {
+    for words in [["fault", "kill", "api-2"], ["fault", "pause", "mysql"], ["fault", "stop", ""]] {
         let outcome = place.lab(&words);
         assert_eq!(outcome.code, Some(2), "{outcome:?}");
         assert!(outcome.stderr.contains("postgres, redis, nginx, api-1"), "{outcome:?}");
     }
     let outcome = place.lab(&["heal", "api-9"]);
-    assert!(
-        outcome.code == Some(2) && outcome.stderr.contains("api-1"),
-        "{outcome:?}"
-    );
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("api-1"), "{outcome:?}");
     assert_eq!(place.lab(&["fault", "melt", "redis"]).code, Some(2));
 
     place.ok(&["fault", "kill", "api-1"]);
     for fault in ["kill", "stop", "pause", "cut"] {
         let outcome = place.lab(&["fault", fault, "api-1"]);
-        assert!(
-            outcome.code == Some(1) && outcome.stderr.contains("not running"),
-            "{outcome:?}"
-        );
+        assert!(outcome.code == Some(1) && outcome.stderr.contains("not running"), "{outcome:?}");
     }
     place.ok(&["fault", "pause", "redis"]);
     let outcome = place.lab(&["fault", "pause", "redis"]);
-    assert!(
-        outcome.code == Some(1) && outcome.stderr.contains("paused already"),
-        "{outcome:?}"
-    );
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("paused already"), "{outcome:?}");
 }
 
 #[test]
@@ -138,11 +111,7 @@ fn a_cut_drops_packets_silently_or_says_why_it_cannot() {
         return;
     }
     assert!(outcome.code == Some(0) && geteuid().is_root(), "{outcome:?}");
-    assert_eq!(
-        reach().unwrap_err(),
-        std::io::ErrorKind::TimedOut,
-        "neither accepted nor refused"
-    );
+    assert_eq!(reach().unwrap_err(), std::io::ErrorKind::TimedOut, "neither accepted nor refused");
     // Postgres still answers for what Redis does not.
     wait_for_answer(&format!("{}/data/1", status.base_url));
     place.ok(&["heal"]);
@@ -188,9 +157,7 @@ fn workers_whose_leader_was_killed_alone_do_not_stop_the_healing() {
     wait_for_answer(&format!("{}/data/1", status.base_url));
 
     send(status.dependencies.postgres.server.pid.unwrap(), Signal::KILL);
-    wait_until("postgres to be seen as stopped", || {
-        place.state("postgres") == "stopped"
-    });
+    wait_until("postgres to be seen as stopped", || place.state("postgres") == "stopped");
     assert!(place.ok(&["heal"]).contains("postgres: started again"));
     place.ok(&["down"]);
     place.assert_nothing_left();
@@ -203,8 +170,5 @@ fn only_one_server_is_healed_when_one_is_named() {
     place.ok(&["fault", "kill", "api-1"]);
     place.ok(&["fault", "pause", "api-2"]);
     place.ok(&["heal", "api-2"]);
-    assert_eq!(
-        (place.state("api-1").as_str(), place.state("api-2").as_str()),
-        ("stopped", "up")
-    );
+    assert_eq!((place.state("api-1").as_str(), place.state("api-2").as_str()), ("stopped", "up"));
 }

@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A state folder. When it is dropped, what is left of the stack is stopped and removed.
 pub(crate) struct Place {
     parent: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 /// What a command said and how it ended.
@@ -47,13 +48,17 @@ impl Place {
 
     fn with_mode(mode: u32) -> Self {
         let api = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("api");
-        assert!(
-            api.exists(),
-            "these tests run the API: build it first with `cargo build -p api`"
-        );
+        assert!(api.exists(), "these tests run the API: build it first with `cargo build -p api`");
         let parent = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).expect("chmod");
-        Self { parent }
+        Self { parent, environment: Vec::new() }
+    }
+
+    /// With a variable for every lab that is started here.
+    #[cfg(feature = "docker")]
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
@@ -67,12 +72,8 @@ impl Place {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
-        command
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .arg("--state-dir")
-            .arg(self.folder())
-            .args(words);
-        command.stdin(Stdio::null());
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--state-dir").arg(self.folder()).args(words);
+        command.stdin(Stdio::null()).envs(self.environment.iter().cloned());
         command
     }
 
@@ -91,17 +92,11 @@ impl Place {
     /// Starts a lab and leaves it running.
     pub(crate) fn start(&self, words: &[&str]) -> Running {
         let serial = fs::read_dir(self.parent.path()).expect("its own folder").count();
-        let output = self.beside(&format!(
-            "output-{serial}-{}",
-            thread::current().name().unwrap_or("test").len()
-        ));
+        let output = self.beside(&format!("output-{serial}-{}", thread::current().name().unwrap_or("test").len()));
         let mut command = self.command(words);
         command.stdout(fs::File::create(output.with_extension("out")).expect("a file"));
         command.stderr(fs::File::create(output.with_extension("err")).expect("a file"));
-        Running {
-            child: command.spawn().expect("lab"),
-            output,
-        }
+        Running { child: command.spawn().expect("lab"), output }
     }
 
     /// A detached stack on ports drawn at random, so that tests do not meet.
@@ -119,10 +114,7 @@ impl Place {
     pub(crate) fn state(&self, target: &str) -> String {
         let target: Target = target.parse().expect("a target");
         let status = self.status();
-        let found = status
-            .servers()
-            .find(|(name, ..)| *name == target)
-            .map(|(.., server)| server.state);
+        let found = status.servers().find(|(name, ..)| *name == target).map(|(.., server)| server.state);
         found.expect("a known server").as_str().to_owned()
     }
 
@@ -133,21 +125,11 @@ impl Place {
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let path = entry.path();
-            let cwd = fs::read_link(path.join("cwd"))
-                .unwrap_or_default()
-                .display()
-                .to_string();
-            let command = fs::read_to_string(path.join("cmdline"))
-                .unwrap_or_default()
-                .replace('\0', " ");
+            let cwd = fs::read_link(path.join("cwd")).unwrap_or_default().display().to_string();
+            let command = fs::read_to_string(path.join("cmdline")).unwrap_or_default().replace('\0', " ");
             let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
-            let is_dead = stat
-                .rsplit(") ")
-                .next()
-                .is_some_and(|rest| rest.starts_with(['Z', 'X']));
-            let concerned = [&cwd, &command]
-                .iter()
-                .any(|text| text.contains(&folder) || text.contains(&outside));
+            let is_dead = stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X']));
+            let concerned = [&cwd, &command].iter().any(|text| text.contains(&folder) || text.contains(&outside));
             if concerned && !is_dead && path.join("exe").exists() {
                 found.push(format!("{} {command}", entry.file_name().display()));
             }
@@ -188,10 +170,7 @@ impl Running {
             let (out, err) = self.said();
             let ended = self.child.try_wait().expect("a child");
             let seen = out.contains(text) || err.contains(text);
-            assert!(
-                seen || ended.is_none(),
-                "it ended ({ended:?}) without {text:?}: {out} {err}"
-            );
+            assert!(seen || ended.is_none(), "it ended ({ended:?}) without {text:?}: {out} {err}");
             seen
         });
     }
@@ -199,11 +178,7 @@ impl Running {
     pub(crate) fn outcome(mut self) -> Outcome {
         let status = self.end();
         let (stdout, stderr) = self.said();
-        Outcome {
-            code: status.code(),
-            stdout,
-            stderr,
-        }
+        Outcome { code: status.code(), stdout, stderr }
     }
 
     fn end(&mut self) -> ExitStatus {
@@ -224,10 +199,7 @@ impl Running {
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .expect("a process number");
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process number");
     kill_process(pid, signal).expect("a living process");
 }
 
@@ -248,10 +220,7 @@ pub(crate) fn wait_for_answer(url: &str) {
 /// GET within two seconds: the status and the replica that answered; status 0 when nothing did.
 pub(crate) fn get(url: &str) -> (u16, String) {
     match stack::get(url, Duration::from_secs(2)) {
-        Ok(answer) => (
-            answer.status,
-            answer.header("x-instance").unwrap_or_default().to_owned(),
-        ),
+        Ok(answer) => (answer.status, answer.header("x-instance").unwrap_or_default().to_owned()),
         Err(_) => (0, String::new()),
     }
 }

@@ -1,0 +1,217 @@
+//! The containers of the stack as the engine describes them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Network, docker::docker};
+use crate::{StackError, State, Target};
+
+/// The part of `docker inspect` that is used here.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Container {
+    pub id: String,
+    state: EngineState,
+    config: Configuration,
+    network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EngineState {
+    status: String,
+    pid: u32,
+    started_at: String,
+    health: Option<Health>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Health {
+    status: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Configuration {
+    image: String,
+    #[serde(default)]
+    env: Vec<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default)]
+    networks: BTreeMap<String, Endpoint>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Endpoint {
+    #[serde(rename = "IPAddress", default)]
+    address: String,
+    #[serde(rename = "Aliases", default)]
+    aliases: Option<Vec<String>>,
+}
+
+/// Every container of the project that a fault can be given to.
+pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackError> {
+    let filter = format!("label=com.docker.compose.project={name}");
+    let list = || docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter]);
+    let describe = |list: String| {
+        let ids: Vec<&str> = list.lines().collect();
+        if ids.is_empty() {
+            Ok("[]".to_owned())
+        } else {
+            docker(&[&["inspect", "--type", "container"], &ids[..]].concat())
+        }
+    };
+    // One of them may go between the two calls.
+    let text = list().and_then(describe).or_else(|_| list().and_then(describe))?;
+    parse(&text)
+}
+
+fn parse(text: &str) -> Result<Vec<(Target, Container)>, StackError> {
+    let containers: Vec<Container> = serde_json::from_str(text).map_err(|error| StackError::Command {
+        command: "docker inspect".to_owned(),
+        detail: format!("its answer cannot be read: {error}"),
+    })?;
+    let mut named: Vec<(Target, Container)> =
+        containers.into_iter().filter_map(|container| Some((container.target()?, container))).collect();
+    named.sort_by_key(|(target, _)| *target);
+    Ok(named)
+}
+
+impl Container {
+    fn label(&self, name: &str) -> Option<&str> {
+        self.config.labels.get(&format!("com.docker.compose.{name}")).map(String::as_str)
+    }
+
+    /// `None` for one-offs like the migration and for what only watches.
+    fn target(&self) -> Option<Target> {
+        if self.label("oneoff").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return None;
+        }
+        match self.label("service")? {
+            "api" => Some(Target::Api(self.label("container-number")?.parse().ok()?)),
+            "postgres" => Some(Target::Postgres),
+            "redis" => Some(Target::Redis),
+            "nginx" => Some(Target::Nginx),
+            _ => None,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.state.status.as_str() {
+            "paused" => State::Paused,
+            "restarting" => State::Starting,
+            "running" => match &self.state.health {
+                Some(health) if health.status != "healthy" => State::Starting,
+                _ => State::Up,
+            },
+            _ => State::Stopped,
+        }
+    }
+
+    /// Twelve digits, as Docker prints it. It is also the container's host name and so the replica's `X-Instance`.
+    pub(super) fn short_id(&self) -> String {
+        self.id.chars().take(12).collect()
+    }
+
+    pub(super) fn image(&self) -> &str {
+        &self.config.image
+    }
+
+    /// The first process, in the numbers of the engine's machine.
+    pub(super) fn pid(&self) -> u32 {
+        self.state.pid
+    }
+
+    /// Another one after each start.
+    pub(super) fn started_at(&self) -> &str {
+        &self.state.started_at
+    }
+
+    pub(super) fn address(&self) -> Option<&str> {
+        self.network_settings.networks.values().map(|network| network.address.as_str()).find(|ip| !ip.is_empty())
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.config.env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    pub(super) fn networks(&self) -> Vec<Network> {
+        let id = self.short_id();
+        let networks = self.network_settings.networks.iter();
+        networks
+            .map(|(name, endpoint)| Network {
+                name: name.clone(),
+                // The engine adds the id by itself and refuses it from others.
+                aliases: endpoint.aliases.iter().flatten().filter(|alias| **alias != id).cloned().collect(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(service: &str, number: u32, status: &str, health: Option<&str>) -> serde_json::Value {
+        serde_json::json!({
+            "Id": "0123456789abcdef0123456789abcdef", "RestartCount": 0,
+            "State": {
+                "Status": status, "Pid": 4711, "StartedAt": "2026-01-01T00:00:00Z",
+                "Health": health.map(|status| serde_json::json!({"Status": status, "Log": []})),
+            },
+            "Config": {
+                "Image": "phase-observation/api:dev", "Env": ["DATABASE_URL=postgres://a:b@postgres:5432/c", "X=1"],
+                "Labels": {
+                    "com.docker.compose.service": service,
+                    "com.docker.compose.container-number": number.to_string(),
+                    "com.docker.compose.oneoff": "False",
+                },
+            },
+            "NetworkSettings": { "Networks": {
+                "p_data": { "IPAddress": "", "Aliases": null },
+                "p_edge": { "IPAddress": "172.18.0.5", "Aliases": ["p-api-1", "api", "0123456789ab"] },
+            } },
+        })
+    }
+
+    #[test]
+    fn containers_get_the_names_of_the_stack() {
+        let text = serde_json::Value::from(vec![
+            container("api", 7, "running", Some("healthy")),
+            container("migrate", 1, "exited", None),
+            container("postgres", 1, "running", None),
+        ]);
+        let found = parse(&text.to_string()).unwrap();
+        let names: Vec<Target> = found.iter().map(|(target, _)| *target).collect();
+        assert_eq!(names, [Target::Postgres, Target::Api(7)]);
+        let api = &found[1].1;
+        assert_eq!((api.address(), api.short_id().as_str()), (Some("172.18.0.5"), "0123456789ab"));
+        assert_eq!(api.variable("DATABASE_URL"), Some("postgres://a:b@postgres:5432/c"));
+        assert_eq!(api.networks()[1].aliases, ["p-api-1", "api"]);
+    }
+
+    #[test]
+    fn the_engines_states_are_put_into_four() {
+        let state = |status, health| {
+            let text = serde_json::Value::from(vec![container("redis", 1, status, health)]).to_string();
+            parse(&text).unwrap()[0].1.state()
+        };
+        assert_eq!(state("running", None), State::Up);
+        assert_eq!(state("running", Some("healthy")), State::Up);
+        assert_eq!(state("running", Some("starting")), State::Starting);
+        assert_eq!(state("running", Some("unhealthy")), State::Starting);
+        assert_eq!(state("restarting", Some("unhealthy")), State::Starting);
+        assert_eq!(state("paused", Some("healthy")), State::Paused);
+        for status in ["created", "exited", "dead", "removing"] {
+            assert_eq!(state(status, None), State::Stopped, "{status}");
+        }
+    }
+}
