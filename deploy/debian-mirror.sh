@@ -7,10 +7,10 @@ mirror=${DEBIAN_MIRROR:-}
 if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
     # One line per package index. The origin is only known once `apt-get update` has run, hence the second look.
     mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-        awk '$2 == "Debian" { print $1; exit }')
+        awk '!found && $2 == "Debian" { print $1; found = 1 }')
     if [ -z "$mirror" ] && [ "$(. /etc/os-release && echo "${ID:-}")" = debian ]; then
         mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-            grep '/debian/*$' | head -n 1 || true)
+            awk '!found && /\/debian\/*$/ { print; found = 1 }')
     fi
 fi
 if [ -z "$mirror" ]; then

@@ -61,22 +61,23 @@ inspect() { docker inspect --format "$@"; }
 
 cleanup() {
     local code=$?
-    trap - EXIT INT TERM HUP
-    if [ "$code" = 1 ]; then
-        echo
-        echo "---- the stack as it was ----"
+    trap - ERR EXIT INT TERM HUP
+    case $code in
+    0) ;;
+    130 | 143) printf '\ninterrupted; removing the stack\n' ;;
+    *)
+        printf '\n---- the stack as it was ----\n'
         compose ps --all || true
         compose logs --no-color --tail 15 || true
-    elif [ "$code" != 0 ]; then
-        echo
-        echo "interrupted; removing the stack"
-    fi
+        ;;
+    esac
     end_loops
     remove_stack
     rm -rf "$work"
     exit "$code"
 }
 trap cleanup EXIT
+trap 'echo "e2e: line $LINENO: exit $? of: $BASH_COMMAND" >&2' ERR
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -95,7 +96,7 @@ check() {
     else
         failed=$((failed + 1))
         printf '%4d s  FAIL  %s\n' "$SECONDS" "$text"
-        printf '               %s\n' "${said:-no output}" | head -n 20
+        printf '               %s\n' "${said:-no output}" | sed -n 1,20p
     fi
 }
 
@@ -262,7 +263,7 @@ edge_is_apart() { ! compose exec -T nginx curl --silent --max-time 2 "telnet://$
 
 small() {
     local megabytes
-    megabytes=$(($(docker image inspect --format '{{.Size}}' "$(inspect '{{.Config.Image}}' "$(containers api | head -n 1)")") / 1000000))
+    megabytes=$(($(docker image inspect --format '{{.Size}}' "$(inspect '{{.Config.Image}}' "$(containers api | sed -n 1p)")") / 1000000))
     echo "$megabytes MB"
     [ "$megabytes" -le 100 ]
 }
@@ -273,8 +274,9 @@ records() {
 
 logged_by_both() {
     local id=$1
-    compose logs --no-log-prefix nginx | grep -q "\"target\":\"nginx\",\"request_id\":\"$id\"" &&
-        compose logs --no-log-prefix api | grep -q "\"request_id\":\"$id\""
+    # Not `grep -q`: it would end the pipe early, which counts as a failure.
+    compose logs --no-log-prefix nginx | grep "\"target\":\"nginx\",\"request_id\":\"$id\"" >/dev/null &&
+        compose logs --no-log-prefix api | grep "\"request_id\":\"$id\"" >/dev/null
 }
 
 create_record() {
@@ -339,7 +341,7 @@ check "scaled back to 3, three instances answer" within 15 instances 3
 end_loops
 check "no GET failed while scaling" no_failed_request
 
-victim=$(containers api | head -n 1)
+victim=$(containers api | sed -n 1p)
 begin_requests
 crash "$victim"
 check "a crashed replica is started again" within 15 restarted "$victim"
@@ -386,4 +388,4 @@ check "the record outlived down and up" within 30 kept_record
 check "no demo record was made twice" test "$(records)" = "$before"
 
 echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+[ "$failed" = 0 ] || exit 1
