@@ -3,18 +3,24 @@
 # DEBIAN_MIRROR overrides it, for machines that are not Debian.
 set -euo pipefail
 
+# One line per package index that apt has; only an index tells its origin, so none are known before `apt-get update`.
+# shellcheck disable=SC2016  # the names are apt's, not the shell's
+configured() {
+    apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
+        awk '!found && $2 == "Debian" { print $1; found = 1 }'
+}
+
 mirror=${DEBIAN_MIRROR:-}
 if [ -z "$mirror" ] && command -v apt-get >/dev/null; then
-    # One line per package index. The origin is only known once `apt-get update` has run, hence the second look.
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |
-        awk '!found && $2 == "Debian" { print $1; found = 1 }')
-    if [ -z "$mirror" ] && [ "$(. /etc/os-release && echo "${ID:-}")" = debian ]; then
-        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-            awk '!found && /\/debian\/*$/ { print; found = 1 }')
+    mirror=$(configured)
+    if [ -z "$mirror" ] && [ "$(id -u)" = 0 ]; then
+        apt-get -qq update >&2
+        mirror=$(configured)
     fi
 fi
 if [ -z "$mirror" ]; then
-    echo "No Debian mirror found in this machine's apt sources. Name one: DEBIAN_MIRROR=http://…/debian" >&2
+    echo "no Debian mirror is known to apt here: run 'apt-get update' on Debian, elsewhere set" \
+        "DEBIAN_MIRROR=http://…/debian" >&2
     exit 1
 fi
 echo "${mirror%/}"
