@@ -187,7 +187,8 @@ fn differences(base: &PlanRecord, new: &PlanRecord) -> Vec<String> {
     };
     let word = |mode: Mode| if mode == Mode::Open { "open" } else { "closed" };
     let number = |number: Option<u64>| number.map_or_else(|| "unlimited".to_owned(), |number| number.to_string());
-    let seconds = |seconds: Option<f64>| seconds.map_or_else(|| "unlimited".to_owned(), |seconds| format!("{seconds} s"));
+    let seconds =
+        |seconds: Option<f64>| seconds.map_or_else(|| "unlimited".to_owned(), |seconds| format!("{seconds} s"));
     compare("loop", &word(base.mode), &word(new.mode));
     compare("requests", &base.requests.join(", "), &new.requests.join(", "));
     compare("connections", &base.connections, &new.connections);

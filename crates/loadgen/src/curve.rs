@@ -33,11 +33,7 @@ impl Curve {
     /// # Errors
     /// A rate out of bounds, or a length of zero.
     pub fn constant(rate: f64, length: Duration) -> Result<Self, LoadError> {
-        Self::new(vec![Stage {
-            from: rate,
-            to: rate,
-            seconds: length.as_secs_f64(),
-        }])
+        Self::new(vec![Stage { from: rate, to: rate, seconds: length.as_secs_f64() }])
     }
 
     /// # Errors
@@ -50,16 +46,11 @@ impl Curve {
         for stage in &stages {
             for rate in [stage.from, stage.to] {
                 if !(0.0..=MAX_RATE).contains(&rate) {
-                    return fail(format!(
-                        "must be between 0 and {MAX_RATE} requests per second, not {rate}"
-                    ));
+                    return fail(format!("must be between 0 and {MAX_RATE} requests per second, not {rate}"));
                 }
             }
             if !(stage.seconds > 0.0 && stage.seconds <= 7.0 * 86_400.0) {
-                return fail(format!(
-                    "cannot be held for {} s: a stage lasts up to a week",
-                    stage.seconds
-                ));
+                return fail(format!("cannot be held for {} s: a stage lasts up to a week", stage.seconds));
             }
         }
         let curve = Self { stages };
@@ -80,11 +71,7 @@ impl Curve {
             let (from, to) = rate.split_once("..").unwrap_or((rate, rate));
             let rate = |text: &str| text.trim().parse::<f64>().map_err(|_| example());
             let seconds = duration::parse(length)?.as_secs_f64();
-            Ok::<_, String>(Stage {
-                from: rate(from)?,
-                to: rate(to)?,
-                seconds,
-            })
+            Ok::<_, String>(Stage { from: rate(from)?, to: rate(to)?, seconds })
         };
         let stages = text.split(',').map(stage).collect::<Result<Vec<_>, _>>()?;
         Self::new(stages).map_err(|error| error.to_string())
@@ -121,26 +108,14 @@ impl Curve {
     pub fn warmed_up(mut self, warmup: Duration) -> Self {
         if !warmup.is_zero() {
             let rate = self.stages[0].from;
-            self.stages.insert(
-                0,
-                Stage {
-                    from: rate,
-                    to: rate,
-                    seconds: warmup.as_secs_f64(),
-                },
-            );
+            self.stages.insert(0, Stage { from: rate, to: rate, seconds: warmup.as_secs_f64() });
         }
         self
     }
 
     /// A reader of due times, which only moves forward.
     pub(crate) fn clock(&self) -> CurveClock {
-        CurveClock {
-            stages: self.stages.clone(),
-            at: 0,
-            seconds_before: 0.0,
-            area_before: 0.0,
-        }
+        CurveClock { stages: self.stages.clone(), at: 0, seconds_before: 0.0, area_before: 0.0 }
     }
 }
 
@@ -154,11 +129,7 @@ impl Stage {
         // from·t + slope/2·t² = area, in the form that neither divides by a zero slope nor cancels digits.
         let slope = (self.to - self.from) / self.seconds;
         let root = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
-        if self.from + root > 0.0 {
-            (2.0 * area / (self.from + root)).min(self.seconds)
-        } else {
-            0.0
-        }
+        if self.from + root > 0.0 { (2.0 * area / (self.from + root)).min(self.seconds) } else { 0.0 }
     }
 }
 
@@ -197,10 +168,7 @@ mod tests {
 
     fn due(curve: &Curve) -> Vec<f64> {
         let mut clock = curve.clock();
-        (0..)
-            .map_while(|k| clock.when(f64::from(k)))
-            .map(|d| d.as_secs_f64())
-            .collect()
+        (0..).map_while(|k| clock.when(f64::from(k))).map(|d| d.as_secs_f64()).collect()
     }
 
     #[test]
@@ -217,31 +185,20 @@ mod tests {
         let curve = Curve::parse("0..100:10s,0:5s,100:1s").unwrap();
         let times = due(&curve);
         assert_eq!(times.len(), 600);
-        assert!(
-            (times[125] - 5.0).abs() < 0.01,
-            "a quarter of the ramp's area at half its time: {}",
-            times[125]
-        );
-        assert!(
-            !times.iter().any(|t| (10.001..15.0).contains(t)),
-            "nothing in the pause"
-        );
+        assert!((times[125] - 5.0).abs() < 0.01, "a quarter of the ramp's area at half its time: {}", times[125]);
+        assert!(!times.iter().any(|t| (10.001..15.0).contains(t)), "nothing in the pause");
     }
 
     #[test]
     fn compresses_a_day() {
-        let day = Curve::parse("10..20:12h,20..10:12h")
-            .unwrap()
-            .stretched_to(Duration::from_secs(120));
+        let day = Curve::parse("10..20:12h,20..10:12h").unwrap().stretched_to(Duration::from_secs(120));
         assert_eq!(day.length(), Duration::from_secs(120));
         assert!((day.arrivals() - 15.0 * 120.0).abs() < 1e-6);
     }
 
     #[test]
     fn refuses_absurd_rates() {
-        for text in [
-            "", "100", "100:0s", "-1:1s", "0:10s", "1e9:1s", "NaN:1s", "1:30000h", "a..b:1s", "1..:1s",
-        ] {
+        for text in ["", "100", "100:0s", "-1:1s", "0:10s", "1e9:1s", "NaN:1s", "1:30000h", "a..b:1s", "1..:1s"] {
             assert!(Curve::parse(text).is_err(), "{text:?}");
         }
     }

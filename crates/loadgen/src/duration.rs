@@ -12,14 +12,10 @@ const UNITS: [(&str, f64); 5] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 6
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let Some((number, seconds)) = UNITS.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, s))) else {
-        return Err(format!(
-            "{text:?} needs a unit: us, ms, s, m or h, for example 10s or 250ms"
-        ));
+        return Err(format!("{text:?} needs a unit: us, ms, s, m or h, for example 10s or 250ms"));
     };
-    let value: f64 = number
-        .trim()
-        .parse()
-        .map_err(|_| format!("{text:?} is not a duration, for example 10s or 250ms"))?;
+    let value: f64 =
+        number.trim().parse().map_err(|_| format!("{text:?} is not a duration, for example 10s or 250ms"))?;
     Duration::try_from_secs_f64(value * seconds)
         .map_err(|_| format!("{text:?} is not a duration between 0 and centuries"))
 }
@@ -47,13 +43,7 @@ mod tests {
 
     #[test]
     fn reads_and_writes_each_unit() {
-        for (text, millis) in [
-            ("250ms", 250),
-            ("1.5s", 1_500),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-            ("3000us", 3),
-        ] {
+        for (text, millis) in [("250ms", 250), ("1.5s", 1_500), ("2m", 120_000), ("1h", 3_600_000), ("3000us", 3)] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["250ms", "1.5s", "2m", "0s", "90s", "7us"] {

@@ -72,9 +72,7 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
     plan.check()?;
     limits::allow_descriptors(plan.connections, plan.threads)?;
     let started = SystemTime::now();
-    let run = started
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_micros() as u64);
+    let run = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
     let mix = plan.mix()?.for_run(run);
     let stopper = Stopper::default();
     let (slices, delivered) = mpsc::channel();
@@ -108,18 +106,12 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
                         .spawn_scoped(scope, move || Worker::run(task, plan))
                 })
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| LoadError::System {
-                    what: "start a thread",
-                    source,
-                });
+                .map_err(|source| LoadError::System { what: "start a thread", source });
             if workers.is_err() {
                 observed.cancel();
             }
             let books = gather(plan, &delivered, &points);
-            let failed = |source| LoadError::System {
-                what: "wait for sockets",
-                source,
-            };
+            let failed = |source| LoadError::System { what: "wait for sockets", source };
             let ended = workers?
                 .into_iter()
                 .map(|worker| match worker.join() {
@@ -135,15 +127,8 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
     thread::Builder::new()
         .name("load-books".to_owned())
         .spawn(coordinate)
-        .map_err(|source| LoadError::System {
-            what: "start a thread",
-            source,
-        })?;
-    Ok(Running {
-        stopper,
-        points: received_points,
-        report,
-    })
+        .map_err(|source| LoadError::System { what: "start a thread", source })?;
+    Ok(Running { stopper, points: received_points, report })
 }
 
 impl Running {
@@ -165,10 +150,9 @@ impl Running {
     pub async fn report(mut self) -> Result<Report, LoadError> {
         match (&mut self.report).await {
             Ok(result) => result,
-            Err(_) => Err(LoadError::System {
-                what: "finish the run",
-                source: io::Error::other("its thread panicked"),
-            }),
+            Err(_) => {
+                Err(LoadError::System { what: "finish the run", source: io::Error::other("its thread panicked") })
+            }
         }
     }
 }
@@ -193,15 +177,8 @@ fn pacer(plan: &Plan, index: usize) -> Pacer {
     let part_of = |requests: u64| part(requests, index, plan.threads);
     match &plan.load {
         Load::Closed { requests, duration } => Pacer::closed(requests.map(part_of), *duration, plan.warmup),
-        Load::Open {
-            curve,
-            arrivals,
-            requests,
-        } => {
-            let share = Share {
-                index: index as u64,
-                of: plan.threads as u64,
-            };
+        Load::Open { curve, arrivals, requests } => {
+            let share = Share { index: index as u64, of: plan.threads as u64 };
             let schedule = Schedule::new(&curve.clone().warmed_up(plan.warmup), *arrivals, plan.seed, share);
             Pacer::open(schedule, requests.map(part_of), plan.warmup)
         }
@@ -258,15 +235,9 @@ fn conclude(
     let (end, last_end) = (latest(|worker| worker.end), latest(|worker| worker.last_end));
     // A run that was cut off, or in which nothing ended, lasted until it was over; any other until its last answer. An
     // open loop in which the last arrival comes before the end of its curve has lasted for the whole curve.
-    let until = if wish == Wish::Cancel || last_end == plan.warmup {
-        end
-    } else {
-        last_end
-    };
+    let until = if wish == Wish::Cancel || last_end == plan.warmup { end } else { last_end };
     let planned = match &plan.load {
-        Load::Open {
-            curve, requests: None, ..
-        } if wish == Wish::GoOn => curve.length(),
+        Load::Open { curve, requests: None, .. } if wish == Wish::GoOn => curve.length(),
         Load::Open { .. } | Load::Closed { .. } => Duration::ZERO,
     };
     let elapsed = until.saturating_sub(plan.warmup).max(planned);

@@ -14,11 +14,7 @@ pub enum LoadError {
     Resolve { host: String, source: io::Error },
 
     #[error("cannot connect to {authority} ({address}): {source}; is the server running and the port right?")]
-    Unreachable {
-        authority: String,
-        address: String,
-        source: io::Error,
-    },
+    Unreachable { authority: String, address: String, source: io::Error },
 
     #[error("{what} {reason}")]
     Setting { what: &'static str, reason: String },
@@ -27,21 +23,13 @@ pub enum LoadError {
         "{connections} connections need {needed} open files, but this process may open {limit}: use fewer connections, or raise \
          the limit with `ulimit -n {needed}` (above the hard limit: as root, or in /etc/security/limits.conf)"
     )]
-    Descriptors {
-        connections: usize,
-        needed: u64,
-        limit: u64,
-    },
+    Descriptors { connections: usize, needed: u64, limit: u64 },
 
     #[error("{}:{line}: {reason}", path.display())]
     File { path: PathBuf, line: usize, reason: String },
 
     #[error("cannot {verb} {}: {source}", path.display())]
-    Io {
-        verb: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { verb: &'static str, path: PathBuf, source: io::Error },
 
     #[error("cannot read the condition {text:?}: {reason}")]
     Condition { text: String, reason: String },
@@ -52,9 +40,6 @@ pub enum LoadError {
 
 impl LoadError {
     pub(crate) fn setting(what: &'static str, reason: impl Into<String>) -> Self {
-        Self::Setting {
-            what,
-            reason: reason.into(),
-        }
+        Self::Setting { what, reason: reason.into() }
     }
 }

@@ -49,11 +49,7 @@ impl Ids {
             Pick::Sequence => Choice::Sequence,
             Pick::Zipf if SKEWS.contains(&skew) => Choice::Zipf(Zipf::new(count, skew)),
             Pick::Zipf => {
-                return Err(format!(
-                    "skew must be between {} and {}, not {skew}",
-                    SKEWS.start(),
-                    SKEWS.end()
-                ));
+                return Err(format!("skew must be between {} and {}, not {skew}", SKEWS.start(), SKEWS.end()));
             }
         };
         Ok(Self { first, count, choice })
@@ -84,13 +80,7 @@ struct Zipf {
 
 impl Zipf {
     fn new(n: u64, skew: f64) -> Self {
-        let mut zipf = Self {
-            n: n as f64,
-            skew,
-            area_first: 0.0,
-            area_last: 0.0,
-            sure: 0.0,
-        };
+        let mut zipf = Self { n: n as f64, skew, area_first: 0.0, area_last: 0.0, sure: 0.0 };
         zipf.area_first = zipf.area(1.5) - 1.0;
         zipf.area_last = zipf.area(zipf.n + 0.5);
         zipf.sure = 2.0 - zipf.inverse(zipf.area(2.5) - zipf.weight(2.0));
@@ -150,11 +140,7 @@ mod tests {
             let total: f64 = (1..=50).map(|k| f64::from(k).powf(-skew)).sum();
             for (k, share) in seen.iter().enumerate() {
                 let truth = ((k + 1) as f64).powf(-skew) / total;
-                assert!(
-                    (share - truth).abs() < 0.003,
-                    "skew {skew}, place {}: {share} instead of {truth}",
-                    k + 1
-                );
+                assert!((share - truth).abs() < 0.003, "skew {skew}, place {}: {share} instead of {truth}", k + 1);
             }
         }
     }
@@ -165,10 +151,7 @@ mod tests {
         assert!(uniform.iter().all(|share| (share - 0.1).abs() < 0.005), "{uniform:?}");
         let sequence = Ids::new(5..=7, Pick::Sequence, 1.0).unwrap();
         let mut chance = fastrand::Rng::with_seed(0);
-        assert_eq!(
-            (0..5).map(|n| sequence.pick(n, &mut chance)).collect::<Vec<_>>(),
-            [5, 6, 7, 5, 6]
-        );
+        assert_eq!((0..5).map(|n| sequence.pick(n, &mut chance)).collect::<Vec<_>>(), [5, 6, 7, 5, 6]);
     }
 
     #[test]

@@ -19,12 +19,7 @@ impl Latencies {
     pub(crate) fn new() -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants that a test creates")]
         let micros = Histogram::new_with_bounds(1, MAX_MICROS, 3).expect("constant bounds");
-        Self {
-            micros,
-            sum: Duration::ZERO,
-            min: Duration::MAX,
-            max: Duration::ZERO,
-        }
+        Self { micros, sum: Duration::ZERO, min: Duration::MAX, max: Duration::ZERO }
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
@@ -71,10 +66,7 @@ impl Latencies {
 
     /// Every recorded bucket: its latency in µs and how many fell into it.
     pub(crate) fn buckets(&self) -> Vec<(u64, u64)> {
-        self.micros
-            .iter_recorded()
-            .map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value()))
-            .collect()
+        self.micros.iter_recorded().map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value())).collect()
     }
 }
 
@@ -101,10 +93,7 @@ mod tests {
             latencies.record(Duration::from_millis(millis));
         }
         assert_eq!(latencies.mean(), Some(Duration::from_millis(30_001)));
-        assert_eq!(
-            (latencies.min(), latencies.max()),
-            (Some(Duration::from_millis(1)), Some(Duration::from_secs(90)))
-        );
+        assert_eq!((latencies.min(), latencies.max()), (Some(Duration::from_millis(1)), Some(Duration::from_secs(90))));
         let mut sum = Latencies::new();
         sum.add(&latencies);
         sum.add(&Latencies::new());

@@ -17,21 +17,8 @@ pub(crate) fn allow_descriptors(connections: usize, threads: usize) -> Result<()
         return Ok(());
     }
     let limit = maximum.unwrap_or(u64::MAX);
-    if limit < needed
-        || setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: Some(needed),
-                maximum,
-            },
-        )
-        .is_err()
-    {
-        return Err(LoadError::Descriptors {
-            connections,
-            needed,
-            limit,
-        });
+    if limit < needed || setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_err() {
+        return Err(LoadError::Descriptors { connections, needed, limit });
     }
     Ok(())
 }

@@ -46,11 +46,7 @@ impl Options {
             connections: self.connections.or(other.connections),
             threads: self.threads.or(other.threads),
             requests: if ends { self.requests } else { other.requests },
-            duration: if ends || reshaped {
-                self.duration
-            } else {
-                other.duration
-            },
+            duration: if ends || reshaped { self.duration } else { other.duration },
             shape: self.shape.or(other.shape),
             arrivals: self.arrivals.or(other.arrivals),
             warmup: self.warmup.or(other.warmup),
@@ -99,10 +95,7 @@ impl Options {
                 ));
             }
             None => {
-                return Ok(Load::Closed {
-                    requests: self.requests,
-                    duration: end(),
-                });
+                return Ok(Load::Closed { requests: self.requests, duration: end() });
             }
             Some(Shape::Rate(rate)) => Curve::constant(*rate, end().unwrap_or(MAX_LENGTH))?,
             Some(Shape::Stages(_)) if self.duration.is_some() => {
@@ -114,11 +107,7 @@ impl Options {
                 _ => curve.clone(),
             },
         };
-        Ok(Load::Open {
-            curve,
-            arrivals: self.arrivals.unwrap_or_default(),
-            requests: self.requests,
-        })
+        Ok(Load::Open { curve, arrivals: self.arrivals.unwrap_or_default(), requests: self.requests })
     }
 }
 
@@ -135,71 +124,30 @@ mod tests {
 
     #[test]
     fn the_command_line_goes_over_the_file() {
-        let file = Options {
-            requests: Some(100),
-            connections: Some(10),
-            ..Options::default()
-        };
-        let line = Options {
-            duration: Some(SECOND),
-            ..Options::default()
-        };
+        let file = Options { requests: Some(100), connections: Some(10), ..Options::default() };
+        let line = Options { duration: Some(SECOND), ..Options::default() };
         let merged = line.or(file.clone());
-        assert_eq!(
-            (merged.requests, merged.duration, merged.connections),
-            (None, Some(SECOND), Some(10))
-        );
-        let line = Options {
-            shape: Some(Shape::Rate(50.0)),
-            ..Options::default()
-        };
-        assert_eq!(
-            plan(line.or(file)).unwrap().count(),
-            Some(100),
-            "so many requests, now at a rate"
-        );
+        assert_eq!((merged.requests, merged.duration, merged.connections), (None, Some(SECOND), Some(10)));
+        let line = Options { shape: Some(Shape::Rate(50.0)), ..Options::default() };
+        assert_eq!(plan(line.or(file)).unwrap().count(), Some(100), "so many requests, now at a rate");
     }
 
     #[test]
     fn without_an_end_it_takes_ten_seconds() {
         assert_eq!(plan(Options::default()).unwrap().length(), Some(DEFAULT_DURATION));
-        let open = Options {
-            shape: Some(Shape::Rate(5.0)),
-            ..Options::default()
-        };
+        let open = Options { shape: Some(Shape::Rate(5.0)), ..Options::default() };
         assert_eq!(plan(open.clone()).unwrap().length(), Some(DEFAULT_DURATION));
-        assert_eq!(
-            plan(Options {
-                requests: Some(7),
-                ..open
-            })
-            .unwrap()
-            .length(),
-            None
-        );
+        assert_eq!(plan(Options { requests: Some(7), ..open }).unwrap().length(), None);
     }
 
     #[test]
     fn a_curve_is_stretched_and_stages_are_not() {
         let curve = Curve::parse("1:12h,2:12h").unwrap();
-        let stretched = Options {
-            shape: Some(Shape::Stretchable(curve.clone())),
-            duration: Some(SECOND),
-            ..Options::default()
-        };
+        let stretched =
+            Options { shape: Some(Shape::Stretchable(curve.clone())), duration: Some(SECOND), ..Options::default() };
         assert_eq!(plan(stretched).unwrap().length(), Some(SECOND));
-        let stages = Options {
-            shape: Some(Shape::Stages(curve)),
-            duration: Some(SECOND),
-            ..Options::default()
-        };
+        let stages = Options { shape: Some(Shape::Stages(curve)), duration: Some(SECOND), ..Options::default() };
         assert!(plan(stages).unwrap_err().to_string().contains("stages"));
-        assert!(
-            plan(Options {
-                arrivals: Some(Arrivals::Poisson),
-                ..Options::default()
-            })
-            .is_err()
-        );
+        assert!(plan(Options { arrivals: Some(Arrivals::Poisson), ..Options::default() }).is_err());
     }
 }

@@ -124,9 +124,7 @@ const MAX_LABEL_BYTES: usize = 64;
 
 impl Default for Labels {
     fn default() -> Self {
-        Self {
-            names: vec!["".into(), "(other)".into()],
-        }
+        Self { names: vec!["".into(), "(other)".into()] }
     }
 }
 
@@ -140,10 +138,8 @@ impl Labels {
 
     #[cold]
     fn add(&mut self, name: &[u8]) -> usize {
-        let name: String = String::from_utf8_lossy(name)
-            .chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect();
+        let name: String =
+            String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         match self.names.iter().position(|known| **known == *name) {
             Some(known) => known,
             None if self.names.len() >= MAX_LABELS => 1,
@@ -189,11 +185,7 @@ mod tests {
         let mut labels = Labels::default();
         let one = labels.intern(b"api-1");
         assert_eq!((labels.intern(b"api-1"), labels.name(one)), (one, "api-1"));
-        assert_eq!(
-            labels.intern(b"\xff\x00"),
-            labels.intern(b"\xff\x00"),
-            "also when it is no UTF-8"
-        );
+        assert_eq!(labels.intern(b"\xff\x00"), labels.intern(b"\xff\x00"), "also when it is no UTF-8");
         for n in 0..1_000 {
             labels.intern(format!("api-{n}").as_bytes());
         }

@@ -68,23 +68,13 @@ enum Mode {
 impl Pacer {
     /// Always due, until `requests` were taken or `end` has passed. The warm-up lies before both.
     pub(crate) fn closed(requests: Option<u64>, length: Option<Duration>, warmup: Duration) -> Self {
-        Self {
-            mode: Mode::Closed {
-                end: length.map(|length| warmup + length),
-            },
-            left: requests,
-            warmup,
-        }
+        Self { mode: Mode::Closed { end: length.map(|length| warmup + length) }, left: requests, warmup }
     }
 
     /// Due by the schedule, whatever the server does.
     pub(crate) fn open(mut schedule: Schedule, requests: Option<u64>, warmup: Duration) -> Self {
         let next = schedule.next();
-        Self {
-            mode: Mode::Open { schedule, next },
-            left: requests,
-            warmup,
-        }
+        Self { mode: Mode::Open { schedule, next }, left: requests, warmup }
     }
 
     /// What is due when `elapsed` has passed since the start. Asking changes nothing.
@@ -96,12 +86,8 @@ impl Pacer {
             Mode::Closed { end: Some(end) } if elapsed >= *end => Due::Over,
             Mode::Closed { .. } => Due::Now { planned: elapsed },
             Mode::Open { next: None, .. } => Due::Over,
-            Mode::Open {
-                next: Some(planned), ..
-            } if *planned <= elapsed => Due::Now { planned: *planned },
-            Mode::Open {
-                next: Some(planned), ..
-            } => Due::At(*planned),
+            Mode::Open { next: Some(planned), .. } if *planned <= elapsed => Due::Now { planned: *planned },
+            Mode::Open { next: Some(planned), .. } => Due::At(*planned),
         }
     }
 
@@ -150,14 +136,7 @@ impl Schedule {
             Arrivals::Even => 0.0,
             Arrivals::Poisson => exponential(&mut chance),
         };
-        Self {
-            clock: curve.clock(),
-            arrivals,
-            chance,
-            area,
-            share,
-            skip: share.index,
-        }
+        Self { clock: curve.clock(), arrivals, chance, area, share, skip: share.index }
     }
 }
 
@@ -193,12 +172,7 @@ mod tests {
     const ALL: Share = Share { index: 0, of: 1 };
 
     fn schedule(rate: f64, seconds: u64, arrivals: Arrivals, seed: u64, share: Share) -> Schedule {
-        Schedule::new(
-            &Curve::constant(rate, SECOND * seconds as u32).unwrap(),
-            arrivals,
-            seed,
-            share,
-        )
+        Schedule::new(&Curve::constant(rate, SECOND * seconds as u32).unwrap(), arrivals, seed, share)
     }
 
     #[test]
@@ -216,11 +190,7 @@ mod tests {
     fn a_closed_loop_ends_in_time_and_the_warm_up_is_on_top() {
         let mut pacer = Pacer::closed(Some(1), Some(SECOND), SECOND);
         pacer.take(Duration::ZERO);
-        assert_eq!(
-            pacer.due(SECOND),
-            Due::Now { planned: SECOND },
-            "the warm-up took nothing from the count"
-        );
+        assert_eq!(pacer.due(SECOND), Due::Now { planned: SECOND }, "the warm-up took nothing from the count");
         assert_eq!(pacer.due(SECOND * 2), Due::Over);
     }
 
@@ -234,10 +204,7 @@ mod tests {
             pacer.take(at);
         }
         assert_eq!(planned, [0, 100, 200, 300, 400, 500]);
-        assert_eq!(
-            pacer.due(Duration::from_millis(500)),
-            Due::At(Duration::from_millis(600))
-        );
+        assert_eq!(pacer.due(Duration::from_millis(500)), Due::At(Duration::from_millis(600)));
         assert_eq!(pacer.when_full(), WhenFull::Drop);
     }
 
@@ -245,9 +212,8 @@ mod tests {
     fn the_workers_shares_are_the_whole_schedule() {
         for arrivals in [Arrivals::Even, Arrivals::Poisson] {
             let whole: Vec<_> = schedule(100.0, 3, arrivals, 7, ALL).collect();
-            let mut parts: Vec<_> = (0..3)
-                .flat_map(|index| schedule(100.0, 3, arrivals, 7, Share { index, of: 3 }))
-                .collect();
+            let mut parts: Vec<_> =
+                (0..3).flat_map(|index| schedule(100.0, 3, arrivals, 7, Share { index, of: 3 })).collect();
             parts.sort_unstable();
             assert_eq!(whole, parts);
         }
@@ -255,26 +221,15 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_have_the_rate_and_the_spread_of_chance() {
-        let times: Vec<f64> = schedule(1_000.0, 60, Arrivals::Poisson, 42, ALL)
-            .map(|d| d.as_secs_f64())
-            .collect();
-        assert!(
-            (times.len() as f64 - 60_000.0).abs() < 1_000.0,
-            "4 standard deviations: {}",
-            times.len()
-        );
+        let times: Vec<f64> = schedule(1_000.0, 60, Arrivals::Poisson, 42, ALL).map(|d| d.as_secs_f64()).collect();
+        assert!((times.len() as f64 - 60_000.0).abs() < 1_000.0, "4 standard deviations: {}", times.len());
         let gaps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
-        assert!(
-            (variance.sqrt() / mean - 1.0).abs() < 0.05,
-            "an exponential's deviation is its mean"
-        );
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "an exponential's deviation is its mean");
         assert_eq!(
             times,
-            schedule(1_000.0, 60, Arrivals::Poisson, 42, ALL)
-                .map(|d| d.as_secs_f64())
-                .collect::<Vec<_>>()
+            schedule(1_000.0, 60, Arrivals::Poisson, 42, ALL).map(|d| d.as_secs_f64()).collect::<Vec<_>>()
         );
     }
 }

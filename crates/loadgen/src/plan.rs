@@ -61,16 +61,9 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
     /// Each connection sends its next request when it has its answer. Ends at whichever limit comes first.
-    Closed {
-        requests: Option<u64>,
-        duration: Option<Duration>,
-    },
+    Closed { requests: Option<u64>, duration: Option<Duration> },
     /// Requests are sent when the curve says so, whether or not earlier ones were answered.
-    Open {
-        curve: Curve,
-        arrivals: Arrivals,
-        requests: Option<u64>,
-    },
+    Open { curve: Curve, arrivals: Arrivals, requests: Option<u64> },
 }
 
 /// What a naive client does when it is refused: the same again.
@@ -86,11 +79,7 @@ pub struct Retries {
 impl Retries {
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            attempts: 1,
-            backoff_ms: 0.0,
-            on: Statuses(Vec::new()),
-        }
+        Self { attempts: 1, backoff_ms: 0.0, on: Statuses(Vec::new()) }
     }
 }
 
@@ -115,9 +104,7 @@ impl Statuses {
         for word in &words {
             let is_class = matches!(word.as_bytes(), [b'1'..=b'5', b'x', b'x']);
             if !is_class && !matches!(word.parse::<u16>(), Ok(100..600)) {
-                return Err(format!(
-                    "{word:?} is neither a status such as 200 nor a class such as 2xx"
-                ));
+                return Err(format!("{word:?} is neither a status such as 200 nor a class such as 2xx"));
             }
         }
         Ok(Self(words))
@@ -197,11 +184,7 @@ impl Plan {
     /// The first setting at fault.
     pub fn check(&self) -> Result<(), LoadError> {
         let bound = |what, ok: bool, reason: String| {
-            if ok {
-                Ok(())
-            } else {
-                Err(LoadError::setting(what, reason))
-            }
+            if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
         };
         let range = |low: Duration, high: Duration, got: Duration| {
             format!(
@@ -220,28 +203,17 @@ impl Plan {
         bound(
             "the number of threads",
             (1..=MAX_THREADS.min(connections)).contains(&self.threads),
-            format!(
-                "must be between 1 and the number of connections, {MAX_THREADS} at most, not {}",
-                self.threads
-            ),
+            format!("must be between 1 and the number of connections, {MAX_THREADS} at most, not {}", self.threads),
         )?;
         bound(
             "the time-out",
             (TIMEOUTS.0..=TIMEOUTS.1).contains(&self.timeout),
             range(TIMEOUTS.0, TIMEOUTS.1, self.timeout),
         )?;
-        bound(
-            "the warm-up",
-            self.warmup <= MAX_LENGTH,
-            range(Duration::ZERO, MAX_LENGTH, self.warmup),
-        )?;
+        bound("the warm-up", self.warmup <= MAX_LENGTH, range(Duration::ZERO, MAX_LENGTH, self.warmup))?;
         if let Some(length) = self.length() {
             let least = Duration::from_millis(1);
-            bound(
-                "the duration",
-                (least..=MAX_LENGTH).contains(&length),
-                range(least, MAX_LENGTH, length),
-            )?;
+            bound("the duration", (least..=MAX_LENGTH).contains(&length), range(least, MAX_LENGTH, length))?;
         }
         let interval = (Duration::from_millis(10), Duration::from_secs(3_600));
         bound(
@@ -249,31 +221,13 @@ impl Plan {
             (interval.0..=interval.1).contains(&self.interval),
             range(interval.0, interval.1, self.interval),
         )?;
-        bound(
-            "the number of requests",
-            self.count() != Some(0),
-            "must be at least 1".to_owned(),
-        )?;
-        if let Load::Closed {
-            requests: None,
-            duration: None,
-        } = self.load
-        {
-            return Err(LoadError::setting(
-                "the run",
-                "has no end: give a number of requests or a duration",
-            ));
+        bound("the number of requests", self.count() != Some(0), "must be at least 1".to_owned())?;
+        if let Load::Closed { requests: None, duration: None } = self.load {
+            return Err(LoadError::setting("the run", "has no end: give a number of requests or a duration"));
         }
         if let Load::Open { curve, .. } = &self.load {
-            let peak = curve
-                .stages()
-                .iter()
-                .fold(0.0_f64, |peak, stage| peak.max(stage.from).max(stage.to));
-            bound(
-                "the rate",
-                peak <= MAX_RATE,
-                format!("must be at most {MAX_RATE} requests per second, not {peak}"),
-            )?;
+            let peak = curve.stages().iter().fold(0.0_f64, |peak, stage| peak.max(stage.from).max(stage.to));
+            bound("the rate", peak <= MAX_RATE, format!("must be at most {MAX_RATE} requests per second, not {peak}"))?;
         }
         let attempts = self.retries.attempts;
         bound(
@@ -297,13 +251,8 @@ impl Plan {
     }
 
     pub(crate) fn mix(&self) -> Result<Mix, LoadError> {
-        Mix::new(
-            &self.requests,
-            &self.variables,
-            self.target.authority(),
-            self.keep_alive,
-        )
-        .map_err(|(index, _, reason)| LoadError::setting("the request", format!("{}: {reason}", index + 1)))
+        Mix::new(&self.requests, &self.variables, self.target.authority(), self.keep_alive)
+            .map_err(|(index, _, reason)| LoadError::setting("the request", format!("{}: {reason}", index + 1)))
     }
 }
 
@@ -318,14 +267,7 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan::get(
-            "http://h/",
-            Load::Closed {
-                requests: Some(1),
-                duration: None,
-            },
-        )
-        .unwrap()
+        Plan::get("http://h/", Load::Closed { requests: Some(1), duration: None }).unwrap()
     }
 
     #[test]
@@ -338,18 +280,8 @@ mod tests {
             ("threads", |p| p.threads = 11),
             ("time-out", |p| p.timeout = Duration::ZERO),
             ("time-out", |p| p.timeout = Duration::from_secs(61)),
-            ("number of requests", |p| {
-                p.load = Load::Closed {
-                    requests: Some(0),
-                    duration: None,
-                }
-            }),
-            ("no end", |p| {
-                p.load = Load::Closed {
-                    requests: None,
-                    duration: None,
-                }
-            }),
+            ("number of requests", |p| p.load = Load::Closed { requests: Some(0), duration: None }),
+            ("no end", |p| p.load = Load::Closed { requests: None, duration: None }),
             ("attempts", |p| p.retries.attempts = 0),
             ("no requests", |p| p.requests.clear()),
         ];

@@ -199,22 +199,13 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn answer(status: u16) -> Answer {
-        Answer {
-            status,
-            keep_alive: true,
-            instance: Label::NONE,
-            cache: None,
-            code: Label::NONE,
-        }
+        Answer { status, keep_alive: true, instance: Label::NONE, cache: None, code: Label::NONE }
     }
 
     #[test]
     fn what_is_sent_ends_answered_failed_or_in_flight() {
         let mut recorder = Recorder::new(Duration::ZERO, MS * 100, crate::plan::Statuses::default().table(), true);
-        let times = |planned: u32, sent: u32| Times {
-            planned: MS * planned,
-            sent: MS * sent,
-        };
+        let times = |planned: u32, sent: u32| Times { planned: MS * planned, sent: MS * sent };
         for sent in [10, 20, 35, 40] {
             recorder.sent(times(sent - 5, sent));
         }
@@ -224,10 +215,7 @@ mod tests {
         recorder.dropped(MS * 80);
         assert!(recorder.roll(MS * 99).is_none());
         let slice = recorder.roll(MS * 100).unwrap();
-        assert_eq!(
-            (slice.sent, slice.succeeded, slice.dropped, slice.in_flight),
-            (4, 1, 1, 1)
-        );
+        assert_eq!((slice.sent, slice.succeeded, slice.dropped, slice.in_flight), (4, 1, 1, 1));
         assert_eq!(slice.late, 4, "each was sent 5 ms after its time");
         assert_eq!(slice.good.mean(), Some(MS * 45), "from the planned time");
         assert_eq!(slice.bad.count(), 2, "a time-out is among the latencies");
@@ -238,25 +226,13 @@ mod tests {
     #[test]
     fn the_warm_up_leaves_no_trace() {
         let mut recorder = Recorder::new(MS * 50, MS * 100, [true; 600], false);
-        let warm = Times {
-            planned: MS * 49,
-            sent: MS * 49,
-        };
+        let warm = Times { planned: MS * 49, sent: MS * 49 };
         recorder.sent(warm);
         recorder.retried(warm);
         recorder.dropped(warm.planned);
         recorder.answered(warm, MS * 51, &answer(200));
         let slice = recorder.next_slice();
-        assert_eq!(
-            (
-                slice.sent,
-                slice.retries,
-                slice.dropped,
-                slice.in_flight,
-                slice.good.count()
-            ),
-            (0, 0, 0, 0, 0)
-        );
+        assert_eq!((slice.sent, slice.retries, slice.dropped, slice.in_flight, slice.good.count()), (0, 0, 0, 0, 0));
         assert_eq!(recorder.warmup_requests, 1);
     }
 }

@@ -266,31 +266,17 @@ impl Report {
     /// # Errors
     /// The file cannot be read, is no report (with the line at fault), or one of another schema.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
-        let text = fs::read_to_string(path).map_err(|source| LoadError::Io {
-            verb: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        let fail = |line, reason| LoadError::File {
-            path: path.to_owned(),
-            line,
-            reason,
-        };
+        let text =
+            fs::read_to_string(path).map_err(|source| LoadError::Io { verb: "read", path: path.to_owned(), source })?;
+        let fail = |line, reason| LoadError::File { path: path.to_owned(), line, reason };
         #[derive(Deserialize)]
         struct Header {
             schema: String,
         }
-        let header: Header = serde_json::from_str(&text).map_err(|error| {
-            fail(
-                error.line(),
-                format!("this is not a report of load run --json: {error}"),
-            )
-        })?;
+        let header: Header = serde_json::from_str(&text)
+            .map_err(|error| fail(error.line(), format!("this is not a report of load run --json: {error}")))?;
         if header.schema != SCHEMA {
-            return Err(fail(
-                1,
-                format!("its schema is {:?}; this program reads {SCHEMA:?}", header.schema),
-            ));
+            return Err(fail(1, format!("its schema is {:?}; this program reads {SCHEMA:?}", header.schema)));
         }
         serde_json::from_str(&text).map_err(|error| fail(error.line(), error.to_string()))
     }

@@ -48,12 +48,7 @@ impl Tally {
 
     /// Adds another worker's slice of the same time.
     pub(crate) fn add_slice(&mut self, slice: &Slice) {
-        let name = |index: usize| {
-            slice
-                .labels
-                .get(index)
-                .map_or_else(String::new, |name| name.to_string())
-        };
+        let name = |index: usize| slice.labels.get(index).map_or_else(String::new, |name| name.to_string());
         let tally = Self {
             sent: slice.sent,
             dropped: slice.dropped,
@@ -61,17 +56,9 @@ impl Tally {
             retries: slice.retries,
             succeeded: slice.succeeded,
             in_flight: slice.in_flight,
-            statuses: slice
-                .statuses
-                .iter()
-                .map(|((s, code), n)| ((*s, name(code.index())), *n))
-                .collect(),
+            statuses: slice.statuses.iter().map(|((s, code), n)| ((*s, name(code.index())), *n)).collect(),
             errors: slice.errors,
-            instances: slice
-                .instances
-                .iter()
-                .map(|(label, n)| (name(label.index()), *n))
-                .collect(),
+            instances: slice.instances.iter().map(|(label, n)| (name(label.index()), *n)).collect(),
             cache: slice.cache,
             good: slice.good.clone(),
             bad: slice.bad.clone(),

@@ -21,10 +21,7 @@ impl Target {
     /// # Errors
     /// Anything but plain `http://` with a host, a valid port and a path of visible ASCII.
     pub fn parse(url: &str) -> Result<(Self, String), LoadError> {
-        let fail = |reason| LoadError::Url {
-            url: url.to_owned(),
-            reason,
-        };
+        let fail = |reason| LoadError::Url { url: url.to_owned(), reason };
         let Some(rest) = url.strip_prefix("http://") else {
             return Err(fail(match url.starts_with("https://") {
                 true => "TLS is not spoken here; aim at the plain http:// port behind it",
@@ -37,21 +34,15 @@ impl Target {
             return Err(fail("a fragment (#…) is never sent to a server"));
         }
         if !path.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(fail(
-                "spaces and other special characters in the path must be %-encoded",
-            ));
+            return Err(fail("spaces and other special characters in the path must be %-encoded"));
         }
         if authority.contains('@') {
-            return Err(fail(
-                "user and password do not belong in it; use --header 'Authorization: …'",
-            ));
+            return Err(fail("user and password do not belong in it; use --header 'Authorization: …'"));
         }
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (
-                host,
-                port.parse()
-                    .map_err(|_| fail("the port must be a number from 1 to 65535"))?,
-            ),
+            Some((host, port)) if !port.contains(']') => {
+                (host, port.parse().map_err(|_| fail("the port must be a number from 1 to 65535"))?)
+            }
             _ => (authority, 80),
         };
         if port == 0 {
@@ -61,19 +52,8 @@ impl Target {
         if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b)) {
             return Err(fail("the host name is missing or holds characters no host name has"));
         }
-        let path = if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("/{path}")
-        };
-        Ok((
-            Self {
-                host: host.to_owned(),
-                port,
-                authority: authority.to_owned(),
-            },
-            path,
-        ))
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Ok((Self { host: host.to_owned(), port, authority: authority.to_owned() }, path))
     }
 
     /// What the `Host` header says.
@@ -87,14 +67,8 @@ impl Target {
     /// # Errors
     /// The name does not resolve.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
-        let fail = |source| LoadError::Resolve {
-            host: self.host.clone(),
-            source,
-        };
-        let addresses: Vec<_> = (self.host.as_str(), self.port)
-            .to_socket_addrs()
-            .map_err(fail)?
-            .collect();
+        let fail = |source| LoadError::Resolve { host: self.host.clone(), source };
+        let addresses: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs().map_err(fail)?.collect();
         if addresses.is_empty() {
             return Err(fail(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
         }
@@ -120,10 +94,8 @@ impl Target {
                 }
             }
         }
-        Err(last.unwrap_or_else(|| LoadError::Resolve {
-            host: self.host.clone(),
-            source: io::ErrorKind::NotFound.into(),
-        }))
+        Err(last
+            .unwrap_or_else(|| LoadError::Resolve { host: self.host.clone(), source: io::ErrorKind::NotFound.into() }))
     }
 }
 
@@ -147,11 +119,7 @@ mod tests {
             ("http://[::1]/", "::1", 80, "/"),
         ] {
             let (target, got) = Target::parse(url).unwrap();
-            assert_eq!(
-                (target.host.as_str(), target.port, got.as_str()),
-                (host, port, path),
-                "{url}"
-            );
+            assert_eq!((target.host.as_str(), target.port, got.as_str()), (host, port, path), "{url}");
         }
     }
 
@@ -178,20 +146,10 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_told_from_an_unknown_name() {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (closed, _) = Target::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
-        assert!(matches!(
-            closed.reach(Duration::from_secs(1)),
-            Err(LoadError::Unreachable { .. })
-        ));
+        assert!(matches!(closed.reach(Duration::from_secs(1)), Err(LoadError::Unreachable { .. })));
         let (unknown, _) = Target::parse("http://no-such-host.invalid/").unwrap();
-        assert!(matches!(
-            unknown.reach(Duration::from_secs(1)),
-            Err(LoadError::Resolve { .. })
-        ));
+        assert!(matches!(unknown.reach(Duration::from_secs(1)), Err(LoadError::Resolve { .. })));
     }
 }

@@ -23,13 +23,7 @@ pub struct RequestSpec {
 impl RequestSpec {
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
-        Self {
-            method: "GET".to_owned(),
-            path: path.into(),
-            headers: Vec::new(),
-            body: None,
-            weight: 1.0,
-        }
+        Self { method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
     }
 }
 
@@ -85,33 +79,21 @@ impl Mix {
         host: &str,
         keep_alive: bool,
     ) -> Result<Self, (usize, Field, String)> {
-        let names: Vec<&str> = BUILT_IN
-            .into_iter()
-            .chain(variables.iter().map(|(name, _)| name.as_str()))
-            .collect();
+        let names: Vec<&str> = BUILT_IN.into_iter().chain(variables.iter().map(|(name, _)| name.as_str())).collect();
         let mut templates = Vec::with_capacity(specs.len());
         let mut shares = Vec::with_capacity(specs.len());
         let total: f64 = specs.iter().map(|spec| spec.weight).sum();
         let mut sum = 0.0;
         for (index, spec) in specs.iter().enumerate() {
             if !(spec.weight > 0.0 && spec.weight.is_finite()) {
-                return Err((
-                    index,
-                    Field::Weight,
-                    format!("weight must be above 0, not {}", spec.weight),
-                ));
+                return Err((index, Field::Weight, format!("weight must be above 0, not {}", spec.weight)));
             }
             sum += spec.weight / total;
             shares.push(sum);
             templates.push(prepare(spec, &names, host, keep_alive).map_err(|(field, why)| (index, field, why))?);
         }
         let ids = variables.iter().map(|(_, ids)| ids.clone()).collect();
-        Ok(Self {
-            templates,
-            shares,
-            ids,
-            run: 0,
-        })
+        Ok(Self { templates, shares, ids, run: 0 })
     }
 
     /// Makes `{run}` mean this number.
@@ -126,11 +108,7 @@ impl Mix {
             [only] => only,
             several => {
                 let dice = chance.f64();
-                let at = self
-                    .shares
-                    .iter()
-                    .position(|share| dice < *share)
-                    .unwrap_or(several.len() - 1);
+                let at = self.shares.iter().position(|share| dice < *share).unwrap_or(several.len() - 1);
                 &several[at]
             }
         };
@@ -179,10 +157,7 @@ const RESERVED: [&str; 5] = ["content-length", "transfer-encoding", "connection"
 
 fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> Result<Template, (Field, String)> {
     let is_token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
     if !is_token(&spec.method) || spec.method == "CONNECT" {
         return Err((Field::Method, format!("{:?} is no method to send", spec.method)));
@@ -190,19 +165,14 @@ fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> 
     if !spec.path.starts_with('/') || !spec.path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err((
             Field::Path,
-            format!(
-                "{:?} must begin with / and hold no spaces or special characters",
-                spec.path
-            ),
+            format!("{:?} must begin with / and hold no spaces or special characters", spec.path),
         ));
     }
     let mut text = format!("{} {} HTTP/1.1\r\n", spec.method, spec.path);
     let given = |name: &str| spec.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-    for (name, default) in [
-        ("Host", host),
-        ("User-Agent", concat!("load/", env!("CARGO_PKG_VERSION"))),
-        ("Accept", "*/*"),
-    ] {
+    for (name, default) in
+        [("Host", host), ("User-Agent", concat!("load/", env!("CARGO_PKG_VERSION"))), ("Accept", "*/*")]
+    {
         if !given(name) {
             text.push_str(&format!("{name}: {default}\r\n"));
         }
@@ -219,30 +189,13 @@ fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> 
         }
         text.push_str(&format!("{name}: {}\r\n", value.trim()));
     }
-    text.push_str(if spec.body.is_some() {
-        "Content-Length: "
-    } else {
-        "\r\n"
-    });
+    text.push_str(if spec.body.is_some() { "Content-Length: " } else { "\r\n" });
     let head = split(&text, names).map_err(|why| (Field::Path, why))?;
-    let body = spec
-        .body
-        .as_deref()
-        .map(|body| split(body, names).map_err(|why| (Field::Body, why)))
-        .transpose()?;
-    let mut uses: Vec<usize> = head
-        .iter()
-        .chain(body.iter().flatten())
-        .filter_map(Part::variable)
-        .collect();
+    let body = spec.body.as_deref().map(|body| split(body, names).map_err(|why| (Field::Body, why))).transpose()?;
+    let mut uses: Vec<usize> = head.iter().chain(body.iter().flatten()).filter_map(Part::variable).collect();
     uses.sort_unstable();
     uses.dedup();
-    Ok(Template {
-        head,
-        body,
-        is_head: spec.method == "HEAD",
-        uses,
-    })
+    Ok(Template { head, body, is_head: spec.method == "HEAD", uses })
 }
 
 impl Part {
@@ -299,10 +252,7 @@ mod tests {
     fn fills_the_gaps_and_counts_the_body() {
         let spec = RequestSpec {
             method: "POST".into(),
-            headers: vec![
-                ("Idempotency-Key".into(), "{run}-{n}".into()),
-                ("user-agent".into(), "me".into()),
-            ],
+            headers: vec![("Idempotency-Key".into(), "{run}-{n}".into()), ("user-agent".into(), "me".into())],
             body: Some(r#"{"name":"n{n}","of":{"id":{id}},"x":{}}"#.into()),
             ..RequestSpec::get("/data?i={id}")
         };
@@ -318,22 +268,13 @@ mod tests {
     #[test]
     fn a_plain_get_is_what_curl_would_send() {
         let text = written(RequestSpec::get("/data/1"), 0);
-        assert!(
-            text.starts_with("GET /data/1 HTTP/1.1\r\nHost: h:1\r\nUser-Agent: load/"),
-            "{text}"
-        );
+        assert!(text.starts_with("GET /data/1 HTTP/1.1\r\nHost: h:1\r\nUser-Agent: load/"), "{text}");
         assert!(text.ends_with("\r\nAccept: */*\r\n\r\n"), "{text}");
     }
 
     #[test]
     fn weights_decide_how_often() {
-        let specs = [
-            RequestSpec {
-                weight: 9.0,
-                ..RequestSpec::get("/a")
-            },
-            RequestSpec::get("/b"),
-        ];
+        let specs = [RequestSpec { weight: 9.0, ..RequestSpec::get("/a") }, RequestSpec::get("/b")];
         let mix = Mix::new(&specs, &[], "h", false).unwrap();
         let (mut chance, mut out) = (fastrand::Rng::with_seed(5), Vec::new());
         let a = (0..10_000).filter(|n| {
@@ -351,51 +292,15 @@ mod tests {
         let get = RequestSpec::get("/");
         let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         for (spec, at) in [
-            (
-                RequestSpec {
-                    method: "GE T".into(),
-                    ..get.clone()
-                },
-                Field::Method,
-            ),
+            (RequestSpec { method: "GE T".into(), ..get.clone() }, Field::Method),
             (RequestSpec::get("data"), Field::Path),
             (RequestSpec::get("/a b"), Field::Path),
             (RequestSpec::get("/{nobody}"), Field::Path),
-            (
-                RequestSpec {
-                    headers: header("X", "a\r\nb: c"),
-                    ..get.clone()
-                },
-                Field::Headers,
-            ),
-            (
-                RequestSpec {
-                    headers: header("content-LENGTH", "3"),
-                    ..get.clone()
-                },
-                Field::Headers,
-            ),
-            (
-                RequestSpec {
-                    body: Some("{nobody}".into()),
-                    ..get.clone()
-                },
-                Field::Body,
-            ),
-            (
-                RequestSpec {
-                    weight: 0.0,
-                    ..get.clone()
-                },
-                Field::Weight,
-            ),
-            (
-                RequestSpec {
-                    weight: f64::NAN,
-                    ..get
-                },
-                Field::Weight,
-            ),
+            (RequestSpec { headers: header("X", "a\r\nb: c"), ..get.clone() }, Field::Headers),
+            (RequestSpec { headers: header("content-LENGTH", "3"), ..get.clone() }, Field::Headers),
+            (RequestSpec { body: Some("{nobody}".into()), ..get.clone() }, Field::Body),
+            (RequestSpec { weight: 0.0, ..get.clone() }, Field::Weight),
+            (RequestSpec { weight: f64::NAN, ..get }, Field::Weight),
         ] {
             assert_eq!(field(spec).unwrap_err(), (1, at));
         }

@@ -123,11 +123,7 @@ impl Workload {
         let mut variables = Vec::new();
         for (name, table) in file.variables {
             let span = table.span();
-            let VariableTable {
-                range: (first, last),
-                pick,
-                skew,
-            } = table.into_inner();
+            let VariableTable { range: (first, last), pick, skew } = table.into_inner();
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
                 return Err(source.fault(&span, format!("{name:?} is no name for a variable: use a-z and _")));
             }
@@ -138,21 +134,12 @@ impl Workload {
         if file.request.is_empty() {
             return Err(source.fault(&(0..0), "it has no [[request]]".to_owned()));
         }
-        let requests = file
-            .request
-            .iter()
-            .map(|table| table.get_ref().spec())
-            .collect::<Vec<_>>();
+        let requests = file.request.iter().map(|table| table.get_ref().spec()).collect::<Vec<_>>();
         Mix::new(&requests, &variables, "host", true).map_err(|(index, field, why)| {
             let table = &file.request[index];
             source.fault(&table.get_ref().span_of(field).unwrap_or_else(|| table.span()), why)
         })?;
-        Ok(Self {
-            description: file.description,
-            requests,
-            variables,
-            options,
-        })
+        Ok(Self { description: file.description, requests, variables, options })
     }
 
     /// The run it describes, against a server. Its settings are public fields of the plan, to be changed at will.
@@ -167,10 +154,7 @@ impl Workload {
         let (target, path) = Target::parse(base_url)?;
         if path != "/" {
             let reason = "a workload brings its own paths: give only http://host:port";
-            return Err(LoadError::Url {
-                url: base_url.to_owned(),
-                reason,
-            });
+            return Err(LoadError::Url { url: base_url.to_owned(), reason });
         }
         over.or(self.options).plan(target, self.requests, self.variables)
     }
@@ -190,11 +174,7 @@ pub(crate) fn read_curve(path: &Path) -> Result<Curve, LoadError> {
             None if at != 0.0 => return Err(source.fault(&point.span(), "the first point must be at 0".to_owned())),
             None => {}
             Some((earlier, from)) if at > earlier => {
-                stages.push(Stage {
-                    from: from * factor,
-                    to: value * factor,
-                    seconds: at - earlier,
-                });
+                stages.push(Stage { from: from * factor, to: value * factor, seconds: at - earlier });
             }
             Some(_) => return Err(source.fault(&point.span(), "points must follow each other in time".to_owned())),
         }
@@ -214,11 +194,7 @@ pub(crate) fn read_curve(path: &Path) -> Result<Curve, LoadError> {
 
 impl RequestTable {
     fn spec(&self) -> RequestSpec {
-        let headers = self
-            .headers
-            .as_ref()
-            .map(|headers| headers.get_ref().clone())
-            .unwrap_or_default();
+        let headers = self.headers.as_ref().map(|headers| headers.get_ref().clone()).unwrap_or_default();
         RequestSpec {
             method: self.method.get_ref().clone(),
             path: self.path.get_ref().clone(),
@@ -247,11 +223,8 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn read(path: &'a Path) -> Result<Self, LoadError> {
-        let text = fs::read_to_string(path).map_err(|source| LoadError::Io {
-            verb: "read",
-            path: path.to_owned(),
-            source,
-        })?;
+        let text =
+            fs::read_to_string(path).map_err(|source| LoadError::Io { verb: "read", path: path.to_owned(), source })?;
         Ok(Self { path, text })
     }
 
@@ -262,11 +235,7 @@ impl<'a> Source<'a> {
 
     fn fault(&self, span: &Range<usize>, reason: String) -> LoadError {
         let line = self.text[..span.start.min(self.text.len())].matches('\n').count() + 1;
-        LoadError::File {
-            path: self.path.to_owned(),
-            line,
-            reason,
-        }
+        LoadError::File { path: self.path.to_owned(), line, reason }
     }
 
     /// A value written as text.
@@ -301,11 +270,7 @@ impl<'a> Source<'a> {
                     stages.as_ref().map(Spanned::span),
                     curve.as_ref().map(Spanned::span),
                 ];
-                let last = spans
-                    .into_iter()
-                    .flatten()
-                    .max_by_key(|span| span.start)
-                    .unwrap_or(0..0);
+                let last = spans.into_iter().flatten().max_by_key(|span| span.start).unwrap_or(0..0);
                 return Err(self.fault(&last, "rate, stages and curve exclude each other".to_owned()));
             }
         };
@@ -313,14 +278,9 @@ impl<'a> Source<'a> {
             None => None,
             Some(RetriesTable { attempts, backoff, on }) => Some(Retries {
                 attempts,
-                backoff_ms: self
-                    .optional(backoff.as_ref(), duration::parse)?
-                    .unwrap_or_default()
-                    .as_secs_f64()
+                backoff_ms: self.optional(backoff.as_ref(), duration::parse)?.unwrap_or_default().as_secs_f64()
                     * 1_000.0,
-                on: self
-                    .optional(on.as_ref(), Statuses::parse)?
-                    .unwrap_or_else(Statuses::server_errors),
+                on: self.optional(on.as_ref(), Statuses::parse)?.unwrap_or_else(Statuses::server_errors),
             }),
         };
         Ok(Options {

@@ -20,18 +20,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(plan: &Plan, run: usize, runs: usize) -> Self {
-        let title = if runs > 1 {
-            format!("run {run} of {runs}  ")
-        } else {
-            String::new()
-        };
-        Self {
-            is_shown: io::stderr().is_terminal(),
-            title,
-            length: plan.length(),
-            count: plan.count(),
-            sent: 0,
-        }
+        let title = if runs > 1 { format!("run {run} of {runs}  ") } else { String::new() };
+        Self { is_shown: io::stderr().is_terminal(), title, length: plan.length(), count: plan.count(), sent: 0 }
     }
 
     pub(super) fn show(&mut self, point: &Point) {
@@ -71,11 +61,7 @@ impl Live {
             ms(point.p95_ms),
             ms(point.p99_ms),
             point.in_flight,
-            if point.dropped > 0 {
-                format!("  dropped {}", point.dropped)
-            } else {
-                String::new()
-            },
+            if point.dropped > 0 { format!("  dropped {}", point.dropped) } else { String::new() },
         )
     }
 }

@@ -18,30 +18,18 @@ pub(super) struct Output {
 impl Output {
     /// Opens the file, or a draft beside it.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
-        let fail = |source| LoadError::Io {
-            verb: "write",
-            path: path.to_owned(),
-            source,
-        };
+        let fail = |source| LoadError::Io { verb: "write", path: path.to_owned(), source };
         let is_special = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
         if is_special {
             let file = OpenOptions::new().write(true).open(path).map_err(fail)?;
-            return Ok(Self {
-                path: path.to_owned(),
-                draft: None,
-                file: Some(file),
-            });
+            return Ok(Self { path: path.to_owned(), draft: None, file: Some(file) });
         }
         let Some(name) = path.file_name() else {
             return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is no file name")));
         };
         let draft = path.with_file_name(format!(".{}.{}.draft", name.to_string_lossy(), std::process::id()));
         let file = File::create(&draft).map_err(fail)?;
-        Ok(Self {
-            path: path.to_owned(),
-            draft: Some(draft),
-            file: Some(file),
-        })
+        Ok(Self { path: path.to_owned(), draft: Some(draft), file: Some(file) })
     }
 
     /// Writes the text and puts the file in its place.
@@ -60,11 +48,7 @@ impl Output {
         if placed.is_ok() {
             self.draft = None;
         }
-        placed.map_err(|source| LoadError::Io {
-            verb: "write",
-            path: self.path.clone(),
-            source,
-        })
+        placed.map_err(|source| LoadError::Io { verb: "write", path: self.path.clone(), source })
     }
 }
 
@@ -87,11 +71,7 @@ mod tests {
         let path = folder.path().join("a.json");
         fs::write(&path, "old").unwrap();
         drop(Output::open(&path).unwrap());
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            "old",
-            "a run that broke down leaves the earlier result"
-        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a run that broke down leaves the earlier result");
         Output::open(&path).unwrap().write("new").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");

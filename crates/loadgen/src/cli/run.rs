@@ -78,13 +78,7 @@ pub(super) struct RunArgs {
     seed: Option<u64>,
 
     /// The request's method.
-    #[arg(
-        long,
-        short = 'X',
-        value_name = "METHOD",
-        help_heading = "Request",
-        conflicts_with = "workload"
-    )]
+    #[arg(long, short = 'X', value_name = "METHOD", help_heading = "Request", conflicts_with = "workload")]
     method: Option<String>,
     /// A header of the request; may be given several times.
     #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Request", conflicts_with = "workload")]
@@ -106,6 +100,9 @@ pub(super) struct RunArgs {
     /// Keep everything that was recorded.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
+    /// The length of one step of the time series.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "1s", help_heading = "Result")]
+    interval: Duration,
     /// Write a page with plots that needs no network.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
@@ -115,16 +112,15 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: &RunArgs) -> ExitResult {
-    let plan = args.plan()?;
+    let mut plan = args.plan()?;
+    plan.interval = args.interval;
+    plan.check()?;
     let json = args.json.as_deref().map(Output::open).transpose()?;
     let html = args.html.as_deref().map(Output::open).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
-        .map_err(|source| LoadError::System {
-            what: "start the runtime",
-            source,
-        })?;
+        .map_err(|source| LoadError::System { what: "start the runtime", source })?;
     let reports = runtime.block_on(carry_out(&plan, usize::from(args.repeat)))?;
     let mut report = Report::of_repeats(reports);
     report.command = command_line(std::env::args());
@@ -145,12 +141,7 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
 /// Runs the plan, again and again, until it is done or interrupted.
 async fn carry_out(plan: &Plan, runs: usize) -> Result<Vec<Report>, LoadError> {
     let address = plan.target.reach(REACH_TIMEOUT)?;
-    let listen = |kind| {
-        signal(kind).map_err(|source| LoadError::System {
-            what: "listen for signals",
-            source,
-        })
-    };
+    let listen = |kind| signal(kind).map_err(|source| LoadError::System { what: "listen for signals", source });
     let mut signals = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let mut reports = Vec::with_capacity(runs);
     for run in 1..=runs {
@@ -210,11 +201,7 @@ impl RunArgs {
             (_, _, Some(path)) => Some(Shape::Stretchable(read_curve(path)?)),
             (None, None, None) => None,
         };
-        let retry = |attempts| Retries {
-            attempts,
-            backoff_ms: 0.0,
-            on: Statuses::server_errors(),
-        };
+        let retry = |attempts| Retries { attempts, backoff_ms: 0.0, on: Statuses::server_errors() };
         Ok(Options {
             connections: self.connections,
             threads: self.threads,
@@ -254,23 +241,12 @@ fn parse_ids(text: &str) -> Result<Ids, String> {
 
 /// The command as it can be typed again.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b))
-    };
+    let plain =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b));
     let quoted = |text: String| {
-        if plain(&text) {
-            text
-        } else {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
+        if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
     };
-    std::iter::once("load".to_owned())
-        .chain(arguments.skip(1).map(quoted))
-        .collect::<Vec<_>>()
-        .join(" ")
+    std::iter::once("load".to_owned()).chain(arguments.skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -279,17 +255,8 @@ mod tests {
 
     #[test]
     fn the_command_can_be_typed_again() {
-        let typed = [
-            "target/release/load",
-            "run",
-            "http://h/{id}",
-            "--fail-if",
-            "p95>320ms",
-            "-H",
-            "X: it's",
-            "--rate",
-            "5",
-        ];
+        let typed =
+            ["target/release/load", "run", "http://h/{id}", "--fail-if", "p95>320ms", "-H", "X: it's", "--rate", "5"];
         assert_eq!(
             command_line(typed.into_iter().map(str::to_owned)),
             r"load run 'http://h/{id}' --fail-if 'p95>320ms' -H 'X: it'\''s' --rate 5"

@@ -13,7 +13,8 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let plural = |runs: usize| if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
     let (base_head, new_head) = (format!("base ({})", plural(base)), format!("new ({})", plural(new)));
     // Writing into a String cannot fail.
-    let _infallible = writeln!(text, "{:NAME$}{base_head:>SIDE$}{new_head:>SIDE$}{:>9}{:>9}", "median (min … max)", "ratio", "p");
+    let _infallible =
+        writeln!(text, "{:NAME$}{base_head:>SIDE$}{new_head:>SIDE$}{:>9}{:>9}", "median (min … max)", "ratio", "p");
     for row in comparison.throughput.iter().chain(&comparison.latency) {
         let Row { name, base, new, ratio, p, finding } = row;
         let _infallible = writeln!(
@@ -55,6 +56,8 @@ fn sentence(finding: Finding) -> &'static str {
         Finding::Worse => "the new side is worse.",
         Finding::Mixed => "better in one respect and worse in another.",
         Finding::Same => "no significant difference.",
-        Finding::Unjudged => "not judged: too few runs to tell a difference from chance; 5 on each side are enough (--repeat 5).",
+        Finding::Unjudged => {
+            "not judged: too few runs to tell a difference from chance; 5 on each side are enough (--repeat 5)."
+        }
     }
 }

@@ -171,15 +171,9 @@ impl Connection {
         let connecting = self.phase == Phase::Connecting;
         self.close();
         if connecting {
-            Fault {
-                class: ErrorClass::ConnectTimeout,
-                cause: Cause::NotConnected,
-            }
+            Fault { class: ErrorClass::ConnectTimeout, cause: Cause::NotConnected }
         } else {
-            Fault {
-                class: ErrorClass::Timeout,
-                cause: Cause::NotAnswered,
-            }
+            Fault { class: ErrorClass::Timeout, cause: Cause::NotAnswered }
         }
     }
 
@@ -190,11 +184,7 @@ impl Connection {
     }
 
     fn open(&mut self, slot: u32, shared: &mut Shared) -> Result<(), Errno> {
-        let family = if shared.address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
+        let family = if shared.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
         sockopt::set_tcp_nodelay(&socket, true)?;
@@ -203,9 +193,7 @@ impl Connection {
             Err(errno) => return Err(errno),
         }
         self.generation = self.generation.wrapping_add(1);
-        shared
-            .poller
-            .add(&socket, u64::from(self.generation) << 32 | u64::from(slot))?;
+        shared.poller.add(&socket, u64::from(self.generation) << 32 | u64::from(slot))?;
         shared.traffic.opened += 1;
         self.socket = Some(socket);
         self.phase = Phase::Connecting;
@@ -242,10 +230,7 @@ impl Connection {
                 Ok(0) => {
                     let answer = answered.or_else(|| self.reader.finish(labels));
                     return match answer {
-                        Some(answer) => self.answer(Answer {
-                            keep_alive: false,
-                            ..answer
-                        }),
+                        Some(answer) => self.answer(Answer { keep_alive: false, ..answer }),
                         None => self.lost(ErrorClass::Closed, self.closed_cause()),
                     };
                 }
@@ -254,10 +239,7 @@ impl Connection {
                 Err(Errno::INTR) => continue,
                 Err(errno) => {
                     return match answered {
-                        Some(answer) => self.answer(Answer {
-                            keep_alive: false,
-                            ..answer
-                        }),
+                        Some(answer) => self.answer(Answer { keep_alive: false, ..answer }),
                         None => self.lost(ErrorClass::Reset, Cause::System(errno)),
                     };
                 }
@@ -287,11 +269,7 @@ impl Connection {
     }
 
     fn closed_cause(&self) -> Cause {
-        if self.is_answering {
-            Cause::ClosedWithin
-        } else {
-            Cause::ClosedBefore
-        }
+        if self.is_answering { Cause::ClosedWithin } else { Cause::ClosedBefore }
     }
 
     /// The connection is gone; on a used one without a byte of an answer that is the idle race.

@@ -18,11 +18,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new(slots: usize) -> Self {
-        Self {
-            alarms: BinaryHeap::new(),
-            earliest: vec![None; slots],
-            deadlines: vec![None; slots],
-        }
+        Self { alarms: BinaryHeap::new(), earliest: vec![None; slots], deadlines: vec![None; slots] }
     }
 
     pub(super) fn set(&mut self, slot: u32, at: Duration) {

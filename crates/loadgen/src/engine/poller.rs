@@ -16,10 +16,7 @@ use rustix::time::{
 /// How many sockets are served before the clock is looked at again.
 const BATCH: usize = 64;
 /// The longest sleep: the bound for noticing that the run is to be stopped.
-const MAX_SLEEP: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 50_000_000,
-};
+const MAX_SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 const TIMER: u64 = u64::MAX;
 
 /// What a socket reported, and whose it is.
@@ -42,22 +39,9 @@ pub(super) struct Poller {
 impl Poller {
     pub(super) fn new() -> Result<Self, Errno> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
-        )?;
-        epoll::add(
-            &epoll,
-            &timer,
-            EventData::new_u64(TIMER),
-            EventFlags::IN | EventFlags::ET,
-        )?;
-        Ok(Self {
-            epoll,
-            timer,
-            armed: None,
-            events: Vec::with_capacity(BATCH),
-        })
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN | EventFlags::ET)?;
+        Ok(Self { epoll, timer, armed: None, events: Vec::with_capacity(BATCH) })
     }
 
     /// Watches a socket until it is closed. Edge-triggered and for everything at once, so this is its only system call.
@@ -73,10 +57,7 @@ impl Poller {
             Timespec { tv_sec: 0, tv_nsec: 0 }
         } else {
             if self.armed != Some(wake) {
-                let once = Itimerspec {
-                    it_interval: timespec(Duration::ZERO),
-                    it_value: timespec(wake - now),
-                };
+                let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(wake - now) };
                 timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
                 self.armed = Some(wake);
             }
@@ -94,19 +75,12 @@ impl Poller {
     pub(super) fn ready(&self, index: usize) -> Ready {
         let Event { flags, data } = self.events[index];
         let hung_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        Ready {
-            token: data.u64(),
-            readable: hung_up || flags.contains(EventFlags::IN),
-            hung_up,
-        }
+        Ready { token: data.u64(), readable: hung_up || flags.contains(EventFlags::IN), hung_up }
     }
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+    Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
 #[cfg(test)]

@@ -108,14 +108,10 @@ impl<'a> Worker<'a> {
     pub(super) fn run(task: Task, plan: &'a Plan) -> Result<Ended, Errno> {
         // The plan's choices differ from worker to worker, and are the same in the next run.
         let chance = fastrand::Rng::with_seed(
-            plan.seed
-                .wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(task.index as u64 + 1)),
+            plan.seed.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(task.index as u64 + 1)),
         );
         let job = Job {
-            times: Times {
-                planned: Duration::ZERO,
-                sent: Duration::ZERO,
-            },
+            times: Times { planned: Duration::ZERO, sent: Duration::ZERO },
             attempts: 0,
             is_head: false,
             state: JobState::None,
@@ -152,11 +148,7 @@ impl<'a> Worker<'a> {
         let mut meter = Meter::new(self.plan.warmup);
         let hand_over = |slice: Slice, is_last| {
             // Nobody listens any more when the run was abandoned; the stopper says so a moment later.
-            let _abandoned = slices.send(Delivery {
-                worker: index,
-                slice,
-                is_last,
-            });
+            let _abandoned = slices.send(Delivery { worker: index, slice, is_last });
         };
         loop {
             let now = self.start.elapsed();
@@ -195,9 +187,7 @@ impl<'a> Worker<'a> {
     }
 
     fn is_busy(&self) -> bool {
-        self.jobs
-            .iter()
-            .any(|job| matches!(job.state, JobState::Running | JobState::BackingOff))
+        self.jobs.iter().any(|job| matches!(job.state, JobState::Running | JobState::BackingOff))
     }
 
     /// Sends, or drops, everything that is due.
@@ -231,12 +221,7 @@ impl<'a> Worker<'a> {
         self.number += self.number_step;
         let times = Times { planned, sent: now };
         self.recorder.sent(times);
-        self.jobs[slot as usize] = Job {
-            times,
-            attempts: 0,
-            is_head,
-            state: JobState::Running,
-        };
+        self.jobs[slot as usize] = Job { times, attempts: 0, is_head, state: JobState::Running };
         self.attempt(slot, now);
     }
 
@@ -298,10 +283,7 @@ impl<'a> Worker<'a> {
         if again {
             self.recorder.retried(job.times);
             self.jobs[slot as usize].state = JobState::BackingOff;
-            self.deadlines.set(
-                slot,
-                now + Duration::from_secs_f64(self.plan.retries.backoff_ms / 1_000.0),
-            );
+            self.deadlines.set(slot, now + Duration::from_secs_f64(self.plan.retries.backoff_ms / 1_000.0));
             return;
         }
         let refused = match step {
@@ -312,10 +294,7 @@ impl<'a> Worker<'a> {
             }
             Step::Failed(fault) => {
                 self.failed(job, fault, now);
-                matches!(
-                    fault.class,
-                    ErrorClass::ConnectRefused | ErrorClass::ConnectFailed | ErrorClass::Local
-                )
+                matches!(fault.class, ErrorClass::ConnectRefused | ErrorClass::ConnectFailed | ErrorClass::Local)
             }
         };
         if refused && self.pacer.when_full() == WhenFull::Wait {

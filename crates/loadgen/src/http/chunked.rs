@@ -50,13 +50,7 @@ pub(crate) struct ChunkReader {
 
 impl ChunkReader {
     pub(crate) fn new() -> Self {
-        Self {
-            state: State::Size {
-                value: 0,
-                digits: false,
-            },
-            overhead: 0,
-        }
+        Self { state: State::Size { value: 0, digits: false }, overhead: 0 }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -88,10 +82,9 @@ impl ChunkReader {
     fn step(&mut self, byte: u8) -> Result<State, ChunkError> {
         Ok(match self.state {
             State::Size { value, digits } => match (byte, char::from(byte).to_digit(16)) {
-                (_, Some(digit)) if value < 1 << 56 => State::Size {
-                    value: value << 4 | u64::from(digit),
-                    digits: true,
-                },
+                (_, Some(digit)) if value < 1 << 56 => {
+                    State::Size { value: value << 4 | u64::from(digit), digits: true }
+                }
                 (_, Some(_)) => return Err(ChunkError::TooLarge),
                 (b'\r', None) if digits => State::SizeLf { size: value },
                 (b';' | b' ' | b'\t', None) if digits => State::Extension { size: value },
@@ -108,13 +101,7 @@ impl ChunkReader {
             },
             State::DataCr if byte == b'\r' => State::DataLf,
             State::DataCr => return Err(ChunkError::Framing),
-            State::DataLf => lf(
-                byte,
-                State::Size {
-                    value: 0,
-                    digits: false,
-                },
-            )?,
+            State::DataLf => lf(byte, State::Size { value: 0, digits: false })?,
             State::TrailerStart if byte == b'\r' => State::LastLf,
             State::TrailerStart | State::Trailer => match byte {
                 b'\r' => State::TrailerLf,
@@ -129,20 +116,12 @@ impl ChunkReader {
 
     fn skip(&mut self, next: State) -> Result<State, ChunkError> {
         self.overhead += 1;
-        if self.overhead > MAX_OVERHEAD {
-            Err(ChunkError::Overhead)
-        } else {
-            Ok(next)
-        }
+        if self.overhead > MAX_OVERHEAD { Err(ChunkError::Overhead) } else { Ok(next) }
     }
 }
 
 fn lf(byte: u8, next: State) -> Result<State, ChunkError> {
-    if byte == b'\n' {
-        Ok(next)
-    } else {
-        Err(ChunkError::Framing)
-    }
+    if byte == b'\n' { Ok(next) } else { Err(ChunkError::Framing) }
 }
 
 #[cfg(test)]

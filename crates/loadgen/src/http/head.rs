@@ -110,11 +110,7 @@ pub(crate) fn parse(
 /// Digits only: `+5`, `5, 5` and `0x5` are what `str::parse` and lenient clients disagree about.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| digits.parse().ok())
-        .flatten()
+    digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
 fn tokens(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -150,10 +146,7 @@ mod tests {
     #[test]
     fn finds_the_end_of_the_body() {
         assert_eq!(framing("Content-Length: 12\r\n"), Ok(Framing::Length(12)));
-        assert_eq!(
-            framing("content-length:  7 \r\nContent-Length: 7\r\n"),
-            Ok(Framing::Length(7))
-        );
+        assert_eq!(framing("content-length:  7 \r\nContent-Length: 7\r\n"), Ok(Framing::Length(7)));
         assert_eq!(framing("Transfer-Encoding: gzip, Chunked\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing("Transfer-Encoding: gzip\r\n"), Ok(Framing::UntilClose));
         assert_eq!(framing(""), Ok(Framing::UntilClose));
@@ -161,12 +154,7 @@ mod tests {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 12\r\n\r\n");
             assert_eq!(head(&text).unwrap().framing, Framing::Length(0), "{status}");
         }
-        let to_head = parse(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n",
-            true,
-            &mut Labels::default(),
-        )
-        .unwrap();
+        let to_head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", true, &mut Labels::default()).unwrap();
         assert_eq!(to_head.unwrap().1.framing, Framing::Length(0));
     }
 
@@ -184,10 +172,7 @@ mod tests {
         ] {
             assert!(framing(headers).is_err(), "{headers:?}");
         }
-        assert_eq!(
-            head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-            Err(ProtocolError::Framing)
-        );
+        assert_eq!(head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(ProtocolError::Framing));
         assert_eq!(head("HTTP/1.1 600 No\r\n\r\n"), Err(ProtocolError::Status(600)));
         assert_eq!(head("HTTP/1.1 099 No\r\n\r\n"), Err(ProtocolError::Status(99)));
     }
@@ -196,15 +181,9 @@ mod tests {
     fn knows_whether_the_connection_lives_on() {
         for (text, keep_alive) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n",
-                false,
-            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo, Close\r\n\r\n", false),
             ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", false),
-            (
-                "HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n",
-                true,
-            ),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\n\r\n", true),
             ("HTTP/1.1 200 OK\r\n\r\n", false),
         ] {
             assert_eq!(head(text).unwrap().keep_alive, keep_alive, "{text:?}");

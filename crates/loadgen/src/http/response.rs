@@ -85,13 +85,7 @@ pub(crate) struct ResponseReader {
 
 impl ResponseReader {
     pub(crate) fn new() -> Self {
-        Self {
-            state: State::Done,
-            to_head_request: false,
-            informational: 0,
-            partial: Vec::new(),
-            problem: Vec::new(),
-        }
+        Self { state: State::Done, to_head_request: false, informational: 0, partial: Vec::new(), problem: Vec::new() }
     }
 
     /// Makes ready for the answer to the next request.
@@ -113,11 +107,7 @@ impl ResponseReader {
             }
         }
         let State::Body(head, body) = &mut self.state else {
-            return if rest.is_empty() {
-                Ok(Progress::More)
-            } else {
-                Err(ProtocolError::ExtraBytes)
-            };
+            return if rest.is_empty() { Ok(Progress::More) } else { Err(ProtocolError::ExtraBytes) };
         };
         let problem = &mut self.problem;
         let mut keep = |data: &[u8]| {
@@ -143,11 +133,7 @@ impl ResponseReader {
             return Err(ProtocolError::ExtraBytes);
         }
         let head = *head;
-        if done {
-            Ok(Progress::Done(self.complete(head, labels)))
-        } else {
-            Ok(Progress::More)
-        }
+        if done { Ok(Progress::Done(self.complete(head, labels))) } else { Ok(Progress::More) }
     }
 
     /// The peer closed: the answer is complete only if that is how its body ends.
@@ -200,25 +186,9 @@ impl ResponseReader {
 
     fn complete(&mut self, head: Head, labels: &mut Labels) -> Answer {
         self.state = State::Done;
-        let code = if self.problem.is_empty() {
-            Label::NONE
-        } else {
-            problem_code(&self.problem, labels)
-        };
-        let Head {
-            status,
-            keep_alive,
-            instance,
-            cache,
-            ..
-        } = head;
-        Answer {
-            status,
-            keep_alive,
-            instance,
-            cache,
-            code,
-        }
+        let code = if self.problem.is_empty() { Label::NONE } else { problem_code(&self.problem, labels) };
+        let Head { status, keep_alive, instance, cache, .. } = head;
+        Answer { status, keep_alive, instance, cache, code }
     }
 }
 

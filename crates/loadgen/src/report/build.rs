@@ -34,10 +34,7 @@ impl Report {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: String::new(),
-            started_unix_ms: outcome
-                .started
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .map_or(0, |d| d.as_millis() as u64),
+            started_unix_ms: outcome.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
             plan: PlanRecord::new(plan),
             verdict: verdict::pending(),
             summary,
@@ -59,14 +56,8 @@ impl Report {
             errors,
             instances: total.instances.clone(),
             cache: cache_counts(total),
-            connections: ConnectionCounts {
-                opened: outcome.opened,
-                closed_idle: outcome.closed_idle,
-            },
-            bytes: ByteCounts {
-                sent: outcome.bytes_sent,
-                received: outcome.bytes_received,
-            },
+            connections: ConnectionCounts { opened: outcome.opened, closed_idle: outcome.closed_idle },
+            bytes: ByteCounts { sent: outcome.bytes_sent, received: outcome.bytes_received },
             generator,
             interval_s: plan.interval.as_secs_f64(),
             series: outcome.points,
@@ -87,20 +78,11 @@ impl Report {
     /// or interrupted makes the whole so.
     pub(crate) fn of_repeats(mut reports: Vec<Self>) -> Self {
         let repeats: Vec<Summary> = reports.iter().map(|report| report.summary.clone()).collect();
-        let worst = reports
-            .iter()
-            .map(|report| report.verdict.outcome)
-            .find(|outcome| *outcome != super::Outcome::Held);
+        let worst =
+            reports.iter().map(|report| report.verdict.outcome).find(|outcome| *outcome != super::Outcome::Held);
         let mut order: Vec<usize> = (0..reports.len()).collect();
-        order.sort_by(|a, b| {
-            repeats[*a]
-                .requests_per_second
-                .total_cmp(&repeats[*b].requests_per_second)
-        });
-        let invalid: Vec<String> = reports
-            .iter()
-            .flat_map(|report| report.verdict.invalid.clone())
-            .collect();
+        order.sort_by(|a, b| repeats[*a].requests_per_second.total_cmp(&repeats[*b].requests_per_second));
+        let invalid: Vec<String> = reports.iter().flat_map(|report| report.verdict.invalid.clone()).collect();
         let mut median = reports.swap_remove(order[order.len() / 2]);
         if let Some(worst) = worst {
             median.verdict.outcome = worst;
@@ -124,11 +106,7 @@ impl PlanRecord {
         Self {
             mode,
             target: plan.target.to_string(),
-            requests: plan
-                .requests
-                .iter()
-                .map(|request| format!("{} {}", request.method, request.path))
-                .collect(),
+            requests: plan.requests.iter().map(|request| format!("{} {}", request.method, request.path)).collect(),
             connections: plan.connections,
             threads: plan.threads,
             planned_requests: plan.count(),
@@ -161,11 +139,7 @@ fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
     Summary {
         requests_per_second: per_second(answered),
         goodput_per_second: per_second(total.succeeded),
-        success_ratio: if decided == 0 {
-            0.0
-        } else {
-            round(total.succeeded as f64 / decided as f64, 6)
-        },
+        success_ratio: if decided == 0 { 0.0 } else { round(total.succeeded as f64 / decided as f64, 6) },
         mean_ms: all.mean().map(millis),
         p50_ms: at(0.5),
         p90_ms: at(0.9),
@@ -192,12 +166,8 @@ fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
 
 fn generator(total: &Tally, outcome: &Outcome) -> Generator {
     let share = |part: Duration, effort: &Effort| part.as_secs_f64() / effort.wall.as_secs_f64().max(1e-9);
-    let busiest = outcome
-        .efforts
-        .iter()
-        .max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b)))
-        .copied()
-        .unwrap_or_default();
+    let busiest =
+        outcome.efforts.iter().max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b))).copied().unwrap_or_default();
     let mut generator = Generator {
         cpu_share: round(share(busiest.cpu, &busiest), 4),
         waiting_share: busiest.waited.map(|waited| round(share(waited, &busiest), 4)),
@@ -261,11 +231,7 @@ impl Point {
         }
         let last = steps.len().saturating_sub(1);
         let length = |at: usize, index: u64| {
-            if at == last {
-                elapsed.saturating_sub(interval.mul_f64(index as f64))
-            } else {
-                interval
-            }
+            if at == last { elapsed.saturating_sub(interval.mul_f64(index as f64)) } else { interval }
         };
         steps
             .iter()

@@ -1,6 +1,5 @@
 //! `--fail-if 'p95>320ms'`: a metric, a comparison and a bound, which make a run a failure when they hold.
 
-use std::fmt;
 use std::str::FromStr;
 
 use super::{ConditionResult, Summary};
@@ -10,6 +9,8 @@ use crate::error::LoadError;
 /// What would be a failure.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
+    /// As it was given.
+    text: String,
     metric: Metric,
     comparison: Comparison,
     bound: f64,
@@ -58,12 +59,8 @@ enum Comparison {
 }
 
 /// Longer signs first: `>=` begins with `>`.
-const COMPARISONS: [(&str, Comparison); 4] = [
-    (">=", Comparison::AtLeast),
-    ("<=", Comparison::AtMost),
-    (">", Comparison::Above),
-    ("<", Comparison::Below),
-];
+const COMPARISONS: [(&str, Comparison); 4] =
+    [(">=", Comparison::AtLeast), ("<=", Comparison::AtMost), (">", Comparison::Above), ("<", Comparison::Below)];
 
 /// In what the bound was given, and the measured value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,31 +75,19 @@ impl FromStr for Condition {
     type Err = LoadError;
 
     fn from_str(text: &str) -> Result<Self, LoadError> {
-        let fail = |reason: String| LoadError::Condition {
-            text: text.to_owned(),
-            reason,
-        };
+        let fail = |reason: String| LoadError::Condition { text: text.to_owned(), reason };
         let (at, sign, comparison) = COMPARISONS
             .iter()
             .filter_map(|(sign, comparison)| Some((text.find(sign)?, *sign, *comparison)))
             .next()
             .ok_or_else(|| fail("it has none of >, >=, <, <=; for example p95>320ms or success<95%".to_owned()))?;
         let (name, bound) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let metric = METRICS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, metric)| *metric)
-            .ok_or_else(|| {
-                let known: Vec<&str> = METRICS.iter().map(|(known, _)| *known).collect();
-                fail(format!("{name:?} is not measured; there are {}", known.join(", ")))
-            })?;
+        let metric = METRICS.iter().find(|(known, _)| *known == name).map(|(_, metric)| *metric).ok_or_else(|| {
+            let known: Vec<&str> = METRICS.iter().map(|(known, _)| *known).collect();
+            fail(format!("{name:?} is not measured; there are {}", known.join(", ")))
+        })?;
         let (bound, unit) = metric.read_bound(bound).map_err(fail)?;
-        Ok(Self {
-            metric,
-            comparison,
-            bound,
-            unit,
-        })
+        Ok(Self { text: text.trim().to_owned(), metric, comparison, bound, unit })
     }
 }
 
@@ -131,11 +116,7 @@ impl Metric {
     /// The measured value, in the unit; none when nothing ended.
     fn value(self, summary: &Summary, unit: Unit) -> Option<f64> {
         let count = |count: u64| {
-            let share = if unit == Unit::Percent {
-                100.0 / summary.planned.max(1) as f64
-            } else {
-                1.0
-            };
+            let share = if unit == Unit::Percent { 100.0 / summary.planned.max(1) as f64 } else { 1.0 };
             Some(count as f64 * share)
         };
         match self {
@@ -168,14 +149,10 @@ impl Condition {
             Comparison::AtMost => value <= self.bound,
         });
         let measured = value.map_or_else(|| "nothing was answered".to_owned(), |value| self.unit.show(value));
-        ConditionResult {
-            fail_if: self.to_string(),
-            measured,
-            failed,
-        }
+        ConditionResult { fail_if: self.text.clone(), measured, failed }
     }
 
-    /// The metric's name and its bound in milliseconds, when it is a latency: a line in a plot.
+    /// Its bound in milliseconds, when it is one for a latency: a line in a plot.
     pub(crate) fn latency_bound(&self) -> Option<f64> {
         (self.unit == Unit::Milliseconds).then_some(self.bound)
     }
@@ -195,24 +172,39 @@ impl Unit {
 /// Without zeros at the end: `320`, `0.5`.
 fn trimmed(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = METRICS
-            .iter()
-            .find(|(_, metric)| *metric == self.metric)
-            .map_or("", |(name, _)| name);
-        let sign = COMPARISONS
-            .iter()
-            .find(|(_, comparison)| *comparison == self.comparison)
-            .map_or("", |(sign, _)| sign);
-        let bound = self.unit.show(self.bound);
-        write!(f, "{name}{sign}{}", bound.strip_suffix("/s").unwrap_or(&bound))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary() -> Summary {
+        let report: crate::Report = serde_json::from_str(include_str!("../../tests/recorded/open.json")).unwrap();
+        Summary { p95_ms: Some(320.0), planned: 200, errors: 10, success_ratio: 0.95, ..report.summary }
+    }
+
+    #[test]
+    fn compares_in_the_unit_of_the_bound() {
+        for (text, failed, measured) in [
+            ("p95>320ms", false, "320ms"),
+            ("p95>=320ms", true, "320ms"),
+            ("p95 > 0.3s", true, "320ms"),
+            ("p95<319999us", false, "320ms"),
+            ("success<95%", false, "95%"),
+            ("success<=95%", true, "95%"),
+            ("errors>9", true, "10"),
+            ("errors>5%", false, "5%"),
+            ("errors>=5%", true, "5%"),
+        ] {
+            let result = text.parse::<Condition>().unwrap().check(&summary());
+            assert_eq!((result.failed, result.measured.as_str(), result.fail_if.as_str()), (failed, measured, text));
+        }
+    }
+
+    #[test]
+    fn no_answer_is_not_a_fast_answer() {
+        let nothing = Summary { p95_ms: None, ..summary() };
+        assert!("p95>10s".parse::<Condition>().unwrap().check(&nothing).failed);
     }
 }

@@ -16,7 +16,11 @@ pub(super) fn render(report: &Report) -> String {
     let title = format!("load run: {}", report.plan.target);
     page.push("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     page.push("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
-    page.push(&format!("<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n", escape(&title), include_str!("html/style.css")));
+    page.push(&format!(
+        "<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
+        escape(&title),
+        include_str!("html/style.css")
+    ));
     page.header(report);
     page.tiles(report);
     page.push(&figures::all(report));
@@ -44,7 +48,11 @@ impl Page {
         let plan = &report.plan;
         let how = match plan.mode {
             Mode::Closed => format!("Closed loop over {} connections", plan.connections),
-            Mode::Open => format!("Open loop with {} arrivals, {} connections at most", plan.arrivals.unwrap_or_default().word(), plan.connections),
+            Mode::Open => format!(
+                "Open loop with {} arrivals, {} connections at most",
+                plan.arrivals.unwrap_or_default().word(),
+                plan.connections
+            ),
         };
         self.push("<header>\n");
         self.push(&format!("<p class=\"verdict {word}\"><b>{word}</b><span>{meaning}</span></p>\n"));
@@ -65,7 +73,8 @@ impl Page {
             let class = if condition.failed { "bad" } else { "good" };
             let (rule, measured) = (escape(&condition.fail_if), escape(&condition.measured));
             let word = if condition.failed { "failed" } else { "passed" };
-            let _infallible = writeln!(list, "<li class=\"{class}\">{word}: fail if <code>{rule}</code>, measured {measured}</li>");
+            let _infallible =
+                writeln!(list, "<li class=\"{class}\">{word}: fail if <code>{rule}</code>, measured {measured}</li>");
         }
         for note in &verdict.notes {
             let _infallible = writeln!(list, "<li>{}</li>", escape(note));
@@ -85,7 +94,11 @@ impl Page {
             ("p50", ms(summary.p50_ms), String::new()),
             ("p95", ms(summary.p95_ms), String::new()),
             ("p99", ms(summary.p99_ms), format!("max {}", ms(summary.max_ms))),
-            ("Success", format!("{} %", number(summary.success_ratio * 100.0, 3)), format!("{} of {}", summary.succeeded, summary.planned)),
+            (
+                "Success",
+                format!("{} %", number(summary.success_ratio * 100.0, 3)),
+                format!("{} of {}", summary.succeeded, summary.planned),
+            ),
         ];
         if let Some(target) = summary.target_rate {
             tiles[0].2 = format!("planned {}", number(target, 2));
@@ -108,7 +121,8 @@ impl Page {
         ];
         let row = |(name, stats): (&str, &Option<LatencyStats>)| {
             let stats = stats.as_ref()?;
-            let values = [stats.mean_ms, stats.p50_ms, stats.p90_ms, stats.p95_ms, stats.p99_ms, stats.p99_9_ms, stats.max_ms];
+            let values =
+                [stats.mean_ms, stats.p50_ms, stats.p90_ms, stats.p95_ms, stats.p99_ms, stats.p99_9_ms, stats.max_ms];
             let cells = values.into_iter().map(|value| format!("{value:.3}"));
             Some([name.to_owned(), stats.count.to_string()].into_iter().chain(cells).collect())
         };
@@ -116,12 +130,27 @@ impl Page {
         self.table("Latency in milliseconds", &head, kinds.into_iter().filter_map(row).collect());
         let share = |count: u64| format!("{} %", number(count as f64 * 100.0 / report.summary.sent.max(1) as f64, 2));
         let statuses = report.statuses.iter().map(|status| {
-            vec![status.status.to_string(), status.code.clone().unwrap_or_default(), status.count.to_string(), share(status.count)]
+            vec![
+                status.status.to_string(),
+                status.code.clone().unwrap_or_default(),
+                status.count.to_string(),
+                share(status.count),
+            ]
         });
         let errors = report.errors.iter().map(|error| {
             vec![error.class.word().to_owned(), error.example.clone(), error.count.to_string(), share(error.count)]
         });
-        self.table("How requests ended", &["status or error", "code or cause", "count", "share"], statuses.chain(errors).collect());
+        self.table(
+            "How requests ended",
+            &["status or error", "code or cause", "count", "share"],
+            statuses.chain(errors).collect(),
+        );
+        for (title, counts) in [("Which replica answered", &report.instances), ("What the cache did", &report.cache)] {
+            let total: u64 = counts.values().sum();
+            let part = |count: u64| format!("{} %", number(count as f64 * 100.0 / total.max(1) as f64, 2));
+            let rows = counts.iter().map(|(name, count)| vec![name.clone(), count.to_string(), part(*count)]);
+            self.table(title, &["", "answers", "share"], rows.collect());
+        }
         let summary = &report.summary;
         let books = [
             ("planned", summary.planned),
@@ -143,7 +172,9 @@ impl Page {
         let generator = &report.generator;
         let percent = |share: f64| format!("{} %", number(share * 100.0, 1));
         let mut own = vec![vec!["CPU of its busiest thread".to_owned(), percent(generator.cpu_share)]];
-        own.extend(generator.waiting_share.map(|share| vec!["time that thread waited for a core".to_owned(), percent(share)]));
+        own.extend(
+            generator.waiting_share.map(|share| vec!["time that thread waited for a core".to_owned(), percent(share)]),
+        );
         own.extend(generator.lag_p99_ms.map(|lag| vec!["sent later than planned, p99".to_owned(), latency(lag)]));
         self.table("The generator itself", &["", "share"], own);
         if !report.repeats.is_empty() {
@@ -155,7 +186,11 @@ impl Page {
                 std::iter::once((at + 1).to_string()).chain(cells).chain(latencies).collect()
             };
             let head = ["run", "requests/s", "goodput/s", "success %", "mean", "p50", "p95", "p99"];
-            self.table("All runs; the median one is shown above", &head, report.repeats.iter().enumerate().map(row).collect());
+            self.table(
+                "All runs; the median one is shown above",
+                &head,
+                report.repeats.iter().enumerate().map(row).collect(),
+            );
         }
         self.push("</section>\n");
     }

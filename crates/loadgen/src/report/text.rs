@@ -49,10 +49,7 @@ impl Page {
         }
         if !report.repeats.is_empty() {
             let (n, rate) = (report.repeats.len(), report.summary.requests_per_second);
-            self.line(
-                "Repeats:",
-                &format!("{n}; below is the one with the median rate, {rate:.2} per second"),
-            );
+            self.line("Repeats:", &format!("{n}; below is the one with the median rate, {rate:.2} per second"));
         }
         self.text("");
     }
@@ -61,25 +58,15 @@ impl Page {
         let (plan, summary) = (&report.plan, &report.summary);
         self.line(
             "Concurrency Level:",
-            &format!(
-                "{}{}",
-                plan.connections,
-                if plan.mode == Mode::Open { " at most" } else { "" }
-            ),
+            &format!("{}{}", plan.connections, if plan.mode == Mode::Open { " at most" } else { "" }),
         );
         self.line("Time taken for tests:", &format!("{:.3} seconds", summary.elapsed_s));
         if plan.mode == Mode::Open {
             let Some((target, sent)) = summary.target_rate.zip(summary.sent_rate) else {
                 return;
             };
-            self.line(
-                "Planned requests:",
-                &format!("{} ({target:.2} per second)", summary.planned),
-            );
-            self.line(
-                "Sent:",
-                &format!("{} ({sent:.2} per second), {} of them late", summary.sent, summary.late),
-            );
+            self.line("Planned requests:", &format!("{} ({target:.2} per second)", summary.planned));
+            self.line("Sent:", &format!("{} ({sent:.2} per second), {} of them late", summary.sent, summary.late));
             self.line("Dropped:", &summary.dropped.to_string());
         }
         self.line("Complete requests:", &summary.answered.to_string());
@@ -88,10 +75,7 @@ impl Page {
             self.line("", format!("{count} × {status} {}", code.as_deref().unwrap_or_default()).trim_end());
         }
         for error in &report.errors {
-            self.line(
-                "",
-                &format!("{} × {} ({})", error.count, error.class.word(), error.example),
-            );
+            self.line("", &format!("{} × {} ({})", error.count, error.class.word(), error.example));
         }
         if summary.in_flight_at_end > 0 {
             self.line("In flight at the end:", &summary.in_flight_at_end.to_string());
@@ -100,33 +84,21 @@ impl Page {
             self.line("Retries:", &summary.retries.to_string());
         }
         self.line("Success:", &format!("{:.3} %", summary.success_ratio * 100.0));
-        self.line(
-            "Requests per second:",
-            &format!("{:.2} [#/sec] (mean)", summary.requests_per_second),
-        );
-        self.line(
-            "Goodput per second:",
-            &format!("{:.2} [#/sec] (mean)", summary.goodput_per_second),
-        );
+        self.line("Requests per second:", &format!("{:.2} [#/sec] (mean)", summary.requests_per_second));
+        self.line("Goodput per second:", &format!("{:.2} [#/sec] (mean)", summary.goodput_per_second));
         if let Some(mean) = summary.mean_ms {
             self.line("Time per request:", &format!("{mean:.3} [ms] (mean)"));
         }
         if plan.mode == Mode::Closed && summary.answered > 0 {
             let across = summary.elapsed_s * 1_000.0 / summary.answered as f64;
-            self.line(
-                "Time per request:",
-                &format!("{across:.3} [ms] (mean, across all concurrent requests)"),
-            );
+            self.line("Time per request:", &format!("{across:.3} [ms] (mean, across all concurrent requests)"));
         }
         let rate = report.bytes.received as f64 / 1_024.0 / summary.elapsed_s.max(1e-9);
         self.line("Transfer rate:", &format!("{rate:.2} [Kbytes/sec] received"));
         let opened = report.connections.opened;
         self.line(
             "Connections:",
-            &format!(
-                "{opened} opened, {} closed by the server while idle",
-                report.connections.closed_idle
-            ),
+            &format!("{opened} opened, {} closed by the server while idle", report.connections.closed_idle),
         );
         self.text("");
     }
@@ -150,32 +122,20 @@ impl Page {
     }
 
     fn row(&mut self, name: &str, stats: &LatencyStats) {
-        let LatencyStats {
-            mean_ms,
-            p50_ms,
-            p90_ms,
-            p95_ms,
-            p99_ms,
-            p99_9_ms,
-            max_ms,
-            ..
-        } = stats;
+        let LatencyStats { mean_ms, p50_ms, p90_ms, p95_ms, p99_ms, p99_9_ms, max_ms, .. } = stats;
         let values = [mean_ms, p50_ms, p90_ms, p95_ms, p99_ms, p99_9_ms, max_ms];
         let values: String = values.iter().map(|value| format!("{value:>10.3}")).collect();
         self.line(name, &values);
     }
 
     fn shares(&mut self, report: &Report) {
-        let statuses = report
-            .statuses
-            .iter()
-            .fold(Vec::<(String, u64)>::new(), |mut sums, status| {
-                match sums.last_mut().filter(|(known, _)| *known == status.status.to_string()) {
-                    Some((_, sum)) => *sum += status.count,
-                    None => sums.push((status.status.to_string(), status.count)),
-                }
-                sums
-            });
+        let statuses = report.statuses.iter().fold(Vec::<(String, u64)>::new(), |mut sums, status| {
+            match sums.last_mut().filter(|(known, _)| *known == status.status.to_string()) {
+                Some((_, sum)) => *sum += status.count,
+                None => sums.push((status.status.to_string(), status.count)),
+            }
+            sums
+        });
         self.share("Statuses:", statuses);
         self.share("Answered by:", report.instances.clone());
         self.share("Cache:", report.cache.clone());
@@ -194,31 +154,21 @@ impl Page {
         let counts: Vec<_> = counts.into_iter().collect();
         let total: u64 = counts.iter().map(|(_, count)| count).sum();
         let part = |count: u64| count as f64 * 100.0 / total.max(1) as f64;
-        let words: Vec<_> = counts
-            .iter()
-            .map(|(word, count)| format!("{word} {count} ({:.1} %)", part(*count)))
-            .collect();
+        let words: Vec<_> =
+            counts.iter().map(|(word, count)| format!("{word} {count} ({:.1} %)", part(*count))).collect();
         if !words.is_empty() {
             self.line(name, &words.join(", "));
         }
     }
 
     fn verdict(&mut self, report: &Report) {
-        let Verdict {
-            outcome,
-            invalid,
-            notes,
-            conditions,
-        } = &report.verdict;
+        let Verdict { outcome, invalid, notes, conditions } = &report.verdict;
         for note in notes {
             self.line("Note:", note);
         }
         for condition in conditions {
             let word = if condition.failed { "FAILED" } else { "passed" };
-            self.line(
-                "Condition:",
-                &format!("{word}: fail if {}, measured {}", condition.fail_if, condition.measured),
-            );
+            self.line("Condition:", &format!("{word}: fail if {}, measured {}", condition.fail_if, condition.measured));
         }
         for reason in invalid {
             self.line("Invalid:", reason);

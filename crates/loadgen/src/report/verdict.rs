@@ -21,19 +21,11 @@ pub(super) fn is_saturated(generator: &Generator, p99_ms: Option<f64>) -> bool {
 }
 
 fn is_behind(generator: &Generator, p99_ms: Option<f64>) -> bool {
-    generator
-        .lag_p99_ms
-        .zip(p99_ms)
-        .is_some_and(|(lag, p99)| lag > FREE_LAG_MS && lag > MAX_LAG_SHARE * p99)
+    generator.lag_p99_ms.zip(p99_ms).is_some_and(|(lag, p99)| lag > FREE_LAG_MS && lag > MAX_LAG_SHARE * p99)
 }
 
 pub(super) fn pending() -> Verdict {
-    Verdict {
-        outcome: Outcome::Held,
-        invalid: Vec::new(),
-        notes: Vec::new(),
-        conditions: Vec::new(),
-    }
+    Verdict { outcome: Outcome::Held, invalid: Vec::new(), notes: Vec::new(), conditions: Vec::new() }
 }
 
 /// The verdict without any conditions; those are added by [`Report::judge`].
@@ -77,12 +69,7 @@ fn faults(report: &Report) -> Vec<String> {
 }
 
 fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
-    let Report {
-        summary,
-        generator,
-        plan,
-        ..
-    } = report;
+    let Report { summary, generator, plan, .. } = report;
     let mut notes = Vec::new();
     if was_finished_early {
         notes.push("ended before its plan was, on request; what was sent was waited for".to_owned());
@@ -96,9 +83,7 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
     if let (Some(target), Some(sent)) = (summary.target_rate, summary.sent_rate)
         && sent < target * MIN_RATE_SHARE
     {
-        notes.push(format!(
-            "target rate missed: {sent:.1} of {target:.1} requests per second were sent"
-        ));
+        notes.push(format!("target rate missed: {sent:.1} of {target:.1} requests per second were sent"));
     }
     if summary.late > 0 {
         notes.push(format!(
@@ -113,17 +98,11 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
         && waiting > MAX_LAG_SHARE
         && generator.measured_s >= MIN_JUDGED_S
     {
-        notes.push(format!(
-            "the generator waited for a core {:.0} % of the time: the machine is busy",
-            waiting * 100.0
-        ));
+        notes
+            .push(format!("the generator waited for a core {:.0} % of the time: the machine is busy", waiting * 100.0));
     }
     if plan.mode == Mode::Closed && summary.retries > 0 {
-        notes.push(format!(
-            "{} retries: the server got {} requests",
-            summary.retries,
-            summary.sent + summary.retries
-        ));
+        notes.push(format!("{} retries: the server got {} requests", summary.retries, summary.sent + summary.retries));
     }
     notes
 }
@@ -131,10 +110,7 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
 impl Report {
     /// Adds the results of `conditions`; one that is met makes a valid run a deviation.
     pub fn judge(&mut self, conditions: &[Condition]) {
-        let results: Vec<_> = conditions
-            .iter()
-            .map(|condition| condition.check(&self.summary))
-            .collect();
+        let results: Vec<_> = conditions.iter().map(|condition| condition.check(&self.summary)).collect();
         if self.verdict.outcome == Outcome::Held && results.iter().any(|result| result.failed) {
             self.verdict.outcome = Outcome::Deviated;
         }
@@ -160,14 +136,7 @@ mod tests {
     use super::*;
 
     fn generator(cpu_share: f64, lag_p99_ms: Option<f64>, measured_s: f64) -> Generator {
-        Generator {
-            cpu_share,
-            waiting_share: None,
-            lag_p99_ms,
-            measured_s,
-            saturated: false,
-            warmup_requests: 0,
-        }
+        Generator { cpu_share, waiting_share: None, lag_p99_ms, measured_s, saturated: false, warmup_requests: 0 }
     }
 
     #[test]

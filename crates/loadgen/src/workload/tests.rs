@@ -62,11 +62,7 @@ fn the_line_at_fault_is_named() {
         (&format!("[load]\nsuccess = \"7xx\"\n{request}"), 2, "7xx"),
         (&format!("[variables.id]\nrange = [2, 1]\n{request}"), 1, "empty"),
         (&format!("{request}[[request]]\npath = \"/a b\"\n"), 4, "spaces"),
-        (
-            &format!("{request}[[request]]\nweight = 0\npath = \"/\"\n"),
-            4,
-            "weight",
-        ),
+        (&format!("{request}[[request]]\nweight = 0\npath = \"/\"\n"), 4, "weight"),
         ("[[request]]\npath = \"/{nobody}\"\n", 2, "nobody"),
         ("[[request]]\nmethod = \"G T\"\npath = \"/\"\n", 2, "method"),
         ("description = \"empty\"\nrequest = []\n", 1, "no [[request]]"),
@@ -75,22 +71,13 @@ fn the_line_at_fault_is_named() {
         assert_eq!(at, line, "{text:?}: {reason}");
         assert!(reason.contains(word), "{text:?}: {reason}");
     }
-    assert!(matches!(
-        Workload::read(Path::new("no/such.toml")),
-        Err(LoadError::Io { .. })
-    ));
+    assert!(matches!(Workload::read(Path::new("no/such.toml")), Err(LoadError::Io { .. })));
 }
 
 #[test]
 fn a_workload_has_its_own_paths() {
     let workload = read("[[request]]\npath = \"/\"\n").unwrap();
-    assert!(
-        workload
-            .plan("http://h/data")
-            .unwrap_err()
-            .to_string()
-            .contains("own paths")
-    );
+    assert!(workload.plan("http://h/data").unwrap_err().to_string().contains("own paths"));
 }
 
 #[test]
@@ -111,9 +98,6 @@ fn a_day_of_users_becomes_two_minutes_of_requests() {
         ("length = \"2m\"\npoints = [[0, 2]]\n", 2),
     ] {
         fs::write(&path, text).unwrap();
-        assert!(
-            matches!(read_curve(&path), Err(LoadError::File { line: at, .. }) if at == line),
-            "{text:?}"
-        );
+        assert!(matches!(read_curve(&path), Err(LoadError::File { line: at, .. }) if at == line), "{text:?}");
     }
 }

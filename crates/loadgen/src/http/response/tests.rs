@@ -34,14 +34,7 @@ fn reads_every_kind_of_body() {
         assert_eq!(status(text), Ok(Some(200)), "{text:?}");
     }
     assert_eq!(status("HTTP/1.1 204 No Content\r\n\r\n"), Ok(Some(204)));
-    assert_eq!(
-        read(true, &[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"])
-            .unwrap()
-            .unwrap()
-            .0
-            .status,
-        200
-    );
+    assert_eq!(read(true, &[b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"]).unwrap().unwrap().0.status, 200);
 }
 
 #[test]
@@ -60,23 +53,14 @@ fn an_answer_cut_short_is_no_answer() {
 #[test]
 fn refuses_what_is_not_an_answer() {
     for (text, error) in [
-        (
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-            ProtocolError::Upgrade,
-        ),
+        ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", ProtocolError::Upgrade),
         ("HTTP/1.1 204 No Content\r\n\r\nsurprise", ProtocolError::ExtraBytes),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxx",
-            ProtocolError::ExtraBytes,
-        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxx", ProtocolError::ExtraBytes),
     ] {
         assert_eq!(status(text), Err(error), "{text:?}");
     }
     let redis = "-ERR unknown command 'GET', with args beginning with: '/'\r\n";
-    assert!(
-        matches!(status(redis), Err(ProtocolError::Head(_))),
-        "told at once, not by a time-out"
-    );
+    assert!(matches!(status(redis), Err(ProtocolError::Head(_))), "told at once, not by a time-out");
     let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17);
     assert_eq!(status(&hints), Err(ProtocolError::Informational));
     let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(MAX_HEAD));
@@ -91,19 +75,12 @@ fn reads_the_code_of_a_problem_and_only_of_a_problem() {
         let text = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}");
         read(false, &[text.as_bytes()]).unwrap().unwrap().1
     };
-    assert_eq!(
-        problem("503 X", "application/problem+json; charset=utf-8", body),
-        "overloaded"
-    );
+    assert_eq!(problem("503 X", "application/problem+json; charset=utf-8", body), "overloaded");
     assert_eq!(problem("200 X", "application/json", body), "");
     assert_eq!(problem("503 X", "text/html", body), "");
     assert_eq!(problem("503 X", "application/problem+json", "{\"code\":"), "");
     let long = format!("{{\"detail\":\"{}\",\"code\":\"overloaded\"}}", "x".repeat(MAX_PROBLEM));
-    assert_eq!(
-        problem("503 X", "application/problem+json", &long),
-        "",
-        "beyond what is kept"
-    );
+    assert_eq!(problem("503 X", "application/problem+json", &long), "", "beyond what is kept");
 }
 
 /// Answers of all shapes, mostly well-formed.
@@ -113,17 +90,9 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
         let mut bytes = match shape {
             0 => format!("HTTP/1.1 {status} OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes(),
             1 => format!("HTTP/1.1 {status} OK\r\nContent-Length: {extra}\r\n\r\n").into_bytes(),
-            2 => format!(
-                "HTTP/1.1 {status} OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
-                body.len()
-            )
-            .into_bytes(),
+            2 => format!("HTTP/1.1 {status} OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()).into_bytes(),
             3 => format!("HTTP/1.{} {status} OK\r\n\r\n", extra % 3).into_bytes(),
-            4 => format!(
-                "HTTP/1.1 103 Hint\r\n\r\nHTTP/1.1 {status} OK\r\n{}",
-                "A: b\r\n".repeat(extra)
-            )
-            .into_bytes(),
+            4 => format!("HTTP/1.1 103 Hint\r\n\r\nHTTP/1.1 {status} OK\r\n{}", "A: b\r\n".repeat(extra)).into_bytes(),
             _ => Vec::new(),
         };
         bytes.extend_from_slice(&body);

@@ -13,8 +13,9 @@ const LOG_FROM: f64 = 30.0;
 const COLOURS: usize = 8;
 
 pub(super) fn all(report: &Report) -> String {
-    if report.series.is_empty() {
-        return String::new();
+    // A single step is no course of anything; its numbers stand in the tables.
+    if report.series.len() < 2 {
+        return percentiles(report);
     }
     let replicas = "Which replica answered (<code>X-Instance</code>). Equal heights are an even balance; a gap is a replica that is away.";
     let cache = "What the answers' <code>Cache-Status</code> says.";
@@ -83,7 +84,8 @@ fn rates(report: &Report) -> String {
     plot.curve("planned", "planned", &planned);
     let reading = |point: &Point| {
         let parts = LAYERS.iter().map(|(_, name, count)| (*name, count(point))).filter(|(_, count)| *count > 0);
-        let parts = parts.map(|(name, count)| format!("{name} {}/s", per_second(rate(point, count)))).collect::<Vec<_>>();
+        let parts =
+            parts.map(|(name, count)| format!("{name} {}/s", per_second(rate(point, count)))).collect::<Vec<_>>();
         format!("{}\nin flight {}", parts.join("\n"), point.in_flight)
     };
     let caption = "Requests per second by how they ended, in the second in which they ended.";
@@ -110,22 +112,29 @@ fn planned_rate(report: &Report) -> Vec<(f64, f64)> {
 
 /// Linear from zero, or in powers of ten where a few slow ones would flatten the rest.
 fn latency_axis(values: impl Iterator<Item = f64>) -> Axis {
-    let (smallest, largest) = values.filter(|value| *value > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+    let (smallest, largest) =
+        values.filter(|value| *value > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
     if largest > smallest * LOG_FROM { Axis::y_log(smallest, largest) } else { Axis::y(largest) }
 }
 
 /// A line of the latency plot: class, name and the step's value.
 type Line = (&'static str, &'static str, fn(&Point) -> Option<f64>);
 
-const LINES: [Line; 4] =
-    [("max", "max", |p| p.max_ms), ("p99", "p99", |p| p.p99_ms), ("p95", "p95", |p| p.p95_ms), ("p50", "p50", |p| p.p50_ms)];
+const LINES: [Line; 4] = [
+    ("max", "max", |p| p.max_ms),
+    ("p99", "p99", |p| p.p99_ms),
+    ("p95", "p95", |p| p.p95_ms),
+    ("p50", "p50", |p| p.p50_ms),
+];
 
 fn latencies(report: &Report) -> String {
     let bounds: Vec<(f64, &str)> = report
         .verdict
         .conditions
         .iter()
-        .filter_map(|result| Some((result.fail_if.parse::<Condition>().ok()?.latency_bound()?, result.fail_if.as_str())))
+        .filter_map(|result| {
+            Some((result.fail_if.parse::<Condition>().ok()?.latency_bound()?, result.fail_if.as_str()))
+        })
         .collect();
     let values = report.series.iter().flat_map(|point| LINES.iter().filter_map(|(_, _, value)| value(point)));
     let axis = latency_axis(values.chain(bounds.iter().map(|(bound, _)| *bound)));
@@ -156,8 +165,17 @@ fn percentiles(report: &Report) -> String {
     let service_curve = report.histogram.service.as_deref().map(by_percentile).unwrap_or_default();
     let Some((deepest, _)) = latency_curve.last().copied() else { return String::new() };
     let values = latency_curve.iter().chain(&service_curve).map(|(_, value)| *value);
-    let marks = [(0.0, "min"), (0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9"), (0.9999, "p99.99"), (0.99999, "p99.999")];
-    let ticks = marks.into_iter().map(|(q, name)| (depth(q), name.to_owned())).filter(|(at, _)| *at <= deepest.max(0.5));
+    let marks = [
+        (0.0, "min"),
+        (0.5, "p50"),
+        (0.9, "p90"),
+        (0.99, "p99"),
+        (0.999, "p99.9"),
+        (0.9999, "p99.99"),
+        (0.99999, "p99.999"),
+    ];
+    let ticks =
+        marks.into_iter().map(|(q, name)| (depth(q), name.to_owned())).filter(|(at, _)| *at <= deepest.max(0.5));
     let mut plot = Plot::with_ticks(Axis::x(0.0, deepest.max(0.5)), latency_axis(values), ticks, latency);
     if !service_curve.is_empty() {
         plot.curve("service", "service time, from the actual send time", &service_curve);

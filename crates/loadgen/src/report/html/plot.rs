@@ -27,7 +27,12 @@ impl Axis {
 
     /// From zero to a little more than the largest value.
     pub(super) fn y(largest: f64) -> Self {
-        Self { from: 0.0, to: if largest > 0.0 { largest * 1.08 } else { 1.0 }, is_log: false, pixels: (HEIGHT - BOTTOM, TOP) }
+        Self {
+            from: 0.0,
+            to: if largest > 0.0 { largest * 1.08 } else { 1.0 },
+            is_log: false,
+            pixels: (HEIGHT - BOTTOM, TOP),
+        }
     }
 
     /// In powers of ten, for values far apart.
@@ -52,7 +57,8 @@ impl Axis {
             // Where less than two decades are shown, powers of ten alone would be too few.
             let steps: &[f64] = if self.to / self.from < 100.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             while decade <= self.to {
-                ticks.extend(steps.iter().map(|step| step * decade).filter(|tick| (self.from..=self.to).contains(tick)));
+                ticks
+                    .extend(steps.iter().map(|step| step * decade).filter(|tick| (self.from..=self.to).contains(tick)));
                 decade *= 10.0;
             }
             return ticks;
@@ -81,18 +87,36 @@ impl Plot {
         Self::with_ticks(x, y, ticks.into_iter().map(|tick| (tick, x_label(tick))), y_label)
     }
 
-    pub(super) fn with_ticks(x: Axis, y: Axis, x_ticks: impl IntoIterator<Item = (f64, String)>, y_label: impl Fn(f64) -> String) -> Self {
+    pub(super) fn with_ticks(
+        x: Axis,
+        y: Axis,
+        x_ticks: impl IntoIterator<Item = (f64, String)>,
+        y_label: impl Fn(f64) -> String,
+    ) -> Self {
         let mut plot = Self { svg: String::new(), x, y, legend: Vec::new() };
         let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
         for tick in y.ticks() {
             let at = y.place(tick);
-            plot.push(format_args!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"));
-            plot.push(format_args!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 8.0, at + 4.0, y_label(tick)));
+            plot.push(format_args!(
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"
+            ));
+            plot.push(format_args!(
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 8.0,
+                at + 4.0,
+                y_label(tick)
+            ));
         }
         for (tick, label) in x_ticks {
             let at = x.place(tick);
-            plot.push(format_args!("<line class=\"tick\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{bottom}\" y2=\"{}\"/>", bottom + 4.0));
-            plot.push(format_args!("<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", bottom + 18.0));
+            plot.push(format_args!(
+                "<line class=\"tick\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{bottom}\" y2=\"{}\"/>",
+                bottom + 4.0
+            ));
+            plot.push(format_args!(
+                "<text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                bottom + 18.0
+            ));
         }
         plot.push(format_args!("<line class=\"axis\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{bottom}\" y2=\"{bottom}\"/>"));
         plot
@@ -155,7 +179,10 @@ impl Plot {
         let (at, right) = (self.y.place(value), WIDTH - RIGHT);
         self.push(format_args!("<line class=\"bound\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"));
         let text = escape(name);
-        self.push(format_args!("<text class=\"bound\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>", at - 5.0));
+        self.push(format_args!(
+            "<text class=\"bound\" x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
+            at - 5.0
+        ));
     }
 
     /// The figure with its heading, legend and explanation. `readings` is what the script shows under the pointer: for

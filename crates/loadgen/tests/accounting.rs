@@ -1,0 +1,308 @@
+//! Counts add up exactly, whatever the server does, and each kind of failure is told by its name. What the generator
+//! says it sent is checked against what the server saw.
+
+#![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::time::Duration;
+
+use loadgen::{Curve, ErrorClass, Load, Outcome, Plan, Report, RequestSpec, Retries, Statuses};
+use server::{OK, Peer, Server};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn closed(url: &str, requests: u64) -> Plan {
+    Plan::get(url, Load::Closed { requests: Some(requests), duration: None }).unwrap()
+}
+
+fn open(url: &str, rate: f64, length: Duration) -> Plan {
+    let curve = Curve::constant(rate, length).unwrap();
+    Plan::get(url, Load::Open { curve, arrivals: Default::default(), requests: None }).unwrap()
+}
+
+/// Runs to the end, and checks everything that must hold of any run.
+fn run(plan: Plan) -> Report {
+    let address = plan.target.resolve().unwrap()[0];
+    let running = loadgen::start(plan, address).unwrap();
+    let report = runtime().block_on(running.report()).unwrap();
+    check(&report);
+    report
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// The identities of the books.
+fn check(report: &Report) {
+    let summary = &report.summary;
+    let classes: u64 = report.errors.iter().map(|error| error.count).sum();
+    assert_eq!(summary.planned, summary.sent + summary.dropped, "planned = sent + dropped");
+    assert_eq!(summary.sent, summary.answered + classes + summary.in_flight_at_end, "each that was sent has one end");
+    assert_eq!(summary.unanswered, classes);
+    assert_eq!(summary.answered, summary.succeeded + summary.refused);
+    assert_eq!(summary.errors, summary.refused + summary.unanswered);
+    assert_eq!(summary.answered, report.statuses.iter().map(|status| status.count).sum::<u64>());
+    let ended = summary.answered + summary.unanswered;
+    assert_eq!(ended, report.histogram.latency.iter().map(|(_, count)| count).sum::<u64>(), "every end has a latency");
+    let series = |count: fn(&loadgen::Point) -> u64| report.series.iter().map(count).sum::<u64>();
+    assert_eq!(series(|p| p.sent), summary.sent);
+    assert_eq!(series(|p| p.dropped), summary.dropped);
+    assert_eq!(series(|p| p.statuses.values().sum::<u64>() + p.errors.values().sum::<u64>()), ended);
+    assert_eq!(report.series.last().map_or(0, |p| p.in_flight), summary.in_flight_at_end);
+}
+
+fn errors(report: &Report, class: ErrorClass) -> u64 {
+    report.errors.iter().filter(|error| error.class == class).map(|error| error.count).sum()
+}
+
+#[test]
+fn every_request_reaches_the_server_once() {
+    let server = Server::answering(OK);
+    for (connections, threads) in [(1, 1), (10, 1), (7, 3)] {
+        let before = server.seen.requests();
+        let report = run(Plan { connections, threads, ..closed(&server.url("/data/1"), 500) });
+        assert_eq!(report.summary.succeeded, 500);
+        assert_eq!(server.seen.requests() - before, 500);
+        assert_eq!(report.connections.opened, connections as u64);
+        assert_eq!(report.instances.get("api-1"), Some(&500));
+        assert_eq!(report.bytes.received, 500 * OK.len() as u64);
+    }
+}
+
+#[test]
+fn without_keep_alive_each_request_has_its_own_connection() {
+    let server = Server::start(|mut peer| async move {
+        let head = peer.request().await.unwrap();
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    });
+    let report = run(Plan { keep_alive: false, ..closed(&server.url("/"), 50) });
+    assert_eq!((report.summary.succeeded, report.connections.opened, server.seen.connections()), (50, 50, 50));
+}
+
+#[test]
+fn every_kind_of_body_is_read_to_its_end() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n"[..],
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let server = Server::answering(answer);
+        let report = run(closed(&server.url("/"), 30));
+        assert_eq!(
+            (report.summary.succeeded, report.connections.opened),
+            (30, 10),
+            "{}",
+            String::from_utf8_lossy(answer)
+        );
+    }
+    let large = Server::start(|mut peer| async move {
+        let body = vec![b'x'; 1_000_000];
+        while peer.request().await.is_some() {
+            if !(peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").await && peer.send(&body).await) {
+                return;
+            }
+        }
+    });
+    let report = run(Plan { connections: 3, ..closed(&large.url("/"), 20) });
+    assert_eq!((report.summary.succeeded, report.connections.opened), (20, 3));
+    let until_close = Server::start(|mut peer| async move {
+        if peer.request().await.is_some() {
+            peer.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end").await;
+        }
+    });
+    let report = run(closed(&until_close.url("/"), 20));
+    assert_eq!((report.summary.succeeded, report.connections.opened), (20, 20));
+    let head = Server::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n");
+    let mut plan = closed(&head.url("/"), 20);
+    plan.requests = vec![RequestSpec { method: "HEAD".into(), ..RequestSpec::get("/") }];
+    assert_eq!(run(plan).summary.succeeded, 20);
+}
+
+#[test]
+fn each_failure_has_its_class() {
+    let url = |server: &Server| server.url("/");
+    let resets = Server::start(|mut peer| async move {
+        peer.request().await;
+        peer.reset();
+    });
+    assert_eq!(errors(&run(closed(&url(&resets), 20)), ErrorClass::Reset), 20);
+    let closes = Server::start(|mut peer| async move {
+        peer.request().await;
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+    });
+    assert_eq!(errors(&run(closed(&url(&closes), 20)), ErrorClass::Closed), 20);
+    let redis = Server::answering(b"-ERR unknown command 'GET'\r\n");
+    let report = run(closed(&url(&redis), 20));
+    assert_eq!((errors(&report, ErrorClass::Protocol), report.verdict.outcome), (20, Outcome::Invalid));
+    let banner = Server::start(|mut peer| async move {
+        peer.send(b"220 mail.example.org ESMTP\r\n").await;
+        peer.request().await;
+    });
+    assert_eq!(errors(&run(closed(&url(&banner), 20)), ErrorClass::Protocol), 20, "a server that speaks first");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let report = run(closed(&format!("http://{nobody}/"), 20));
+    assert_eq!(errors(&report, ErrorClass::ConnectRefused), 20);
+    assert!(report.verdict.invalid[0].contains("not one answer"), "{:?}", report.verdict);
+}
+
+#[test]
+fn a_server_that_never_answers_costs_its_time_out_and_is_in_the_percentiles() {
+    let hung = Server::start(|peer: Peer| async move {
+        let _open = peer;
+        std::future::pending::<()>().await;
+    });
+    let report = run(Plan { timeout: MS * 200, connections: 4, ..closed(&hung.url("/"), 12) });
+    assert_eq!(errors(&report, ErrorClass::Timeout), 12);
+    let p50 = report.summary.p50_ms.unwrap();
+    assert!((200.0..260.0).contains(&p50), "{p50}");
+    assert_eq!(report.connections.opened, 12, "a connection whose request timed out is not used again");
+}
+
+#[test]
+fn a_connection_that_was_closed_while_idle_is_no_server_error() {
+    // Keeps alive in words, and closes after each answer.
+    let server = Server::start(|mut peer| async move {
+        if peer.request().await.is_some() {
+            peer.send(OK).await;
+        }
+    });
+    let report = run(Plan { connections: 4, ..closed(&server.url("/"), 400) });
+    let raced = errors(&report, ErrorClass::ResetReused);
+    assert_eq!(report.summary.succeeded + raced, 400, "{:?}", report.errors);
+    assert_eq!(server.seen.requests(), report.summary.succeeded, "what raced never reached the application");
+    let slow = run(open(&server.url("/"), 50.0, MS * 600));
+    assert_eq!(slow.summary.succeeded, 30, "with time to notice the end, no request is lost: {:?}", slow.errors);
+    assert_eq!(slow.connections.opened, 30, "none was used after its end");
+}
+
+#[test]
+fn beyond_the_cap_an_open_loop_drops_and_says_so() {
+    let hung = Server::start(|peer: Peer| async move {
+        let _open = peer;
+        std::future::pending::<()>().await;
+    });
+    let report = run(Plan { connections: 5, timeout: Duration::from_secs(5), ..open(&hung.url("/"), 100.0, MS * 500) });
+    assert_eq!((report.summary.planned, report.summary.sent, report.summary.dropped), (50, 5, 45));
+    assert!(report.verdict.notes.iter().any(|note| note.contains("45 of 50 planned requests were dropped")));
+    assert!(report.verdict.notes.iter().any(|note| note.contains("target rate missed")));
+    assert_eq!(report.summary.success_ratio, 0.0);
+}
+
+#[test]
+fn an_open_loop_plans_rate_times_time_whatever_the_threads() {
+    let server = Server::answering(OK);
+    for threads in [1, 3] {
+        let report = run(Plan { threads, ..open(&server.url("/"), 300.0, Duration::from_secs(1)) });
+        assert_eq!((report.summary.planned, report.summary.succeeded), (300, 300));
+    }
+}
+
+#[test]
+fn statuses_codes_and_retries_are_counted() {
+    let busy = b"HTTP/1.1 503 Busy\r\nContent-Type: application/problem+json\r\nX-Instance: api-2\r\nContent-Length: 21\r\n\r\n{\"code\":\"overloaded\"}";
+    let server = Server::answering(busy);
+    let retries = Retries { attempts: 3, backoff_ms: 1.0, on: Statuses::server_errors() };
+    let report = run(Plan { retries, ..closed(&server.url("/"), 40) });
+    assert_eq!((report.summary.refused, report.summary.retries, server.seen.requests()), (40, 80, 120));
+    let [status] = report.statuses.as_slice() else { panic!("{:?}", report.statuses) };
+    assert_eq!((status.status, status.code.as_deref(), status.count), (503, Some("overloaded"), 40));
+    let tolerant = run(Plan { success: Statuses::parse("503").unwrap(), ..closed(&server.url("/"), 40) });
+    assert_eq!(tolerant.summary.success_ratio, 1.0);
+}
+
+#[test]
+fn the_warm_up_is_sent_and_not_recorded() {
+    let server = Server::answering(OK);
+    let report = run(Plan { warmup: MS * 300, ..open(&server.url("/"), 100.0, MS * 500) });
+    assert_eq!((report.summary.sent, report.generator.warmup_requests), (50, 30));
+    assert_eq!(server.seen.requests(), 80);
+    let report = run(Plan { warmup: MS * 100, ..closed(&server.url("/"), 30) });
+    assert_eq!(report.summary.sent, 30);
+    assert_eq!(server.seen.requests(), 80 + 30 + report.generator.warmup_requests);
+}
+
+#[test]
+fn a_cancelled_run_reports_what_is_in_flight_and_a_finished_one_waits() {
+    let slow = Server::start(|mut peer| async move {
+        while peer.request().await.is_some() {
+            tokio::time::sleep(MS * 300).await;
+            peer.send(OK).await;
+        }
+    });
+    for cancel in [true, false] {
+        let plan = Plan { interval: MS * 50, ..open(&slow.url("/"), 100.0, Duration::from_secs(60)) };
+        let report = runtime().block_on(async {
+            let address = plan.target.resolve().unwrap()[0];
+            let mut running = loadgen::start(plan, address).unwrap();
+            // Far enough for answers to have come.
+            while running.next_point().await.unwrap().succeeded == 0 {}
+            if cancel {
+                running.stopper().cancel();
+            } else {
+                running.stopper().finish();
+            }
+            running.report().await.unwrap()
+        });
+        check(&report);
+        assert!(report.summary.elapsed_s < 10.0);
+        if cancel {
+            assert_eq!(report.verdict.outcome, Outcome::Interrupted);
+            assert!(report.summary.in_flight_at_end > 10, "{:?}", report.summary);
+        } else {
+            assert_eq!((report.verdict.outcome, report.summary.in_flight_at_end), (Outcome::Held, 0));
+            assert_eq!(report.summary.succeeded, report.summary.sent);
+        }
+    }
+}
+
+/// Answers that are cut, garbled, doubled or late, in random pieces, over connections that end in every way: nothing
+/// hangs, nothing panics, and the books are exact.
+#[test]
+fn noise_on_the_wire_ends_in_the_books() {
+    let seeds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1));
+    let server = Server::start(move |mut peer| {
+        let seed = seeds.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut chance = fastrand::Rng::with_seed(seed);
+        async move {
+            while peer.request().await.is_some() {
+                let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec();
+                match chance.u8(0..8) {
+                    0 => bytes.truncate(chance.usize(0..bytes.len())),
+                    1 => {
+                        let length = chance.usize(0..300);
+                        bytes = std::iter::repeat_with(|| chance.u8(..)).take(length).collect();
+                    }
+                    2 => {
+                        let at = chance.usize(0..bytes.len());
+                        bytes[at] = chance.u8(..);
+                    }
+                    3 => bytes.extend_from_within(..chance.usize(0..20)),
+                    _ => {}
+                }
+                while !bytes.is_empty() {
+                    let rest = bytes.split_off(chance.usize(1..=bytes.len()));
+                    if !peer.send(&bytes).await {
+                        return;
+                    }
+                    bytes = rest;
+                    tokio::task::yield_now().await;
+                }
+                match chance.u8(0..10) {
+                    0 => return peer.reset(),
+                    1 => return,
+                    _ => {}
+                }
+            }
+        }
+    });
+    let report = run(Plan { timeout: MS * 40, connections: 16, ..closed(&server.url("/"), 2_000) });
+    assert_eq!(report.summary.planned, 2_000);
+    assert!(report.summary.succeeded > 500, "{:?}", report.summary);
+    for class in [ErrorClass::Protocol, ErrorClass::Timeout, ErrorClass::Reset, ErrorClass::Closed] {
+        assert!(errors(&report, class) > 0, "{class:?}: {:?}", report.errors);
+    }
+}
