@@ -27,7 +27,7 @@ use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -49,8 +49,9 @@ const STATEMENT_GRACE: Duration = Duration::from_millis(25);
 /// What stays of a deadline for writing the answer itself.
 const ANSWER_RESERVE: Duration = Duration::from_millis(15);
 
-/// Opened at the start, so that the first requests do not pay for connecting.
-const MIN_CONNECTIONS: u32 = 2;
+/// Opened when Postgres comes up, so that the first requests do not pay for connecting. Not sqlx's `min_connections`: that
+/// opens them with a deadline of 300 s, and holds their permits for so long when Postgres falls silent.
+const WARM_CONNECTIONS: usize = 2;
 
 /// sqlx needs a number; with time-outs off this is its own default.
 const NO_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,7 +117,6 @@ impl Postgres {
         let trusted = Arc::clone(&distrust_before);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
-            .min_connections(MIN_CONNECTIONS.min(config.max_connections))
             .acquire_timeout(config.acquire_timeout.unwrap_or(NO_ACQUIRE_TIMEOUT))
             // The border logs each request once, with its durations.
             .acquire_slow_threshold(NO_ACQUIRE_TIMEOUT)
@@ -282,6 +282,18 @@ impl Inner {
         self.distrust_before.store(millis_since(self.start), Ordering::Relaxed);
     }
 
+    /// Opens a few connections at the same time and puts them into the pool.
+    async fn warm(&self) {
+        let mut opening = JoinSet::new();
+        for _ in 0..WARM_CONNECTIONS {
+            let pool = self.pool.clone();
+            opening.spawn(async move { within(Some(PROBE_TIMEOUT), pool.acquire()).await });
+        }
+        // Held together until all are open: one that is given back would be acquired again.
+        let opened: Vec<Lease> = opening.join_all().await.into_iter().flatten().flatten().map(Lease::new).collect();
+        opened.into_iter().for_each(Lease::give_back);
+    }
+
     async fn probe_once(&self, connection: &mut Option<PgConnection>) {
         let start = Instant::now();
         let asked = tokio::time::timeout(PROBE_TIMEOUT, async {
@@ -308,6 +320,7 @@ impl Inner {
             Change::CameUp => {
                 self.distrust();
                 self.guard.invite();
+                self.warm().await;
             }
             Change::WentDown | Change::None => {}
         }

@@ -1,29 +1,13 @@
 //! What the cache answers, and that no write leaves an old answer behind. Redis and Postgres are up here; what happens
 //! when they are not is in the fallback matrix of the lab.
 
-use std::time::Duration;
-
 use reqwest::{Client, StatusCode};
 use serde_json::json;
 
 use crate::{
-    http::{Answer, create, get, send},
-    replica::{PATIENCE, Replica},
+    http::{create, get, get_until, send},
+    replica::Replica,
 };
-
-/// Asks until the answer is as wanted.
-async fn get_until(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-    let asking = async {
-        loop {
-            let answer = get(url).await;
-            if wanted(&answer) {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, asking).await.expect("the wanted answer comes")
-}
 
 #[tokio::test]
 async fn a_miss_is_stored_and_then_hit() {

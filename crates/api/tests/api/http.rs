@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use reqwest::{Response, StatusCode, header::HeaderMap};
@@ -45,6 +46,28 @@ impl Answer {
         assert_eq!(self.headers.contains_key("retry-after"), [429, 503].contains(&self.status.as_u16()), "{self:?}");
         self.body["code"].as_str().expect("checked")
     }
+}
+
+/// The value of one series of `/metrics`, by its whole name with labels; 0 while it is not there.
+pub async fn metric(url: &str, series: &str) -> f64 {
+    let text = get(&format!("{url}/metrics")).await.body;
+    let text = text.as_str().expect("text");
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+/// Asks until the answer is as wanted.
+pub async fn get_until(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let asking = async {
+        loop {
+            let answer = get(url).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the wanted answer comes")
 }
 
 pub async fn get(url: &str) -> Answer {

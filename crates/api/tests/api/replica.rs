@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::servers::Servers;
+use crate::{proxy::Proxy, servers::Servers};
 
 /// For whatever a test waits for: far longer than it takes, so that only a real failure ends in it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,6 +68,20 @@ impl Replica {
     /// The replica after its prober has seen the dependencies up.
     pub fn start_connected(variables: &[(&str, &str)]) -> Self {
         let replica = Self::start(variables);
+        for dependency in ["redis", "postgres"] {
+            replica.wait_for_log(|line| line["message"] == "dependency is up" && line["dependency"] == dependency);
+        }
+        replica
+    }
+
+    /// A replica whose Postgres and Redis are reached through proxies, after its prober has seen them up.
+    pub fn start_behind(postgres: &Proxy, redis: &Proxy, variables: &[(&str, &str)]) -> Self {
+        let servers = Servers::shared();
+        let database_url = postgres.in_place_of(&servers.database_url);
+        let redis_url = redis.in_place_of(&servers.redis_url);
+        let mut command = api(&["serve"]);
+        command.env("DATABASE_URL", database_url).env("REDIS_URL", redis_url);
+        let replica = Self::start_with(command, variables, Some(servers));
         for dependency in ["redis", "postgres"] {
             replica.wait_for_log(|line| line["message"] == "dependency is up" && line["dependency"] == dependency);
         }

@@ -1,0 +1,99 @@
+//! A TCP proxy that can fail as networks do: refuse, or fall silent without a word and for ever.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::watch,
+    task::JoinSet,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Bytes pass.
+    Pass,
+    /// No byte passes any more, new connections are accepted and nothing else. A connection that was there stays dead
+    /// also when others pass again, as after a lost route or a failed-over address.
+    Silent,
+    /// Connections are reset, new ones at once.
+    Refuse,
+}
+
+pub struct Proxy {
+    address: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// Threads of its own: a test may block while it waits.
+    runtime: Option<Runtime>,
+}
+
+impl Proxy {
+    /// In front of the server in `url`.
+    pub fn before(url: &str) -> Self {
+        let (_, server) = split(url);
+        let server: SocketAddr = server.parse().expect("an address");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("for tokio");
+        let address = listener.local_addr().expect("an address");
+        let (mode, changes) = watch::channel(Mode::Pass);
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener");
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(carry(client, server, changes.clone()));
+            }
+        });
+        Self { address, mode, runtime: Some(runtime) }
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// The same URL with the proxy's address.
+    pub fn in_place_of(&self, url: &str) -> String {
+        let (_, server) = split(url);
+        url.replacen(server, &self.address.to_string(), 1)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The parts of a URL before `host:port`, and `host:port`.
+fn split(url: &str) -> (&str, &str) {
+    let start = url.rfind('@').map_or_else(|| url.find("://").expect("a URL") + 3, |at| at + 1);
+    let end = url[start..].find('/').map_or(url.len(), |slash| start + slash);
+    (&url[..start], &url[start..end])
+}
+
+async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>) {
+    let first = *mode.borrow_and_update();
+    if first == Mode::Pass {
+        let mut upstream = TcpStream::connect(server).await.expect("the real server is there");
+        let carried = tokio::io::copy_bidirectional(&mut client, &mut upstream);
+        tokio::select! {
+            _ = carried => return,
+            _ = mode.changed() => {}
+        }
+        if *mode.borrow() == Mode::Silent {
+            // Both sides see nothing, until the test is over.
+            return std::future::pending().await;
+        }
+    }
+    let last = *mode.borrow();
+    match last {
+        Mode::Silent => std::future::pending().await,
+        // Closing with a zero linger resets the connection.
+        Mode::Refuse | Mode::Pass => drop(client.set_zero_linger()),
+    }
+}
+
+/// How late an answer may be on a machine that does other things too.
+pub const SCHEDULING: Duration = Duration::from_millis(150);
