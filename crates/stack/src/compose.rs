@@ -100,6 +100,13 @@ impl ComposeStack {
             _ => Err(StackError::NotRunning { folder: self.folder.root().to_owned() }),
         }
     }
+
+    /// For changes: what never was complete cannot be mended.
+    fn running(&self) -> Result<ComposeRecord, StackError> {
+        let record = self.record()?;
+        record.stage.check()?;
+        Ok(record)
+    }
 }
 
 /// All that the stack should have, whether its container is there or not.
@@ -184,19 +191,22 @@ impl Driver for ComposeStack {
     }
 
     fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-        fault::inject(&self.folder, &mut self.record()?, fault, target, operation)
+        fault::inject(&self.folder, &mut self.running()?, fault, target, operation)
     }
 
     fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        heal::heal(&self.folder, &mut self.record()?, only, operation)
+        heal::heal(&self.folder, &mut self.running()?, only, operation)
     }
 
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
-        up::scale(&self.folder, &mut self.record()?, replicas, operation)
+        up::scale(&self.folder, &mut self.running()?, replicas, operation)
     }
 
     fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
         let record = self.record()?;
+        if record.stage != Stage::Running {
+            return Ok(Vec::new());
+        }
         let containers = record.containers()?;
         let dead = targets(&record, &containers).into_iter().filter(|target| {
             let lives =

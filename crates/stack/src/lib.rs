@@ -28,6 +28,7 @@ mod error;
 mod folder;
 mod http;
 mod interrupt;
+mod lock;
 mod process;
 mod progress;
 mod project;
@@ -41,5 +42,7 @@ pub use http::{Answer, get};
 pub use interrupt::Interrupt;
 pub use progress::{Operation, Progress, Silent};
 pub use project::Project;
-pub use status::{Dependencies, DependencyStatus, Endpoints, ReplicaEndpoint, ReplicaStatus, State, Status};
+pub use status::{
+    Dependencies, DependencyStatus, Endpoints, ReplicaEndpoint, ReplicaStatus, ServerStatus, State, Status,
+};
 pub use target::{FaultKind, Target};

@@ -25,7 +25,7 @@ mod task;
 
 use serde::{Deserialize, Serialize};
 
-use self::{family::Family, launch::Account, probe::Depth, programs::Programs};
+use self::{family::Family, launch::Account, probe::Depth, programs::Programs, table::Identity};
 use crate::{
     DriverKind, Endpoints, FaultKind, Operation, Project, StackError, State, Status, Target, UpOptions,
     driver::{Driver, Watched},
@@ -133,6 +133,13 @@ impl ProcessStack {
         }
     }
 
+    /// For changes: what never was complete cannot be mended.
+    fn running(&self) -> Result<ProcessRecord, StackError> {
+        let record = self.record()?;
+        record.stage.check()?;
+        Ok(record)
+    }
+
     fn server_status(&self, server: &Server) -> Result<ServerStatus, StackError> {
         let name = server.name.to_string();
         let leader = Family::find(&self.folder, &name)?.leader();
@@ -208,23 +215,27 @@ impl Driver for ProcessStack {
     }
 
     fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-        fault::inject(&self.folder, &mut self.record()?, fault, target, operation)
+        fault::inject(&self.folder, &mut self.running()?, fault, target, operation)
     }
 
     fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        heal::heal(&self.folder, &mut self.record()?, only, operation)
+        heal::heal(&self.folder, &mut self.running()?, only, operation)
     }
 
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
-        scale::scale(&self.folder, &mut self.record()?, replicas, operation)
+        scale::scale(&self.folder, &mut self.running()?, replicas, operation)
     }
 
     fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
         let record = self.record()?;
-        server::collect_dead_children();
+        if record.stage != Stage::Running {
+            return Ok(Vec::new());
+        }
         let mut dead = Vec::new();
         for server in record.servers.iter().filter(|server| server.fault.is_none()) {
-            if Family::find(&self.folder, &server.name.to_string())?.leader().is_none() {
+            let started = launch::recorded(&self.folder, &server.name.to_string())?.map(|entry| entry.id);
+            if started.and_then(Identity::look).is_none() {
+                started.inspect(|id| server::collect_if_child(id.pid));
                 dead.push(server.name);
             }
         }

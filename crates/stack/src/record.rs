@@ -30,6 +30,18 @@ pub(crate) enum Stage {
     Stopped,
 }
 
+impl Stage {
+    /// An error unless the stack is complete and meant to stay.
+    pub(crate) fn check(self) -> Result<(), StackError> {
+        let what = match self {
+            Self::Running => return Ok(()),
+            Self::Starting => "has not come up completely",
+            Self::Stopping | Self::Stopped => "is on its way down",
+        };
+        Err(StackError::Conflict(format!("the stack {what}; `lab down` clears it, then `lab up` starts afresh")))
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "driver", rename_all = "lowercase")]
 pub(crate) enum Record {

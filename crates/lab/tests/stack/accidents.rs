@@ -1,6 +1,11 @@
 //! Interrupted anywhere, nothing is left behind that `lab down` does not clear.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 
@@ -58,6 +63,41 @@ fn an_interrupted_start_cleans_up_by_itself() {
         assert!(outcome.code == Some(130) || outcome.code.is_none() && outcome.stderr.is_empty(), "{outcome:?}");
         place.assert_nothing_left();
     }
+}
+
+#[test]
+fn a_second_interrupt_kills_what_does_not_want_to_go() {
+    let place = Place::new();
+    let api = place.beside("api.sh");
+    // Migrates at once, then never answers and never ends.
+    fs::write(&api, "#!/bin/sh\n[ \"$1\" = migrate ] && exit 0\ntrap '' TERM\nwhile :; do sleep 1; done\n").unwrap();
+    fs::set_permissions(&api, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut lab = place.start(&["up", "--port", "0", "--api-bin", &api.display().to_string()]);
+    lab.wait_for("migrating the database: done");
+    lab.signal(Signal::INT);
+    lab.wait_for("stopping what was started");
+    let second = Instant::now();
+    lab.signal(Signal::INT);
+    let outcome = lab.outcome();
+    assert_eq!(outcome.code, Some(130), "{outcome:?}");
+    assert!(outcome.stderr.contains("killed api-1"), "{outcome:?}");
+    assert!(second.elapsed() < Duration::from_secs(10), "it did not wait for the replicas' 15 s");
+    place.assert_nothing_left();
+}
+
+#[test]
+fn what_was_never_complete_cannot_be_healed() {
+    let place = Place::new();
+    let mut lab = place.start(&["up", "--detach", "--port", "0"]);
+    lab.wait_for("creating the database");
+    lab.signal(Signal::KILL);
+    drop(lab.outcome());
+    for words in [&["heal"][..], &["fault", "kill", "redis"], &["scale", "2"]] {
+        let outcome = place.lab(words);
+        assert!(outcome.code == Some(1) && outcome.stderr.contains("lab down"), "{outcome:?}");
+    }
+    place.ok(&["down"]);
+    place.assert_nothing_left();
 }
 
 #[test]

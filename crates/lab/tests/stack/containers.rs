@@ -1,7 +1,13 @@
 //! The compose driver: the same commands, with containers behind them. One test at a time, since a machine's engine is
 //! one thing: each test is a whole story.
 
-use std::{collections::BTreeSet, net::TcpListener, process::Command, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -45,6 +51,15 @@ fn the_same_commands_work_on_containers() {
     let json: serde_json::Value = serde_json::from_str(&place.ok(&["status", "--json"])).unwrap();
     assert!(json["driver"] == "compose" && json["replicas"][0]["container"].is_string(), "{json}");
     assert!(status.servers().all(|(.., server)| server.state.as_str() == "up"), "{status:?}");
+
+    let endpoints = stack::Stack::connect(&place.folder()).unwrap().endpoints().unwrap();
+    for url in [endpoints.postgres_url.unwrap(), endpoints.redis_url.unwrap()] {
+        let address = url.rsplit('@').next().unwrap().split('/').next().unwrap();
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+    for replica in endpoints.replicas {
+        assert_eq!(get(&format!("{}/readyz", replica.url)).0, 200);
+    }
 
     let again = place.lab(&UP);
     assert!(again.code == Some(2) && again.stderr.contains("already running"), "{again:?}");

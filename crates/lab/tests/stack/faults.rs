@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -161,6 +161,19 @@ fn workers_whose_leader_was_killed_alone_do_not_stop_the_healing() {
     assert!(place.ok(&["heal"]).contains("postgres: started again"));
     place.ok(&["down"]);
     place.assert_nothing_left();
+}
+
+#[test]
+fn a_port_that_was_taken_meanwhile_is_named_with_its_holder() {
+    let place = Place::new();
+    let status = place.up(&["--replicas", "1"]);
+    place.ok(&["fault", "kill", "redis"]);
+    let taken = TcpListener::bind(&status.dependencies.redis.address).unwrap();
+    let outcome = place.lab(&["heal"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains(&format!("pid {}", std::process::id())), "{outcome:?}");
+    drop(taken);
+    place.ok(&["heal"]);
+    assert_eq!(place.state("redis"), "up");
 }
 
 #[test]

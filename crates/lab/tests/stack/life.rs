@@ -5,13 +5,14 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use rustix::process::{Signal, geteuid};
 
-use crate::support::{Place, get, send, wait_for_answer, wait_until};
+use crate::support::{PATIENCE, Place, get, send, wait_for_answer, wait_until};
 
 #[test]
 fn three_replicas_answer_behind_nginx_and_down_leaves_nothing() {
@@ -66,7 +67,7 @@ fn records_survive_down_and_up_but_not_a_purge() {
     let location = post(&url, r#"{"name":"survivor","value":"still here"}"#);
     place.ok(&["down"]);
     let url = place.up(&["--replicas", "1"]).base_url;
-    let found = stack::get(&format!("{url}{location}"), crate::support::PATIENCE).unwrap();
+    let found = stack::get(&format!("{url}{location}"), PATIENCE).unwrap();
     assert!(found.status == 200 && found.body.contains("still here"), "{found:?}");
 
     place.ok(&["down", "--purge"]);
@@ -101,6 +102,21 @@ fn a_folder_closed_to_other_users_is_no_hindrance() {
     place.ok(&["down", "--purge"]);
     place.assert_nothing_left();
     assert!(outside.is_err() || !outside.unwrap().exists());
+}
+
+#[test]
+fn a_folder_with_an_odd_name_works() {
+    for place in [Place::new(), Place::closed()] {
+        let place = place.named("we ird; $PATH 'n\" {x} \\ ü");
+        let status = place.up(&["--replicas", "1"]);
+        wait_for_answer(&format!("{}/data/1", status.base_url));
+        for fault in ["pause", "kill"] {
+            place.ok(&["fault", fault, "postgres"]);
+            place.ok(&["heal"]);
+        }
+        place.ok(&["down"]);
+        place.assert_nothing_left();
+    }
 }
 
 #[test]
@@ -164,6 +180,7 @@ fn the_foreground_ends_when_the_stack_is_stopped_from_elsewhere() {
     place.ok(&["down"]);
     let outcome = lab.outcome();
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(!outcome.stderr.contains("unexpectedly"), "{outcome:?}");
     place.assert_nothing_left();
 }
 
@@ -179,6 +196,30 @@ fn a_cpu_quota_is_given_or_its_absence_explained() {
     for replica in place.status().replicas {
         let group = fs::read_to_string(format!("/proc/{}/cgroup", replica.server.pid.unwrap())).unwrap();
         assert!(group.lines().any(|line| line.ends_with(&format!("/{}", replica.name))), "{group}");
+    }
+}
+
+#[test]
+fn programs_get_addresses_and_passwords_that_work() {
+    let place = Place::new();
+    place.up(&["--replicas", "2"]);
+    let stack = stack::Stack::connect(&place.folder()).unwrap();
+    let endpoints = stack.endpoints().unwrap();
+    for (url, user) in [(endpoints.postgres_url, "app"), (endpoints.postgres_admin_url, "postgres")] {
+        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url.unwrap()]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), user, "{psql:?}");
+    }
+    let redis = endpoints.redis_url.unwrap();
+    let (password, address) = redis.strip_prefix("redis://:").unwrap().split_once('@').unwrap();
+    let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
+    write!(connection, "AUTH {password}\r\nPING\r\nQUIT\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "+OK\r\n+PONG\r\n+OK\r\n");
+    for replica in endpoints.replicas {
+        let metrics = stack::get(&replica.metrics_url(), PATIENCE).unwrap();
+        assert!(metrics.status == 200 && metrics.body.contains("# HELP"), "{metrics:?}");
+        assert_eq!(get(&format!("{}/metrics", endpoints.base_url)).0, 403);
     }
 }
 

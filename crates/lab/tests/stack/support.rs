@@ -18,6 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A state folder. When it is dropped, what is left of the stack is stopped and removed.
 pub(crate) struct Place {
     parent: tempfile::TempDir,
+    name: String,
     environment: Vec<(String, String)>,
 }
 
@@ -51,7 +52,7 @@ impl Place {
         assert!(api.exists(), "these tests run the API: build it first with `cargo build -p api`");
         let parent = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).expect("chmod");
-        Self { parent, environment: Vec::new() }
+        Self { parent, name: "stack".to_owned(), environment: Vec::new() }
     }
 
     /// With a variable for every lab that is started here.
@@ -61,8 +62,14 @@ impl Place {
         self
     }
 
+    /// With a state folder of this name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
     pub(crate) fn folder(&self) -> PathBuf {
-        self.parent.path().join("stack")
+        self.parent.path().join(&self.name)
     }
 
     /// A file beside the state folder.
@@ -121,7 +128,8 @@ impl Place {
     /// The numbers of all processes that work in the state folder or were told of it.
     pub(crate) fn processes(&self) -> Vec<String> {
         let folder = self.folder().display().to_string();
-        let outside = folder.trim_start_matches('/').replace('/', "-");
+        // Postgres's own folder carries the name of the state folder's place.
+        let outside = self.parent.path().display().to_string().trim_start_matches('/').replace(['/', '.'], "-");
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let path = entry.path();

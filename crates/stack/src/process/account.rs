@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash, Hasher},
     os::unix::{fs::MetadataExt, fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -59,7 +60,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
     if can_enter(account, &folder.services()) {
         return Ok(());
     }
-    let name = folder.root().to_string_lossy().trim_start_matches('/').replace('/', "-");
+    let name = outside_name(folder.root());
     for parent in OUTSIDE {
         let place = Path::new(parent).join(&name);
         let made = fs::create_dir_all(&place)
@@ -80,6 +81,15 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
         folder.root().display(),
         OUTSIDE.join(" nor "),
     )))
+}
+
+/// The state folder's path in letters that need no quoting anywhere, and a number that keeps similar paths apart.
+fn outside_name(root: &Path) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let path: String = root.to_string_lossy().trim_start_matches('/').chars().map(plain).collect();
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    format!("{path}-{:08x}", hasher.finish() as u32)
 }
 
 /// Tried and not computed from permission bits: access lists and mount options count as well.

@@ -140,7 +140,7 @@ fn remedy(host: &HostEnvironment, missing: &[Package]) -> String {
         return "Install PostgreSQL 14 or newer, Redis (or Valkey) and nginx, then try again.".to_owned();
     };
     let wanted: Vec<&str> = missing.iter().map(|package| names[*package as usize]).collect();
-    let sudo = if *command == "brew install" { "" } else { "sudo " };
+    let sudo = if geteuid().is_root() || *command == "brew install" { "" } else { "sudo " };
     format!("Install with `{sudo}{command} {}`, then try again.", wanted.join(" "))
 }
 

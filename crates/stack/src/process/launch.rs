@@ -206,7 +206,8 @@ fn pid_path(folder: &Folder, name: &str) -> PathBuf {
 fn claim(path: &Path) -> Result<Stdio, StackError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     let file = file.context(|| cannot("write", path))?;
-    file.try_lock().map_err(io::Error::from).context(|| cannot("lock", path))?;
+    // Waits for readers only, who are done at once: no other launch of this name is under way.
+    file.lock().context(|| cannot("lock", path))?;
     Ok(file.into())
 }
 

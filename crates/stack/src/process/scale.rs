@@ -57,7 +57,8 @@ fn remove(
     let mut rest = record.clone();
     rest.servers.retain(|server| !surplus.contains(&server.name));
     nginx::follow_replicas(folder, &rest)?;
-    stop::stop_together(folder, &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(), operation)?;
+    // Forgotten first, so that no watcher takes their end for a death.
     *record = rest;
-    record.save(folder)
+    record.save(folder)?;
+    stop::stop_together(folder, &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(), operation).map(drop)
 }

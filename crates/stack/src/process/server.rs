@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::{
     ProcessRecord, Target,
@@ -67,6 +67,8 @@ pub(super) fn await_ready(
 }
 
 /// A dead child stays in the table of processes until its parent has asked for it.
-pub(super) fn collect_dead_children() {
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+pub(super) fn collect_if_child(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
 }
