@@ -138,7 +138,8 @@ impl Running {
         self.stopper.clone()
     }
 
-    /// The next step of the time series, as soon as it is complete; `None` when the run is over.
+    /// The next step of the time series, as soon as it is complete; `None` when the run is over. What is left over at the
+    /// end, less than a whole step, is only in the report.
     pub async fn next_point(&mut self) -> Option<Point> {
         self.points.recv().await
     }
@@ -197,18 +198,24 @@ fn gather(
     let mut waiting: BTreeMap<u64, Tally> = BTreeMap::new();
     let mut complete_below = vec![0_u64; plan.threads];
     let mut in_flight = vec![0_u64; plan.threads];
+    let mut first_partial = u64::MAX;
     for Delivery { worker, slice, is_last } in delivered {
         waiting.entry(slice.index).or_insert_with(empty).add_slice(&slice);
         in_flight[worker] = slice.in_flight;
         complete_below[worker] = if is_last { u64::MAX } else { slice.index + 1 };
+        if is_last {
+            first_partial = first_partial.min(slice.index);
+        }
         let complete = complete_below.iter().copied().min().unwrap_or(0);
         while let Some(entry) = waiting.first_entry()
             && *entry.key() < complete
         {
             let (index, step) = entry.remove_entry();
             total.add(&step);
-            // Nobody watches when only the report is wanted.
-            let _unwatched = points.send(Point::new(index, plan.interval, plan.interval, &step));
+            if index < first_partial {
+                // Nobody watches when only the report is wanted.
+                let _unwatched = points.send(Point::new(index, plan.interval, plan.interval, &step));
+            }
             steps.push((index, step));
         }
     }

@@ -17,9 +17,10 @@ pub(super) fn render(comparison: &Comparison) -> String {
         writeln!(text, "{:NAME$}{base_head:>SIDE$}{new_head:>SIDE$}{:>9}{:>9}", "median (min … max)", "ratio", "p");
     for row in comparison.throughput.iter().chain(&comparison.latency) {
         let Row { name, base, new, ratio, p, finding } = row;
+        let p = if *finding == Finding::Unjudged { "–".to_owned() } else { format!("{p:.3}") };
         let _infallible = writeln!(
             text,
-            "{name:NAME$}{:>SIDE$}{:>SIDE$}{ratio:>9.3}{p:>9.3}  {}",
+            "{name:NAME$}{:>SIDE$}{:>SIDE$}{ratio:>9.3}{p:>9}  {}",
             show(base),
             show(new),
             word(*finding)

@@ -19,7 +19,13 @@ impl Report {
         let total = &outcome.total;
         let all = total.latencies();
         let summary = summary(plan, &outcome, &all);
-        let generator = generator(total, &outcome);
+        let latency = LatencyTable {
+            all: stats(&all),
+            succeeded: stats(&total.good),
+            failed: stats(&total.bad),
+            service: total.service.as_ref().and_then(stats),
+        };
+        let generator = generator(&outcome, &latency);
         let errors = ErrorClass::ALL
             .into_iter()
             .zip(total.errors)
@@ -38,12 +44,7 @@ impl Report {
             plan: PlanRecord::new(plan),
             verdict: verdict::pending(),
             summary,
-            latency: LatencyTable {
-                all: stats(&all),
-                succeeded: stats(&total.good),
-                failed: stats(&total.bad),
-                service: total.service.as_ref().and_then(stats),
-            },
+            latency,
             statuses: total
                 .statuses
                 .iter()
@@ -164,19 +165,19 @@ fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
     }
 }
 
-fn generator(total: &Tally, outcome: &Outcome) -> Generator {
+fn generator(outcome: &Outcome, latency: &LatencyTable) -> Generator {
     let share = |part: Duration, effort: &Effort| part.as_secs_f64() / effort.wall.as_secs_f64().max(1e-9);
     let busiest =
         outcome.efforts.iter().max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b))).copied().unwrap_or_default();
     let mut generator = Generator {
         cpu_share: round(share(busiest.cpu, &busiest), 4),
         waiting_share: busiest.waited.map(|waited| round(share(waited, &busiest), 4)),
-        lag_p99_ms: total.lag.as_ref().and_then(|lag| lag.at(0.99)).map(millis),
+        lag_p99_ms: outcome.total.lag.as_ref().and_then(|lag| lag.at(0.99)).map(millis),
         measured_s: round(busiest.wall.as_secs_f64(), 6),
         saturated: false,
         warmup_requests: outcome.warmup_requests,
     };
-    generator.saturated = verdict::is_saturated(&generator, total.latencies().at(0.99).map(millis));
+    generator.saturated = verdict::is_saturated(&generator, latency);
     generator
 }
 

@@ -1,27 +1,37 @@
 //! Whether a run says something about the server, and what has to be known before its numbers are used.
 
 use super::condition::Condition;
-use super::{Generator, Mode, Outcome, Report, Verdict};
+use super::{Generator, LatencyTable, Mode, Outcome, Report, Verdict};
 use crate::outcome::ErrorClass;
 
 /// At this share of a core an arriving answer finds the generator busy nine times out of ten: what is measured is the
 /// generator's queue.
 const MAX_CPU_SHARE: f64 = 0.9;
-/// A generator's own delay is told apart from the server's latency as long as it stays below a tenth of it…
-const MAX_LAG_SHARE: f64 = 0.1;
-/// … and a delay up to the promised accuracy is none.
-const FREE_LAG_MS: f64 = 1.0;
+/// The generator's own delay is what latency (from the planned time) has more than service time (from the actual one).
+/// More than a tenth of a percentile is too much…
+const MAX_DELAY_SHARE: f64 = 0.1;
+/// … unless it is within the promised accuracy.
+const FREE_DELAY_MS: f64 = 1.0;
+/// Above this share of time without a core the machine is worth a remark.
+const MAX_WAITING_SHARE: f64 = 0.1;
 /// In less time than this a share of CPU time is chance: the start of a run is always busy.
 const MIN_JUDGED_S: f64 = 1.0;
 /// Below this share of the planned rate it counts as missed.
 const MIN_RATE_SHARE: f64 = 0.99;
 
-pub(super) fn is_saturated(generator: &Generator, p99_ms: Option<f64>) -> bool {
-    generator.measured_s >= MIN_JUDGED_S && (generator.cpu_share >= MAX_CPU_SHARE || is_behind(generator, p99_ms))
+pub(super) fn is_saturated(generator: &Generator, latency: &LatencyTable) -> bool {
+    generator.measured_s >= MIN_JUDGED_S && (generator.cpu_share >= MAX_CPU_SHARE || own_delay(latency).is_some())
 }
 
-fn is_behind(generator: &Generator, p99_ms: Option<f64>) -> bool {
-    generator.lag_p99_ms.zip(p99_ms).is_some_and(|(lag, p99)| lag > FREE_LAG_MS && lag > MAX_LAG_SHARE * p99)
+/// The percentile that the generator's own delay distorts, with its latency and its service time.
+fn own_delay(latency: &LatencyTable) -> Option<(&'static str, f64, f64)> {
+    let (all, service) = (latency.all.as_ref()?, latency.service.as_ref()?);
+    let percentiles =
+        [("p50", all.p50_ms, service.p50_ms), ("p95", all.p95_ms, service.p95_ms), ("p99", all.p99_ms, service.p99_ms)];
+    percentiles.into_iter().find(|(_, latency, service)| {
+        let delay = latency - service;
+        delay > FREE_DELAY_MS && delay > MAX_DELAY_SHARE * latency
+    })
 }
 
 pub(super) fn pending() -> Verdict {
@@ -46,10 +56,10 @@ fn faults(report: &Report) -> Vec<String> {
     let mut faults = Vec::new();
     if generator.saturated {
         let cpu = generator.cpu_share * 100.0;
-        faults.push(match generator.lag_p99_ms {
-            Some(lag) if generator.cpu_share < MAX_CPU_SHARE => format!(
-                "generator saturated: it sent its requests up to {lag:.1} ms late (p99) at {cpu:.0} % of a core; give it a core of \
-                 its own, or lower the rate"
+        faults.push(match own_delay(&report.latency) {
+            Some((name, latency, service)) if generator.cpu_share < MAX_CPU_SHARE => format!(
+                "generator saturated: it could not send on time, so that {name} is {latency:.1} ms from the planned and \
+                 {service:.1} ms from the actual send time, at {cpu:.0} % of a core; give it a core of its own, or lower the rate"
             ),
             _ => format!("generator saturated: it used {cpu:.0} % of a core; use more --threads, or fewer --connections"),
         });
@@ -95,7 +105,7 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
         notes.push("shorter than a second: too short to tell whether the generator was the bottleneck".to_owned());
     }
     if let Some(waiting) = generator.waiting_share
-        && waiting > MAX_LAG_SHARE
+        && waiting > MAX_WAITING_SHARE
         && generator.measured_s >= MIN_JUDGED_S
     {
         notes
@@ -134,26 +144,44 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::LatencyStats;
 
-    fn generator(cpu_share: f64, lag_p99_ms: Option<f64>, measured_s: f64) -> Generator {
-        Generator { cpu_share, waiting_share: None, lag_p99_ms, measured_s, saturated: false, warmup_requests: 0 }
+    fn latency(p99_ms: f64, service_p99_ms: f64) -> LatencyTable {
+        let stats = |p99_ms| LatencyStats {
+            count: 1,
+            mean_ms: 0.2,
+            min_ms: 0.2,
+            p50_ms: 0.2,
+            p90_ms: 0.2,
+            p95_ms: 0.2,
+            p99_ms,
+            p99_9_ms: p99_ms,
+            max_ms: p99_ms,
+        };
+        LatencyTable { all: Some(stats(p99_ms)), succeeded: None, failed: None, service: Some(stats(service_p99_ms)) }
     }
 
     #[test]
     fn a_busy_or_late_generator_is_saturated_and_a_short_run_is_not_judged() {
-        for (saturated, cpu, lag, seconds, p99) in [
-            (true, 0.95, None, 10.0, 5.0),
-            (false, 0.95, None, 0.1, 5.0),
-            (false, 0.5, None, 10.0, 5.0),
-            (true, 0.3, Some(20.0), 10.0, 100.0),
-            (false, 0.3, Some(20.0), 10.0, 900.0),
-            (false, 0.3, Some(0.9), 10.0, 1.0),
+        for (saturated, cpu_share, measured_s, p99, service_p99) in [
+            (true, 0.95, 10.0, 5.0, 5.0),
+            (false, 0.95, 0.1, 5.0, 5.0),
+            (false, 0.5, 10.0, 5.0, 5.0),
+            (true, 0.3, 10.0, 100.0, 80.0),
+            (false, 0.3, 0.1, 100.0, 80.0),
+            (false, 0.3, 10.0, 900.0, 880.0),
+            (false, 0.3, 10.0, 1.0, 0.1),
         ] {
-            assert_eq!(
-                is_saturated(&generator(cpu, lag, seconds), Some(p99)),
-                saturated,
-                "{cpu} {lag:?} {seconds} {p99}"
-            );
+            let generator = Generator {
+                cpu_share,
+                waiting_share: None,
+                lag_p99_ms: None,
+                measured_s,
+                saturated: false,
+                warmup_requests: 0,
+            };
+            let is = is_saturated(&generator, &latency(p99, service_p99));
+            assert_eq!(is, saturated, "{cpu_share} {measured_s} {p99} {service_p99}");
         }
     }
 }
