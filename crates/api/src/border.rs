@@ -118,8 +118,8 @@ impl Passage {
         let duration = self.start.elapsed();
         self.state.metrics().active_requests.dec();
         self.state.request_metrics().observe(&self.line.method, self.line.route, outcome, duration);
-        if self.state.access_log() {
-            self.line.write(self.state.instance(), self.id.as_str(), outcome, duration, observed);
+        if let Some(log) = self.state.access_log() {
+            self.line.write(log, self.state.instance(), self.id.as_str(), outcome, duration, observed);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Every metric of the service, declared once; the help text stands beside its name.
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 pub mod process;
@@ -100,6 +101,11 @@ declare! {
         "Connections to a dependency: idle, in_use, and max, the most there may be.",
         ["dependency", "state"]
     );
+    log_lines_dropped: IntCounter(
+        "log_lines_dropped_total",
+        "Lines of the access log that were dropped because standard output did not keep up.",
+        []
+    );
     build_info: GaugeVec("build_info", "Always 1; the labels tell what runs.", ["version", "instance"]);
 }
 
@@ -140,6 +146,12 @@ impl Declare for IntGaugeVec {
 impl Declare for GaugeVec {
     fn declare(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<Self> {
         Self::new(Opts::new(name, help), labels)
+    }
+}
+
+impl Declare for IntCounter {
+    fn declare(name: &str, help: &str, _labels: &[&str]) -> prometheus::Result<Self> {
+        Self::new(name, help)
     }
 }
 

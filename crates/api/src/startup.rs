@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    border::access_log::AccessLog,
     cache::Cache,
     config::Config,
     dependencies::{
@@ -109,6 +110,8 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     let metrics = Metrics::new()?;
     let instance = &config.server.instance;
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), instance.as_str()]).set(1.0);
+    let access_log =
+        config.server.access_log.then(|| AccessLog::start(metrics.log_lines_dropped.clone())).transpose()?;
     let redis = Redis::new(&config.redis, &config.limits, &metrics)?;
     let postgres = Postgres::new(&config.database, &config.limits, instance, &metrics)?;
     let cache = Cache::new(redis.clone(), &config.cache, &metrics);
@@ -122,6 +125,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
         admission: config.limits.concurrency.map(AdmissionLimit::new),
         rate_limit,
         draining: AtomicBool::new(false),
+        access_log,
         metrics,
         redis,
         postgres,

@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
 
 use crate::{
+    border::access_log::AccessLog,
     config::Config,
     dependencies::{postgres::Postgres, redis::Redis},
     metrics::{Metrics, requests::RequestMetrics},
@@ -30,6 +31,8 @@ pub struct Inner {
     pub metrics: Metrics,
     /// The table of per-request metrics.
     pub request_metrics: RequestMetrics,
+    /// `ACCESS_LOG`.
+    pub access_log: Option<AccessLog>,
     /// Behind its guards.
     pub redis: Redis,
     /// Behind its guards.
@@ -75,8 +78,8 @@ impl AppState {
         &self.0.request_metrics
     }
 
-    pub(crate) fn access_log(&self) -> bool {
-        self.0.config.server.access_log
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.0.access_log.as_ref()
     }
 
     /// Redis.
