@@ -30,6 +30,7 @@ use crate::pacer::{Pacer, Schedule, Share};
 use crate::plan::{Load, Plan};
 use crate::record::Recorder;
 use crate::report::{Point, Report};
+use crate::series::Series;
 use crate::tally::Tally;
 
 /// Long enough for every thread to be there when the first request is due.
@@ -191,10 +192,10 @@ fn gather(
     plan: &Plan,
     delivered: &mpsc::Receiver<Delivery>,
     points: &async_mpsc::UnboundedSender<Point>,
-) -> (Tally, Vec<(u64, Tally)>) {
+) -> (Tally, Series) {
     let empty = || Tally::new(is_open(plan));
     let mut total = empty();
-    let mut steps: Vec<(u64, Tally)> = Vec::new();
+    let mut series = Series::new(plan.interval);
     let mut waiting: BTreeMap<u64, Tally> = BTreeMap::new();
     let mut complete_below = vec![0_u64; plan.threads];
     let mut in_flight = vec![0_u64; plan.threads];
@@ -216,16 +217,16 @@ fn gather(
                 // Nobody watches when only the report is wanted.
                 let _unwatched = points.send(Point::new(index, plan.interval, plan.interval, &step));
             }
-            steps.push((index, step));
+            series.push(index, step);
         }
     }
     total.in_flight = in_flight.iter().sum();
-    (total, steps)
+    (total, series)
 }
 
 fn conclude(
     plan: &Plan,
-    (total, steps): (Tally, Vec<(u64, Tally)>),
+    (total, series): (Tally, Series),
     ended: Vec<Ended>,
     started: SystemTime,
     wish: Wish,
@@ -249,7 +250,7 @@ fn conclude(
     };
     let elapsed = until.saturating_sub(plan.warmup).max(planned);
     Outcome {
-        points: Point::series(steps, plan.interval, elapsed, is_open(plan)),
+        points: series.finish(elapsed),
         total,
         started: started + START_DELAY + plan.warmup,
         elapsed,

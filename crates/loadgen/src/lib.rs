@@ -35,6 +35,7 @@ mod pacer;
 mod plan;
 mod record;
 mod report;
+mod series;
 mod tally;
 mod target;
 mod template;

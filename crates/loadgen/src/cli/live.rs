@@ -75,3 +75,22 @@ fn short(ms: f64) -> String {
         _ => format!("{:.1} s", ms / 1_000.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+
+    #[test]
+    fn one_line_says_how_far_and_how_well() {
+        let report: Report = serde_json::from_str(include_str!("../../tests/recorded/open.json")).unwrap();
+        let live =
+            Live { is_shown: true, title: String::new(), length: Some(Duration::from_secs(12)), count: None, sent: 0 };
+        let line = live.line(&report.series[2]);
+        for part in ["    3 s", "█████░", "25 %", "rate 97/s", "good 48/s", "p50 5.0 ms", "p99 1000 ms", "errors 50", "in flight 1"]
+        {
+            assert!(line.contains(part), "{part:?} in {line:?}");
+        }
+        assert_eq!([short(0.25), short(5.44), short(320.4), short(12_000.0)], ["250 µs", "5.4 ms", "320 ms", "12.0 s"]);
+    }
+}

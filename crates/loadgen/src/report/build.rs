@@ -210,36 +210,6 @@ impl Point {
             cache: cache_counts(step),
         }
     }
-
-    /// All steps of a run of length `elapsed`. A run ends a moment after its last full step, when the last answers come: a
-    /// rest shorter than a quarter of a step is added to the step before it, since a rate over so short a time would
-    /// look like a collapse.
-    pub(crate) fn series(
-        mut steps: Vec<(u64, Tally)>,
-        interval: Duration,
-        elapsed: Duration,
-        is_open_loop: bool,
-    ) -> Vec<Self> {
-        while let [.., (_, before), (index, last)] = steps.as_mut_slice()
-            && elapsed < interval.mul_f64(*index as f64 + 0.25)
-        {
-            let mut joined = Tally::new(is_open_loop);
-            joined.add(before);
-            joined.add(last);
-            joined.in_flight = last.in_flight;
-            *before = joined;
-            steps.pop();
-        }
-        let last = steps.len().saturating_sub(1);
-        let length = |at: usize, index: u64| {
-            if at == last { elapsed.saturating_sub(interval.mul_f64(index as f64)) } else { interval }
-        };
-        steps
-            .iter()
-            .enumerate()
-            .map(|(at, (index, step))| Self::new(*index, interval, length(at, *index), step))
-            .collect()
-    }
 }
 
 fn stats(latencies: &Latencies) -> Option<LatencyStats> {
