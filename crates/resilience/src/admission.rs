@@ -28,10 +28,7 @@ pub struct Overloaded;
 impl AdmissionLimit {
     /// At most `limit` requests in flight.
     pub fn new(limit: usize) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(limit)),
-            limit,
-        }
+        Self { places: Arc::new(Semaphore::new(limit)), limit }
     }
 
     /// Takes a place, without waiting.
@@ -39,10 +36,7 @@ impl AdmissionLimit {
     /// # Errors
     /// [`Overloaded`] when none is free.
     pub fn try_admit(&self) -> Result<Place, Overloaded> {
-        Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map(Place)
-            .map_err(|_| Overloaded)
+        Arc::clone(&self.places).try_acquire_owned().map(Place).map_err(|_| Overloaded)
     }
 
     /// How many places are taken now.

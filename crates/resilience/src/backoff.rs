@@ -15,17 +15,12 @@ pub struct Backoff {
 impl Backoff {
     /// `base` is the bound before the second attempt; it is cut to `cap`.
     pub fn new(base: Duration, cap: Duration) -> Self {
-        Self {
-            base: base.min(cap),
-            cap,
-        }
+        Self { base: base.min(cap), cap }
     }
 
     /// The longest wait before attempt `attempt + 1` (attempts count from 1).
     pub fn bound(self, attempt: u32) -> Duration {
-        let doubled = 2u32
-            .checked_pow(attempt.saturating_sub(1))
-            .and_then(|factor| self.base.checked_mul(factor));
+        let doubled = 2u32.checked_pow(attempt.saturating_sub(1)).and_then(|factor| self.base.checked_mul(factor));
         doubled.unwrap_or(self.cap).min(self.cap)
     }
 

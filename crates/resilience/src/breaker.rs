@@ -87,17 +87,8 @@ pub struct Admitted<'a> {
 impl Breaker {
     /// A closed breaker.
     pub fn new(config: BreakerConfig, now: Instant, on_transition: OnTransition) -> Self {
-        let config = BreakerConfig {
-            failures: config.failures.max(1),
-            probes: config.probes.max(1),
-            ..config
-        };
-        let inner = Inner {
-            state: BreakerState::Closed,
-            epoch: 0,
-            open_until: now,
-            probes_out: 0,
-        };
+        let config = BreakerConfig { failures: config.failures.max(1), probes: config.probes.max(1), ..config };
+        let inner = Inner { state: BreakerState::Closed, epoch: 0, open_until: now, probes_out: 0 };
         Self {
             config,
             on_transition,
@@ -113,26 +104,17 @@ impl Breaker {
     /// [`BreakerOpen`] while the breaker is open, or half-open with all probes out.
     pub fn admit(&self, now: Instant) -> Result<Admitted<'_>, BreakerOpen> {
         if self.state.load(Ordering::Acquire) == BreakerState::Closed as u8 {
-            return Ok(Admitted {
-                breaker: self,
-                probe: None,
-            });
+            return Ok(Admitted { breaker: self, probe: None });
         }
         let mut inner = self.lock();
         if inner.state == BreakerState::Open && now >= inner.open_until {
             self.transition(&mut inner, BreakerState::HalfOpen);
         }
         match inner.state {
-            BreakerState::Closed => Ok(Admitted {
-                breaker: self,
-                probe: None,
-            }),
+            BreakerState::Closed => Ok(Admitted { breaker: self, probe: None }),
             BreakerState::HalfOpen if inner.probes_out < self.config.probes => {
                 inner.probes_out += 1;
-                Ok(Admitted {
-                    breaker: self,
-                    probe: Some(inner.epoch),
-                })
+                Ok(Admitted { breaker: self, probe: Some(inner.epoch) })
             }
             BreakerState::HalfOpen | BreakerState::Open => Err(BreakerOpen),
         }
@@ -226,10 +208,7 @@ impl Drop for Admitted<'_> {
 
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Breaker")
-            .field("config", &self.config)
-            .field("state", &self.state())
-            .finish_non_exhaustive()
+        f.debug_struct("Breaker").field("config", &self.config).field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
@@ -245,18 +224,7 @@ mod tests {
 
     fn breaker(failures: u32, probes: u32) -> (Breaker, Instant) {
         let now = Instant::now();
-        (
-            Breaker::new(
-                BreakerConfig {
-                    failures,
-                    open_for: OPEN_FOR,
-                    probes,
-                },
-                now,
-                Box::new(|_| ()),
-            ),
-            now,
-        )
+        (Breaker::new(BreakerConfig { failures, open_for: OPEN_FOR, probes }, now, Box::new(|_| ())), now)
     }
 
     fn opened(failures: u32, probes: u32) -> (Breaker, Instant) {
@@ -308,11 +276,7 @@ mod tests {
         breaker.invite();
         breaker.admit(now).expect("half-open at once").succeed();
         breaker.invite();
-        assert_eq!(
-            breaker.state(),
-            BreakerState::Closed,
-            "an invitation changes nothing but an open breaker"
-        );
+        assert_eq!(breaker.state(), BreakerState::Closed, "an invitation changes nothing but an open breaker");
     }
 
     #[test]
@@ -327,48 +291,27 @@ mod tests {
         let (breaker, now) = breaker(1, 2);
         let early = breaker.admit(now).expect("closed");
         breaker.admit(now).expect("closed").fail(now);
-        let (first, second) = (
-            breaker.admit(now + OPEN_FOR).expect("probe"),
-            breaker.admit(now + OPEN_FOR).expect("probe"),
-        );
+        let (first, second) =
+            (breaker.admit(now + OPEN_FOR).expect("probe"), breaker.admit(now + OPEN_FOR).expect("probe"));
         early.fail(now + OPEN_FOR);
-        assert_eq!(
-            breaker.state(),
-            BreakerState::HalfOpen,
-            "a call from before the opening does not open it again"
-        );
+        assert_eq!(breaker.state(), BreakerState::HalfOpen, "a call from before the opening does not open it again");
         first.succeed();
         second.fail(now + OPEN_FOR);
-        assert_eq!(
-            breaker.state(),
-            BreakerState::Closed,
-            "the second probe's verdict came too late"
-        );
+        assert_eq!(breaker.state(), BreakerState::Closed, "the second probe's verdict came too late");
     }
 
     #[test]
     fn every_change_is_heard_of_once() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hook = Arc::clone(&heard);
-        let config = BreakerConfig {
-            failures: 2,
-            open_for: OPEN_FOR,
-            probes: 1,
-        };
+        let config = BreakerConfig { failures: 2, open_for: OPEN_FOR, probes: 1 };
         let now = Instant::now();
-        let breaker = Breaker::new(
-            config,
-            now,
-            Box::new(move |state| hook.lock().expect("whole").push(state)),
-        );
+        let breaker = Breaker::new(config, now, Box::new(move |state| hook.lock().expect("whole").push(state)));
         for _ in 0..2 {
             breaker.admit(now).expect("closed").fail(now);
         }
         breaker.admit(now + OPEN_FOR).expect("probe").succeed();
-        assert_eq!(
-            *heard.lock().expect("whole"),
-            [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed]
-        );
+        assert_eq!(*heard.lock().expect("whole"), [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed]);
     }
 
     #[derive(Debug, Clone)]

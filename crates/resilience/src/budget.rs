@@ -31,17 +31,9 @@ impl Budget {
     /// `reserve` retries may come at once; beyond that, `ratio` (0.0..=1.0) retries per first attempt.
     pub fn new(reserve: u32, ratio: f64) -> Self {
         let full = u64::from(reserve) * TOKEN;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to 0..=1000 just before"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 just before")]
         let deposit = (ratio.clamp(0.0, 1.0) * TOKEN as f64) as u64;
-        Self {
-            balance: AtomicU64::new(full),
-            full,
-            deposit,
-        }
+        Self { balance: AtomicU64::new(full), full, deposit }
     }
 
     /// Counts a first attempt. Costs one load while the budget is full.
@@ -58,10 +50,7 @@ impl Budget {
     /// [`BudgetExhausted`] when no whole token is left.
     pub fn withdraw(&self) -> Result<(), BudgetExhausted> {
         let take = |balance: u64| balance.checked_sub(TOKEN);
-        self.balance
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .map(drop)
-            .map_err(|_| BudgetExhausted)
+        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(|_| BudgetExhausted)
     }
 }
 
@@ -103,9 +92,8 @@ mod tests {
     fn holds_under_many_threads() {
         let budget = Budget::new(50, 0.0);
         let taken: usize = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| (0..100).filter(|_| budget.withdraw().is_ok()).count()))
-                .collect();
+            let workers: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| (0..100).filter(|_| budget.withdraw().is_ok()).count())).collect();
             workers.into_iter().map(|worker| worker.join().expect("no panic")).sum()
         });
         assert_eq!(taken, 50);

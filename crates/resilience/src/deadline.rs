@@ -90,9 +90,6 @@ mod tests {
     fn never_leaves_each_step_its_own_limit() {
         let now = Instant::now();
         assert_eq!(Deadline::NEVER.cap(now, None), Ok(None));
-        assert_eq!(
-            Deadline::NEVER.cap(now, Some(Duration::from_secs(1))),
-            Ok(Some(Duration::from_secs(1)))
-        );
+        assert_eq!(Deadline::NEVER.cap(now, Some(Duration::from_secs(1))), Ok(Some(Duration::from_secs(1))));
     }
 }

@@ -35,12 +35,7 @@ impl RateLimit {
     /// `rate` requests per second (1..), `burst` of them (1..) may come at once.
     pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let interval = 1_000_000_000 / u64::from(rate.max(1));
-        Self {
-            start: now,
-            full_at: AtomicU64::new(0),
-            interval,
-            capacity: interval * u64::from(burst.max(1)),
-        }
+        Self { start: now, full_at: AtomicU64::new(0), interval, capacity: interval * u64::from(burst.max(1)) }
     }
 
     /// Takes one token.
@@ -53,12 +48,9 @@ impl RateLimit {
             let next = full_at.max(now) + self.interval;
             (next - now <= self.capacity).then_some(next)
         };
-        self.full_at
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .map(drop)
-            .map_err(|full_at| RateLimited {
-                retry_after: Duration::from_nanos((full_at + self.interval).saturating_sub(now + self.capacity)),
-            })
+        self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(|full_at| RateLimited {
+            retry_after: Duration::from_nanos((full_at + self.interval).saturating_sub(now + self.capacity)),
+        })
     }
 }
 

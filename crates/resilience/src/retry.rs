@@ -50,11 +50,7 @@ impl Retry {
     /// `attempts` counts the first one: 1 means no retry. Zero is taken as 1. Without a budget only the attempts and
     /// the deadline bound the retries.
     pub fn new(attempts: u32, backoff: Backoff, budget: Option<Arc<Budget>>) -> Self {
-        Self {
-            attempts: attempts.max(1),
-            backoff,
-            budget,
-        }
+        Self { attempts: attempts.max(1), backoff, budget }
     }
 
     /// The wait before the attempt that follows `attempt` (counted from 1). Takes a token from the budget, and does so
@@ -135,11 +131,7 @@ mod tests {
     use super::*;
 
     fn retry(attempts: u32, budget: Option<Budget>) -> Retry {
-        Retry::new(
-            attempts,
-            Backoff::new(Duration::from_millis(10), Duration::from_millis(10)),
-            budget.map(Arc::new),
-        )
+        Retry::new(attempts, Backoff::new(Duration::from_millis(10), Duration::from_millis(10)), budget.map(Arc::new))
     }
 
     async fn failing(
@@ -154,13 +146,7 @@ mod tests {
                 || 0.5,
                 |_| true,
                 |outcome| outcomes.borrow_mut().push(outcome),
-                |attempt| async move {
-                    if attempt >= succeed_at {
-                        Ok(attempt)
-                    } else {
-                        Err("down")
-                    }
-                },
+                |attempt| async move { if attempt >= succeed_at { Ok(attempt) } else { Err("down") } },
             )
             .await;
         (result, outcomes.into_inner())
@@ -182,10 +168,7 @@ mod tests {
     async fn does_not_wait_past_the_deadline() {
         let deadline = Deadline::after(Instant::now(), Some(Duration::from_millis(5)));
         let (result, outcomes) = failing(&retry(2, None), deadline, 2).await;
-        assert_eq!(
-            (result, outcomes),
-            (Err("down"), vec![RetryOutcome::Refused(RetryRefused::Deadline)])
-        );
+        assert_eq!((result, outcomes), (Err("down"), vec![RetryOutcome::Refused(RetryRefused::Deadline)]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -194,15 +177,9 @@ mod tests {
         let mut retries = 0;
         for _ in 0..100 {
             let (_, outcomes) = failing(&retry, Deadline::NEVER, 9).await;
-            retries += outcomes
-                .iter()
-                .filter(|outcome| **outcome == RetryOutcome::Failed)
-                .count();
+            retries += outcomes.iter().filter(|outcome| **outcome == RetryOutcome::Failed).count();
         }
-        assert!(
-            (14..=15).contains(&retries),
-            "5 in reserve and 10 % of 100 calls, got {retries}"
-        );
+        assert!((14..=15).contains(&retries), "5 in reserve and 10 % of 100 calls, got {retries}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,9 +47,7 @@ where
 {
     /// No flight is under way.
     pub fn new() -> Self {
-        Self {
-            flights: Arc::default(),
-        }
+        Self { flights: Arc::default() }
     }
 
     /// Whether a flight for `key` is under way.
@@ -96,10 +94,7 @@ where
         let (land, landed) = watch::channel(None);
         flights.insert(key.clone(), landed.clone());
         drop(flights);
-        let landing = Landing {
-            flights: Arc::clone(&self.flights),
-            key,
-        };
+        let landing = Landing { flights: Arc::clone(&self.flights), key };
         let fetch = fetch();
         tokio::spawn(async move {
             let value = fetch.await;
@@ -123,9 +118,7 @@ impl<K: Eq + Hash, V> Drop for Landing<K, V> {
 
 impl<K, V> Clone for SingleFlight<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            flights: Arc::clone(&self.flights),
-        }
+        Self { flights: Arc::clone(&self.flights) }
     }
 }
 
@@ -207,9 +200,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flight_that_panics_is_lost_for_all_and_blocks_nobody() {
         let flights: SingleFlight<&str, u32> = SingleFlight::new();
-        let lost = flights
-            .run("key", || async { panic!("the fetch panics on purpose") })
-            .await;
+        let lost = flights.run("key", || async { panic!("the fetch panics on purpose") }).await;
         assert_eq!(lost, (Role::Leader, Err(FlightLost)));
         assert_eq!(flights.run("key", || async { 7 }).await, (Role::Leader, Ok(7)));
     }
