@@ -63,14 +63,19 @@ for _ in $(seq 100); do
   sleep 0.05
 done
 
-# Prints the requests per second of one run.
+# Prints the requests per second of one run and the CPU time it took per request, in microseconds.
 measure() {
+  local TIMEFORMAT='%U %S' command rate
   case $1 in
-    # Exit code 2 is the generator's own word that it was the bottleneck, which is what is to be measured here.
-    load) taskset -c $client_core "$load" run "$url" -c "$connections" -d "${seconds}s" || [ $? -eq 2 ] ;;
-    wrk) taskset -c $client_core wrk -t1 -c"$connections" -d"${seconds}s" "$url" ;;
-    oha) taskset -c $client_core oha --no-tui -c "$connections" -z "${seconds}s" "$url" ;;
-  esac | awk '/^Requests per second:/ { print $4 } /^Requests\/sec:/ || /^  Requests\/sec:/ { print $2 }' | head -n 1
+    load) command=("$load" run "$url" -c "$connections" -d "${seconds}s") ;;
+    wrk) command=(wrk -t1 -c"$connections" -d"${seconds}s" "$url") ;;
+    oha) command=(oha --no-tui -c "$connections" -z "${seconds}s" "$url") ;;
+  esac
+  # load exits with 2 to say that it was the bottleneck itself, which is what is to be measured here.
+  { time taskset -c $client_core "${command[@]}" >"$folder/output" 2>&1 || true; } 2>"$folder/time"
+  rate=$(awk '/^Requests per second:/ { print $4 } /Requests\/sec:/ { print $2 }' "$folder/output" | head -n 1)
+  [ -n "$rate" ] || fail "$1 gave no rate: $(tail -n 3 "$folder/output")"
+  awk -v rate="$rate" -v seconds="$seconds" '{ printf "%.0f %.2f\n", rate, ($1 + $2) * 1e6 / (rate * seconds) }' "$folder/time"
 }
 
 echo "$rounds rounds of $seconds s each, $connections connections; nginx on core $server_core, clients on core $client_core"
@@ -78,19 +83,19 @@ for client in "${clients[@]}"; do measure "$client" >/dev/null; done # warm-up
 for round in $(seq "$rounds"); do
   line="round $round:"
   for client in "${clients[@]}"; do
-    rate=$(measure "$client")
-    [ -n "$rate" ] || fail "$client gave no rate"
-    echo "$rate" >>"$folder/$client.rates"
+    result=$(measure "$client")
+    read -r rate cpu <<<"$result"
+    [ "$client" != load ] || own=$rate
+    echo "$rate $cpu $own" >>"$folder/$client.rounds"
     line+="  $client $rate/s"
   done
   echo "$line"
 done
 
-median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-own=$(median "$folder/load.rates")
-printf '\n%-8s %14s %14s\n' client 'median [#/s]' 'load : client'
+# The median of an expression over a client's rounds: $1 its rate, $2 its CPU time, $3 the rate of load in the same round.
+median() { awk "{ print $2 }" "$folder/$1.rounds" | sort -n | awk '{ v[NR] = $1 } END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+printf '\n%-8s %12s %22s %28s\n' client 'rate [#/s]' 'CPU per request [µs]' 'load : client, same round'
 for client in "${clients[@]}"; do
-  rate=$(median "$folder/$client.rates")
-  printf '%-8s %14.0f %14s\n' "$client" "$rate" "$(awk -v a="$own" -v b="$rate" 'BEGIN { printf "%.2f", a / b }')"
+  printf '%-8s %12.0f %21.2f %28.2f\n' "$client" "$(median "$client" '$1')" "$(median "$client" '$2')" "$(median "$client" '$3 / $1')"
 done
-echo "Budget: at least 0.90 of wrk and 1.10 of oha."
+echo "Medians. Budget: at least 0.90 of wrk and 1.10 of oha."
