@@ -218,7 +218,13 @@ fn check_cpus(cpus: f64) -> Result<(), StackError> {
 pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
     let folder = match Folder::open(folder) {
         Ok(folder) => folder,
-        Err(StackError::NotRunning { .. }) => return Ok(false),
+        Err(StackError::NotRunning { folder }) => {
+            if purge {
+                // A start that was cut short before its first file leaves an empty folder; no other goes.
+                let _ = std::fs::remove_dir(folder);
+            }
+            return Ok(false);
+        }
         Err(error) => return Err(error),
     };
     // From here on an interrupt no longer ends the operation, it only hurries it: see `Interrupt::count`.

@@ -123,8 +123,9 @@ impl Folder {
             };
             removed.context(|| cannot("remove", &path))?;
         }
-        // Fails when the user keeps files of their own there, which is right.
+        // Both fail when anything else is in there, which is right.
         let _ = fs::remove_dir(&self.0);
+        let _ = outside.as_deref().and_then(Path::parent).map(fs::remove_dir);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::support::{Place, wait_for_answer};
+use crate::support::{Place, wait_for_answer, wait_until};
 
 /// Moments of a start: before, in and after each of its steps. A first start takes a second or more, most of it for the
 /// creation of the database; a second one takes a third of that.
@@ -70,10 +70,14 @@ fn a_second_interrupt_kills_what_does_not_want_to_go() {
     let place = Place::new();
     let api = place.beside("api.sh");
     // Migrates at once, then never answers and never ends.
-    fs::write(&api, "#!/bin/sh\n[ \"$1\" = migrate ] && exit 0\ntrap '' TERM\nwhile :; do sleep 1; done\n").unwrap();
+    fs::write(
+        &api,
+        "#!/bin/sh\n[ \"$1\" = migrate ] && exit 0\ntrap '' TERM\n: >\"$0.deaf\"\nwhile :; do sleep 1; done\n",
+    )
+    .unwrap();
     fs::set_permissions(&api, fs::Permissions::from_mode(0o755)).unwrap();
     let mut lab = place.start(&["up", "--port", "0", "--api-bin", &api.display().to_string()]);
-    lab.wait_for("migrating the database: done");
+    wait_until("an API that does not listen", || place.beside("api.sh.deaf").exists());
     lab.signal(Signal::INT);
     lab.wait_for("stopping what was started");
     let second = Instant::now();
