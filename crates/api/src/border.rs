@@ -1,7 +1,7 @@
 //! The border: what stands around every request, outside of everything that can cut it.
 //!
-//! In the order of time: take or make the request id, refuse absurd heads, call the router, write the body of a problem,
-//! add `X-Instance` and `X-Request-Id`, count, log one line. A request whose client hangs up is counted and logged too,
+//! In the order of time: take or make the request id and the trace, refuse absurd heads, call the router, write the body of
+//! a problem, add `X-Instance`, `X-Request-Id` and `traceparent`, count, log one line. A request whose client hangs up is counted and logged too,
 //! when its future is dropped.
 
 use std::convert::Infallible;
@@ -18,8 +18,9 @@ use tower::Service;
 pub mod access_log;
 pub mod request_id;
 pub mod route;
+pub mod trace;
 
-use self::{access_log::Line, request_id::RequestId, route::Route};
+use self::{access_log::Line, request_id::RequestId, route::Route, trace::Trace};
 use crate::{
     error::Error,
     metrics::requests::Outcome,
@@ -36,6 +37,7 @@ const MAX_HEAD: usize = 16 * 1024;
 
 const X_INSTANCE: HeaderName = HeaderName::from_static("x-instance");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Serves one request.
@@ -67,6 +69,7 @@ struct Passage {
     state: AppState,
     line: Line,
     id: RequestId,
+    trace: Trace,
     start: Instant,
     http_1_0: bool,
     ended: bool,
@@ -76,9 +79,10 @@ impl Passage {
     fn begin<B>(state: AppState, request: &Request<B>) -> Self {
         state.metrics().active_requests.inc();
         let id = RequestId::take_or_make(request.headers());
+        let trace = Trace::continue_or_begin(request.headers(), &id);
         let line = Line::new(request.method().clone(), Route::of(request.uri().path()), request.uri());
         let http_1_0 = request.version() == Version::HTTP_10;
-        Self { state, line, id, start: Instant::now(), http_1_0, ended: false }
+        Self { state, line, id, trace, start: Instant::now(), http_1_0, ended: false }
     }
 
     fn end(&mut self, mut response: Response) -> Response {
@@ -87,6 +91,7 @@ impl Passage {
         let headers = response.headers_mut();
         headers.insert(X_INSTANCE, self.state.instance_header().clone());
         headers.insert(X_REQUEST_ID, self.id.header());
+        headers.insert(TRACEPARENT, self.trace.header());
         if self.state.is_draining() && !self.http_1_0 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -105,7 +110,7 @@ impl Passage {
         }
         let problem = response.extensions_mut().remove::<Problem>();
         let problem = problem.unwrap_or_else(|| Problem::new(Code::of_status(status), "the request was refused"));
-        *response.body_mut() = Body::from(problem.document(self.id.as_str()));
+        *response.body_mut() = Body::from(problem.document(self.id.as_str(), self.trace.id()));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         // A library's own error answer carried another length.
@@ -119,7 +124,14 @@ impl Passage {
         self.state.metrics().active_requests.dec();
         self.state.request_metrics().observe(&self.line.method, self.line.route, outcome, duration);
         if let Some(log) = self.state.access_log() {
-            self.line.write(log, self.state.instance(), self.id.as_str(), outcome, duration, observed);
+            self.line.write(
+                log,
+                self.state.instance(),
+                (self.id.as_str(), self.trace.id()),
+                outcome,
+                duration,
+                observed,
+            );
         }
     }
 }

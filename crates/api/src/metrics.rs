@@ -1,10 +1,13 @@
-//! Every metric of the service, declared once; the help text stands beside its name.
+//! Every metric of the service, declared once; the help text stands beside its name. `docs/metrics.md` is made from this.
 
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
+    proto::{LabelPair, Metric, MetricFamily},
 };
 
+#[cfg(test)]
+mod document;
 pub mod process;
 pub mod requests;
 
@@ -13,8 +16,25 @@ pub mod requests;
 const DURATION_BUCKETS: [f64; 18] =
     [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.32, 0.4, 0.8, 1.0, 2.5];
 
+/// A metric as it was declared, for its documentation.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared {
+    /// Its name.
+    pub name: &'static str,
+    /// Its Rust type, which tells the Prometheus one.
+    pub kind: &'static str,
+    /// Its help text.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
 macro_rules! declare {
     ($($field:ident: $kind:ident($name:literal, $help:literal, $labels:expr);)*) => {
+        /// All metrics but those of the process.
+        pub const DECLARED: &[Declared] =
+            &[$(Declared { name: $name, kind: stringify!($kind), help: $help, labels: &$labels }),*];
+
         /// The metrics, one field each.
         #[derive(Debug, Clone)]
         pub struct Metrics {
@@ -110,15 +130,31 @@ declare! {
 }
 
 impl Metrics {
-    /// The Prometheus text format.
+    /// The Prometheus text format; with the label `instance` on every series when a name is given.
     ///
     /// # Errors
     /// Only if a metric had no name: a fault of this file.
-    pub fn encode(&self) -> prometheus::Result<Vec<u8>> {
-        let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+    pub fn encode(&self, instance: Option<&str>) -> prometheus::Result<Vec<u8>> {
+        let mut families = self.registry.gather();
+        if let Some(instance) = instance {
+            families.iter_mut().flat_map(MetricFamily::mut_metric).for_each(|metric| name_replica(metric, instance));
+        }
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
+}
+
+fn name_replica(metric: &mut Metric, instance: &str) {
+    const INSTANCE: &str = "instance";
+    let mut labels = metric.take_label();
+    if labels.iter().all(|label| label.name() != INSTANCE) {
+        let mut label = LabelPair::default();
+        label.set_name(INSTANCE.to_owned());
+        label.set_value(instance.to_owned());
+        labels.push(label);
+    }
+    metric.set_label(labels);
 }
 
 trait Declare: Sized {

@@ -55,6 +55,28 @@ impl Code {
     /// How many codes there are; they are numbered from 0.
     pub const COUNT: usize = Self::Draining as usize + 1;
 
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::PreconditionFailed,
+        Self::PayloadTooLarge,
+        Self::UriTooLong,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
+        Self::RateLimited,
+        Self::HeadersTooLarge,
+        Self::ClientClosed,
+        Self::Internal,
+        Self::Overloaded,
+        Self::DatabaseUnavailable,
+        Self::DatabaseTimeout,
+        Self::DeadlineExceeded,
+        Self::Draining,
+    ];
+
     /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -142,6 +164,7 @@ struct Document<'a> {
     detail: &'a str,
     code: &'a str,
     request_id: &'a str,
+    trace_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     dependency: Option<&'a str>,
 }
@@ -159,7 +182,7 @@ impl Problem {
     }
 
     /// The JSON body.
-    pub(crate) fn document(&self, request_id: &str) -> Vec<u8> {
+    pub(crate) fn document(&self, request_id: &str, trace_id: &str) -> Vec<u8> {
         let document = Document {
             // `about:blank`: the code says it all, and the title is then the status' own phrase (RFC 9457, 4.2.1).
             r#type: "about:blank",
@@ -168,6 +191,7 @@ impl Problem {
             detail: &self.detail,
             code: self.code.as_str(),
             request_id,
+            trace_id,
             dependency: self.dependency,
         };
         // Strings and numbers only: this cannot fail.

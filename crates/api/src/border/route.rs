@@ -26,6 +26,18 @@ impl Route {
     /// How many there are; they are numbered from 0.
     pub const COUNT: usize = Self::Unmatched as usize + 1;
 
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Records,
+        Self::Record,
+        Self::Health,
+        Self::Livez,
+        Self::Readyz,
+        Self::Metrics,
+        Self::OpenApi,
+        Self::Unmatched,
+    ];
+
     /// The route of a path.
     pub fn of(path: &str) -> Self {
         match path {

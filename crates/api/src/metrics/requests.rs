@@ -9,7 +9,20 @@ use super::Metrics;
 use crate::{border::route::Route, problem::Code};
 
 /// Methods with a label of their own; everything else is one label, or a scanner makes series without end.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
+
+/// How the reads of records end that an alert asks for. Their series are there from the start: a counter whose first sample
+/// is 100 has no rate, and the first errors of an outage would not be seen.
+const ALERTED: [Outcome; 8] = [
+    Outcome::Good(StatusCode::OK),
+    Outcome::Problem(Code::NotFound),
+    Outcome::Problem(Code::Internal),
+    Outcome::Problem(Code::Overloaded),
+    Outcome::Problem(Code::DatabaseUnavailable),
+    Outcome::Problem(Code::DatabaseTimeout),
+    Outcome::Problem(Code::DeadlineExceeded),
+    Outcome::Problem(Code::Draining),
+];
 
 /// Good statuses this service gives.
 const GOOD: [u16; 4] = [200, 201, 204, 304];
@@ -50,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// The table. A cell is made at its first use, so that only what happened is exposed.
+/// The table. Most cells are made at their first use, so that not every combination is exposed.
 #[derive(Debug)]
 pub struct RequestMetrics {
     metrics: Metrics,
@@ -58,22 +71,35 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// An empty table.
+    /// A table of zeros.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, cells: array::from_fn(|_| OnceLock::new()) }
+        for reason in ["overloaded", "rate_limited"] {
+            metrics.requests_shed.with_label_values(&[reason]);
+        }
+        let table = Self { metrics, cells: array::from_fn(|_| OnceLock::new()) };
+        for route in [Route::Records, Route::Record] {
+            for outcome in ALERTED {
+                table.cell(0, route, outcome);
+            }
+        }
+        table
     }
 
     /// Counts one request.
     pub fn observe(&self, method: &Method, route: Route, outcome: Outcome, duration: Duration) {
         let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let (histogram, counter) = self.cell(method, route, outcome);
+        histogram.observe(duration.as_secs_f64());
+        counter.inc();
+    }
+
+    fn cell(&self, method: usize, route: Route, outcome: Outcome) -> &(Histogram, IntCounter) {
         let index = (method * Route::COUNT + route as usize) * OUTCOMES + outcome.index();
-        let (histogram, counter) = self.cells[index].get_or_init(|| {
+        self.cells[index].get_or_init(|| {
             let status = outcome.status().to_string();
             let labels = [METHODS[method], route.as_str(), &status, outcome.code()];
             let histogram = self.metrics.request_duration.with_label_values(&labels[..3]);
             (histogram, self.metrics.requests.with_label_values(&labels))
-        });
-        histogram.observe(duration.as_secs_f64());
-        counter.inc();
+        })
     }
 }

@@ -1,7 +1,10 @@
 //! `/metrics`: what Prometheus scrapes. Values that are states, not events, are read now.
+//!
+//! Prometheus names its targets itself where it knows their names. Where it finds them by DNS it knows only addresses: then
+//! `/metrics?labels=instance` has the replica's own name on every series.
 
 use axum::{
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -12,9 +15,10 @@ use crate::{
     state::AppState,
 };
 
-pub(super) async fn get_metrics(State(state): State<AppState>) -> Result<Response, Error> {
+pub(super) async fn get_metrics(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, Error> {
     read_states(&state);
-    let text = state.metrics().encode().map_err(|error| {
+    let instance = (query.as_deref() == Some("labels=instance")).then(|| state.instance());
+    let text = state.metrics().encode(instance).map_err(|error| {
         tracing::error!(error = %error, "metrics cannot be written");
         Error::Internal
     })?;

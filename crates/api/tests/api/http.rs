@@ -38,7 +38,7 @@ impl Answer {
     /// Asserts a problem document of the right shape, and returns its code.
     pub fn problem_code(&self) -> &str {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
-        for member in ["type", "title", "detail", "code", "request_id"] {
+        for member in ["type", "title", "detail", "code", "request_id", "trace_id"] {
             assert!(self.body[member].is_string(), "{member} is missing in {self:?}");
         }
         assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");

@@ -10,6 +10,7 @@ mod guards;
 mod http;
 mod lifecycle;
 mod limits;
+mod observability;
 mod proxy;
 mod records;
 mod replica;

@@ -1,0 +1,158 @@
+//! The trace of a request (W3C Trace Context): the id that all hops of one request of a client share.
+//!
+//! In the order of time: the trace id of a sane `traceparent` is taken over, else the request id becomes the trace id when
+//! it has the form of one, else one is made. The span id is this hop's own and new each time. Nobody is asked further from
+//! here over HTTP, so what is passed on is the answer's `traceparent`, the log line and the body of a problem.
+
+use axum::http::{HeaderMap, HeaderValue};
+
+use super::request_id::RequestId;
+
+/// `00-` trace id `-` span id `-` flags.
+const LENGTH: usize = 55;
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+const SPAN_ID: std::ops::Range<usize> = 36..52;
+const FLAGS: std::ops::Range<usize> = 53..55;
+
+/// Of a trace that begins here: sampled, since every request is logged.
+const BEGUN: [u8; LENGTH] = *b"00-00000000000000000000000000000000-0000000000000000-01";
+
+/// This hop's `traceparent`. An array and no header value: it costs no allocation until it is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Trace([u8; LENGTH]);
+
+impl Trace {
+    /// Goes on with the trace of the request, or begins one.
+    pub fn continue_or_begin(headers: &HeaderMap, request_id: &RequestId) -> Self {
+        let mut given = headers.get_all("traceparent").iter();
+        let parent = match (given.next(), given.next()) {
+            (Some(parent), None) => sane(parent.as_bytes()),
+            _ => None,
+        };
+        let mut text = BEGUN;
+        match parent {
+            Some(parent) => text.copy_from_slice(parent),
+            None if is_id(request_id.as_str().as_bytes(), TRACE_ID.len()) => {
+                text[TRACE_ID].copy_from_slice(request_id.as_str().as_bytes());
+            }
+            None => write_hex(random_trace_id(), &mut text[TRACE_ID]),
+        }
+        // What a later version put there may mean something else than it does to us.
+        text[..2].copy_from_slice(b"00");
+        write_hex(random_span_id(), &mut text[SPAN_ID]);
+        Self(text)
+    }
+
+    /// The trace id, 32 hexadecimal digits.
+    pub fn id(&self) -> &str {
+        str::from_utf8(&self.0[TRACE_ID]).unwrap_or_default()
+    }
+
+    /// `traceparent`.
+    pub fn header(&self) -> HeaderValue {
+        // Hexadecimal digits and dashes are always a valid header value.
+        HeaderValue::from_bytes(&self.0).unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
+/// The part of a `traceparent` that this version knows, if all of it is as the standard says.
+fn sane(text: &[u8]) -> Option<&[u8]> {
+    let known = text.get(..LENGTH)?;
+    // A later version may say more, after a dash; version 00 may not, and ff is none.
+    let ends = match &text[LENGTH..] {
+        [] => true,
+        [b'-', ..] => known[..2] != *b"00",
+        _ => false,
+    };
+    let dashes = known[2] == b'-' && known[35] == b'-' && known[52] == b'-';
+    let version = known[..2].iter().all(is_hex) && known[..2] != *b"ff";
+    let ids = is_id(&known[TRACE_ID], TRACE_ID.len()) && is_id(&known[SPAN_ID], SPAN_ID.len());
+    (ends && dashes && version && ids && known[FLAGS].iter().all(is_hex)).then_some(known)
+}
+
+/// An id of zeros is none.
+fn is_id(text: &[u8], length: usize) -> bool {
+    text.len() == length && text.iter().all(is_hex) && text.iter().any(|digit| *digit != b'0')
+}
+
+/// Lower case only, as the standard has it.
+fn is_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn write_hex(mut bits: u128, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(bits & 0xf) as usize];
+        bits >>= 4;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
+fn random_trace_id() -> u128 {
+    fastrand::u128(1..)
+}
+
+#[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
+fn random_span_id() -> u128 {
+    fastrand::u64(1..).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn traced(parents: &[&'static str], request_id: &'static str) -> (Trace, String) {
+        let mut headers = HeaderMap::new();
+        for parent in parents {
+            headers.append("traceparent", HeaderValue::from_static(parent));
+        }
+        headers.insert("x-request-id", HeaderValue::from_static(request_id));
+        let id = RequestId::take_or_make(&headers);
+        (Trace::continue_or_begin(&headers, &id), id.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_sane_trace_goes_on_under_a_span_of_our_own() {
+        let (trace, _) = traced(&[GIVEN], "a");
+        let header = trace.header();
+        let header = header.to_str().expect("ASCII");
+        assert_eq!(trace.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(header.starts_with(&GIVEN[..36]) && header.ends_with("-01") && header != GIVEN, "{header}");
+        assert_eq!(sane(header.as_bytes()), Some(header.as_bytes()));
+        assert_ne!(traced(&[GIVEN], "a").0.header(), trace.header(), "each hop has its own span");
+        let (later, _) = traced(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-more"], "a");
+        assert_eq!(later.id(), trace.id());
+        assert!(later.header().as_bytes().starts_with(b"00-") && later.header().as_bytes().ends_with(b"-00"));
+    }
+
+    #[test]
+    fn anything_else_begins_a_new_one() {
+        for parent in [
+            "",
+            "x",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0g",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+        ] {
+            let (trace, _) = traced(&[parent], "a");
+            assert_ne!(trace.id(), &GIVEN[3..35], "{parent}");
+            assert_eq!(sane(trace.header().as_bytes()).map(<[u8]>::len), Some(LENGTH), "{parent}");
+        }
+        assert_ne!(traced(&[GIVEN, GIVEN], "a").0.id(), &GIVEN[3..35], "two parents are none");
+    }
+
+    #[test]
+    fn a_request_id_of_the_right_form_is_the_trace_id() {
+        assert_eq!(traced(&[], "4bf92f3577b34da6a3ce929d0e0e4736").0.id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        let (made, id) = traced(&[], "not sane!");
+        assert_eq!(made.id(), id, "one number to look for");
+        assert_ne!(traced(&[], "00000000000000000000000000000000").0.id(), "00000000000000000000000000000000");
+    }
+}
