@@ -87,8 +87,17 @@ mod tests {
         let live =
             Live { is_shown: true, title: String::new(), length: Some(Duration::from_secs(12)), count: None, sent: 0 };
         let line = live.line(&report.series[2]);
-        for part in ["    3 s", "█████░", "25 %", "rate 97/s", "good 48/s", "p50 5.0 ms", "p99 1000 ms", "errors 50", "in flight 1"]
-        {
+        for part in [
+            "    3 s",
+            "█████░",
+            "25 %",
+            "rate 97/s",
+            "good 48/s",
+            "p50 5.0 ms",
+            "p99 1000 ms",
+            "errors 50",
+            "in flight 1",
+        ] {
             assert!(line.contains(part), "{part:?} in {line:?}");
         }
         assert_eq!([short(0.25), short(5.44), short(320.4), short(12_000.0)], ["250 µs", "5.4 ms", "320 ms", "12.0 s"]);

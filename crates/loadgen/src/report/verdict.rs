@@ -7,6 +7,9 @@ use crate::outcome::ErrorClass;
 /// At this share of a core an arriving answer finds the generator busy nine times out of ten: what is measured is the
 /// generator's queue.
 const MAX_CPU_SHARE: f64 = 0.9;
+/// A thread that was running or ready to run for that much of the time had always something left to do: the machine gave
+/// it too little, and it was the bottleneck with less than a core.
+const MAX_BUSY_SHARE: f64 = 0.95;
 /// The generator's own delay is what latency (from the planned time) has more than service time (from the actual one).
 /// More than a tenth of a percentile is too much…
 const MAX_DELAY_SHARE: f64 = 0.1;
@@ -20,7 +23,12 @@ const MIN_JUDGED_S: f64 = 1.0;
 const MIN_RATE_SHARE: f64 = 0.99;
 
 pub(super) fn is_saturated(generator: &Generator, latency: &LatencyTable) -> bool {
-    generator.measured_s >= MIN_JUDGED_S && (generator.cpu_share >= MAX_CPU_SHARE || own_delay(latency).is_some())
+    generator.measured_s >= MIN_JUDGED_S && (is_busy(generator) || own_delay(latency).is_some())
+}
+
+fn is_busy(generator: &Generator) -> bool {
+    let ready = generator.cpu_share + generator.waiting_share.unwrap_or(0.0);
+    generator.cpu_share >= MAX_CPU_SHARE || ready >= MAX_BUSY_SHARE
 }
 
 /// The percentile that the generator's own delay distorts, with its latency and its service time.
@@ -55,13 +63,17 @@ fn faults(report: &Report) -> Vec<String> {
     let Report { summary, generator, .. } = report;
     let mut faults = Vec::new();
     if generator.saturated {
-        let cpu = generator.cpu_share * 100.0;
+        let percent = |share: f64| format!("{:.0} %", share * 100.0);
+        let (cpu, waiting) = (percent(generator.cpu_share), percent(generator.waiting_share.unwrap_or(0.0)));
         faults.push(match own_delay(&report.latency) {
-            Some((name, latency, service)) if generator.cpu_share < MAX_CPU_SHARE => format!(
+            Some((name, latency, service)) if !is_busy(generator) => format!(
                 "generator saturated: it could not send on time, so that {name} is {latency:.1} ms from the planned and \
-                 {service:.1} ms from the actual send time, at {cpu:.0} % of a core; give it a core of its own, or lower the rate"
+                 {service:.1} ms from the actual send time, at {cpu} of a core; give it a core of its own, or lower the rate"
             ),
-            _ => format!("generator saturated: it used {cpu:.0} % of a core; use more --threads, or fewer --connections"),
+            _ => format!(
+                "generator saturated: it used {cpu} of a core and waited for one {waiting} of the time; use more --threads or \
+                 fewer --connections, or leave it more of the machine"
+            ),
         });
     }
     if summary.sent > 0 && summary.answered == 0 && summary.unanswered > 0 {
@@ -163,25 +175,26 @@ mod tests {
 
     #[test]
     fn a_busy_or_late_generator_is_saturated_and_a_short_run_is_not_judged() {
-        for (saturated, cpu_share, measured_s, p99, service_p99) in [
-            (true, 0.95, 10.0, 5.0, 5.0),
-            (false, 0.95, 0.1, 5.0, 5.0),
-            (false, 0.5, 10.0, 5.0, 5.0),
-            (true, 0.3, 10.0, 100.0, 80.0),
-            (false, 0.3, 0.1, 100.0, 80.0),
-            (false, 0.3, 10.0, 900.0, 880.0),
-            (false, 0.3, 10.0, 1.0, 0.1),
+        for (saturated, cpu_share, waiting_share, measured_s, p99, service_p99) in [
+            (true, 0.95, 0.0, 10.0, 5.0, 5.0),
+            (true, 0.6, 0.38, 10.0, 5.0, 5.0),
+            (false, 0.6, 0.2, 10.0, 5.0, 5.0),
+            (false, 0.95, 0.0, 0.1, 5.0, 5.0),
+            (true, 0.3, 0.0, 10.0, 100.0, 80.0),
+            (false, 0.3, 0.0, 0.1, 100.0, 80.0),
+            (false, 0.3, 0.0, 10.0, 900.0, 880.0),
+            (false, 0.3, 0.0, 10.0, 1.0, 0.1),
         ] {
             let generator = Generator {
                 cpu_share,
-                waiting_share: None,
+                waiting_share: Some(waiting_share),
                 lag_p99_ms: None,
                 measured_s,
                 saturated: false,
                 warmup_requests: 0,
             };
             let is = is_saturated(&generator, &latency(p99, service_p99));
-            assert_eq!(is, saturated, "{cpu_share} {measured_s} {p99} {service_p99}");
+            assert_eq!(is, saturated, "{generator:?} {p99} {service_p99}");
         }
     }
 }
