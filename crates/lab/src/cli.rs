@@ -63,6 +63,15 @@ pub enum Command {
         /// Only this server [default: all]
         target: Option<String>,
     },
+    /// Run the fallback matrix on a stack of its own: break, measure, judge and undo row by row (about two minutes)
+    Fallbacks {
+        /// Write the page with the measured times to this file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// How much later than its bound an answer may be on this machine
+        #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "50ms")]
+        tolerance: Duration,
+    },
     /// Change the number of replicas while the stack runs
     Scale {
         /// How many API replicas there shall be

@@ -1,5 +1,6 @@
 //! One function per command.
 
+mod fallbacks;
 mod fault;
 mod up;
 
@@ -30,6 +31,9 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             let stack = Stack::connect(folder)?;
             let target = target.as_deref().map(|target| stack.target(target)).transpose()?;
             fault::heal(&stack, target, console, &operation)
+        }
+        Command::Fallbacks { out, tolerance } => {
+            fallbacks::run(out.as_deref(), *tolerance, folder, settings, console, &operation)
         }
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;

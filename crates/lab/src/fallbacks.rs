@@ -44,6 +44,8 @@ const ENOUGH: usize = 10;
 /// Answers that are measured once the breaker is open, and through nginx.
 const OPEN_ANSWERS: usize = 20;
 const NGINX_ANSWERS: usize = 12;
+/// Ids from here on are no record's.
+const UNKNOWN_IDS: u64 = 1 << 40;
 /// From the dependency's return to the first good answer.
 pub const RECOVERS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -134,9 +136,15 @@ impl<'a> Bench<'a> {
         self.operation.progress.begin(&row.to_string());
         self.wait_until_all_is_well()?;
         let path = format!("/data/{}", row.id);
-        self.prepare(row.entry, &path);
-        let mut measured =
-            Measured { first: Answers::default(), open: None, recovery: None, deviations: vec![], impossible: None, row };
+        self.prepare(row.entry, &path)?;
+        let mut measured = Measured {
+            first: Answers::default(),
+            open: None,
+            recovery: None,
+            deviations: vec![],
+            impossible: None,
+            row,
+        };
         let broken = match Broken::bring_about(&measured.row, self.stack, self.operation) {
             Ok(broken) => broken,
             Err(StackError::NotPermitted { .. }) => {
@@ -162,10 +170,15 @@ impl<'a> Bench<'a> {
     fn wait_until_all_is_well(&self) -> Result<(), StackError> {
         self.stack.heal(None, self.operation)?;
         let replicas = self.stack.endpoints()?.replicas;
-        let is_well = |url: &str| {
-            let passes = stack::get(&format!("{url}/health"), HANG).is_ok_and(|health| health.body.contains(r#""status":"pass","#));
-            // A breaker closes with the next good request.
-            stack::get(&format!("{url}/data?limit=1"), HANG).is_ok_and(|answer| answer.status == 200)
+        let mut unknown = UNKNOWN_IDS;
+        let mut is_well = |url: &str| {
+            unknown += 1;
+            // A breaker closes with a good call: the id is one that no cache knows.
+            let reaches_postgres =
+                stack::get(&format!("{url}/data/{unknown}"), HANG).is_ok_and(|answer| answer.status == 404);
+            let passes = stack::get(&format!("{url}/health"), HANG)
+                .is_ok_and(|health| health.body.contains(r#""status":"pass","version""#));
+            reaches_postgres
                 && passes
                 && ["redis", "postgres"].iter().all(|dependency| breaker_state(url, dependency) == Some(0))
         };
@@ -180,25 +193,34 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn prepare(&self, entry: Entry, path: &str) {
+    fn prepare(&self, entry: Entry, path: &str) -> Result<(), StackError> {
         match entry {
-            Entry::None | Entry::Any => {}
-            Entry::Fresh | Entry::Old => {
-                // A deviation here shows in the first answers.
-                drop(stack::get(&format!("{}{path}", self.replica), HANG));
+            Entry::None | Entry::Any => return Ok(()),
+            Entry::Fresh | Entry::Old => {}
+        }
+        let url = format!("{}{path}", self.replica);
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while !stack::get(&url, HANG).is_ok_and(|answer| row::is_good(&answer)) {
+            self.operation.interrupt.check()?;
+            if Instant::now() > give_up {
+                return Err(StackError::Conflict(format!("{path} does not get into the cache")));
             }
         }
         if entry == Entry::Old {
             // Asking would renew it: its time has to pass.
-            thread::sleep(FRESH + Duration::from_millis(100));
+            self.operation.interrupt.sleep(FRESH + Duration::from_millis(100));
         }
+        Ok(())
     }
 
     fn observe(&self, measured: &mut Measured, path: &str) -> Result<(), StackError> {
         let breaker = measured.row.breaker();
         let end = Instant::now() + OPENS_WITHIN;
         let is_open = || breaker.is_some_and(|dependency| breaker_state(&self.replica, dependency) == Some(2));
-        while !is_open() && Instant::now() < end && (breaker.is_some() || measured.first.0.len() < measured.row.answers()) {
+        while !is_open()
+            && Instant::now() < end
+            && (breaker.is_some() || measured.first.0.len() < measured.row.answers())
+        {
             self.operation.interrupt.check()?;
             let took = self.ask(measured, &self.replica, path, "first");
             measured.first.0.push(took);
@@ -214,8 +236,14 @@ impl<'a> Bench<'a> {
                 measured.deviations.push(format!("the breaker did not open within {OPENS_WITHIN:?}"));
             }
         }
-        let through: Vec<Duration> = (0..NGINX_ANSWERS).map(|_| self.ask(measured, &self.nginx, path, "nginx")).collect();
-        measured.check("answers through nginx", Answers(through).slowest(), measured.row.expected.first, self.tolerance);
+        let through: Vec<Duration> =
+            (0..NGINX_ANSWERS).map(|_| self.ask(measured, &self.nginx, path, "nginx")).collect();
+        measured.check(
+            "answers through nginx",
+            Answers(through).slowest(),
+            measured.row.expected.first,
+            self.tolerance,
+        );
         Ok(())
     }
 

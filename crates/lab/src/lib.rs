@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod console;
+pub mod fallbacks;
 mod settings;
 mod signals;
 mod table;

@@ -22,6 +22,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The checkout, for what needs its files.
+    pub(crate) fn project(&self) -> Result<Project, StackError> {
+        self.project.clone().ok_or_else(|| {
+            StackError::Usage("there is no nginx/nginx.conf here or above; run lab inside the project".to_owned())
+        })
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the configuration module")]
     pub fn from_environment() -> Result<Self, StackError> {
         let failed = |what: &str, source: io::Error| StackError::Io { what: what.to_owned(), source };

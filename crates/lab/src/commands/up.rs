@@ -16,9 +16,7 @@ pub(super) fn run(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let project = settings.project.clone().ok_or_else(|| {
-        StackError::Usage("there is no nginx/nginx.conf here or above; run lab inside the project".to_owned())
-    })?;
+    let project = settings.project()?;
     let options = UpOptions {
         driver: arguments.driver.into(),
         folder: folder.to_owned(),

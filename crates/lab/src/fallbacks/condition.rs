@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use stack::{FaultKind, Operation, Stack, StackError, Target};
 use tokio::runtime::Runtime;
 
@@ -15,14 +15,14 @@ use super::row::{Condition, Row};
 /// For one statement or command of our own.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Longer than a row takes; it is ended before.
-const CLIENT_PAUSE_MS: u32 = 60_000;
+/// Longer than a row's answers take. Nothing ends it before its time: `CLIENT UNPAUSE` would be paused, too.
+const CLIENT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Conditions that hold.
 pub(super) struct Broken {
     locked: Option<Session>,
     starved: bool,
-    client_paused: bool,
+    client_paused: Option<Instant>,
 }
 
 /// A connection to Postgres as its administrator.
@@ -33,7 +33,7 @@ struct Session {
 
 impl Broken {
     pub(super) fn bring_about(row: &Row, stack: &Stack, operation: &Operation<'_>) -> Result<Self, StackError> {
-        let mut broken = Self { locked: None, starved: false, client_paused: false };
+        let mut broken = Self { locked: None, starved: false, client_paused: None };
         let mut conditions = [(Target::Redis, row.redis), (Target::Postgres, row.postgres)];
         if !row.redis_first {
             conditions.reverse();
@@ -71,8 +71,8 @@ impl Broken {
                 return Ok(());
             }
             Condition::ClientPaused => {
-                redis(stack, &format!("CLIENT PAUSE {CLIENT_PAUSE_MS} ALL"))?;
-                self.client_paused = true;
+                redis(stack, &format!("CLIENT PAUSE {} ALL", CLIENT_PAUSE.as_millis()))?;
+                self.client_paused = Some(Instant::now());
                 return Ok(());
             }
         };
@@ -87,8 +87,8 @@ impl Broken {
         if self.starved {
             Session::open(stack)?.run(&for_application(stack, "ALTER ROLE \"{user}\" CONNECTION LIMIT -1")?)?;
         }
-        if self.client_paused {
-            redis(stack, "CLIENT UNPAUSE")?;
+        if let Some(since) = self.client_paused {
+            operation.interrupt.sleep((since + CLIENT_PAUSE).saturating_duration_since(Instant::now()));
         }
         stack.heal(None, operation)?;
         Ok(Instant::now())
@@ -122,18 +122,7 @@ impl Session {
     fn run(&mut self, sql: &str) -> Result<(), StackError> {
         let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut self.connection);
         let ran = self.runtime.block_on(async { tokio::time::timeout(ANSWERS_WITHIN, statement).await });
-        ran.map_err(io::Error::from)
-            .map_err(|error| failed(sql, error))?
-            .map(drop)
-            .map_err(|error| failed(sql, error))
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // Closing tells Postgres at once that the lock is free; if it is away there is no lock any more.
-        let detached = self.connection.ping();
-        drop(self.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(100), detached).await }));
+        ran.map_err(io::Error::from).map_err(|error| failed(sql, error))?.map(drop).map_err(|error| failed(sql, error))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    ProcessRecord,
+    ProcessRecord, Server,
     family::Family,
     packet_filter,
     probe::{self, Depth},
@@ -39,7 +39,7 @@ fn undo(
 ) -> Result<(), StackError> {
     // First what takes no time, for all.
     for target in concerned {
-        if reconnect(record, *target)? {
+        if record.server(*target).map_or(Ok(false), reconnect)? {
             done.push(format!("{target}: connected again"));
         }
         let family = Family::find(folder, &target.to_string())?;
@@ -66,10 +66,10 @@ fn undo(
 }
 
 /// True when the server was cut off.
-pub(super) fn reconnect(record: &ProcessRecord, target: Target) -> Result<bool, StackError> {
-    let cut = record.server(target).is_some_and(|server| server.fault == Some(FaultKind::Cut));
+pub(super) fn reconnect(server: &Server) -> Result<bool, StackError> {
+    let cut = server.fault == Some(FaultKind::Cut);
     if cut {
-        packet_filter::open(record.port(target))?;
+        packet_filter::open(server.port)?;
     }
     Ok(cut)
 }

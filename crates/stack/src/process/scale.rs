@@ -53,7 +53,9 @@ fn remove(
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
     // A cut would outlive the replica.
-    surplus.iter().try_for_each(|name| heal::reconnect(record, *name).map(drop))?;
+    for server in record.servers.iter().filter(|server| surplus.contains(&server.name)) {
+        heal::reconnect(server)?;
+    }
     let mut rest = record.clone();
     rest.servers.retain(|server| !surplus.contains(&server.name));
     nginx::follow_replicas(folder, &rest)?;

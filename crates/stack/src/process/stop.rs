@@ -46,9 +46,6 @@ pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, S
         let mut record = record.clone();
         record.stage = Stage::Stopping;
         record.save(folder)?;
-        for server in &record.servers {
-            heal::reconnect(&record, server.name)?;
-        }
     }
     let names = launch::names(folder)?;
     for belongs in ORDER {
@@ -57,6 +54,10 @@ pub(crate) fn stop(folder: &Folder, operation: &Operation<'_>) -> Result<bool, S
     }
     postgres::sweep(folder);
     cpu_quota::remove(folder);
+    // Last, since it may not be permitted to this user: then the record stays and says what is left to do.
+    for server in record.iter().flat_map(|record| &record.servers) {
+        heal::reconnect(server)?;
+    }
     Record::remove(folder)?;
     Ok(found)
 }
