@@ -98,6 +98,10 @@ pub struct UpArguments {
     #[arg(long, short)]
     pub detach: bool,
 
+    /// Also start Prometheus, which scrapes every replica, nginx, Postgres and Redis
+    #[arg(long)]
+    pub observe: bool,
+
     /// Run the app as it was in this phase: 1 raw, 2 scaled, 3 cached, 4 with timeouts, retries and backpressure
     #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub phase: Option<u8>,

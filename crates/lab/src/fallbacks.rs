@@ -18,6 +18,7 @@
 
 use std::{
     path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -109,7 +110,8 @@ impl Plan {
 /// The stack could not be started, broken or healed; a row that deviates is no error.
 pub fn run(plan: &Plan, operation: &Operation<'_>) -> Result<Vec<Measured>, StackError> {
     let stack = Stack::up(&plan.up, operation)?;
-    let measured = row::all().into_iter().map(|row| Bench::new(&stack, plan, operation)?.measure(row)).collect();
+    let measured = Bench::new(&stack, plan, operation)
+        .and_then(|bench| row::all().into_iter().map(|row| bench.measure(row)).collect());
     // Also after an interrupt: nothing is left running.
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     stack::down(&plan.up.folder, true, &undo)?;
@@ -122,13 +124,21 @@ struct Bench<'a> {
     operation: &'a Operation<'a>,
     replica: String,
     nginx: String,
+    unknown: AtomicU64,
 }
 
 impl<'a> Bench<'a> {
     fn new(stack: &'a Stack, plan: &'a Plan, operation: &'a Operation<'a>) -> Result<Self, StackError> {
         let endpoints = stack.endpoints()?;
         let replica = endpoints.replicas.first().map(|replica| replica.url.clone()).unwrap_or_default();
-        Ok(Self { stack, tolerance: plan.tolerance, operation, replica, nginx: endpoints.base_url })
+        Ok(Self {
+            stack,
+            tolerance: plan.tolerance,
+            operation,
+            replica,
+            nginx: endpoints.base_url,
+            unknown: AtomicU64::new(UNKNOWN_IDS),
+        })
     }
 
     fn measure(&self, row: Row) -> Result<Measured, StackError> {
@@ -167,15 +177,18 @@ impl<'a> Bench<'a> {
         Ok(measured)
     }
 
+    /// An id that is no record's and that no cache knows.
+    fn unknown_id(&self) -> u64 {
+        self.unknown.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn wait_until_all_is_well(&self) -> Result<(), StackError> {
         self.stack.heal(None, self.operation)?;
         let replicas = self.stack.endpoints()?.replicas;
-        let mut unknown = UNKNOWN_IDS;
-        let mut is_well = |url: &str| {
-            unknown += 1;
+        let is_well = |url: &str| {
             // A breaker closes with a good call: the id is one that no cache knows.
             let reaches_postgres =
-                stack::get(&format!("{url}/data/{unknown}"), HANG).is_ok_and(|answer| answer.status == 404);
+                stack::get(&format!("{url}/data/{}", self.unknown_id()), HANG).is_ok_and(|answer| answer.status == 404);
             let passes = stack::get(&format!("{url}/health"), HANG)
                 .is_ok_and(|health| health.body.contains(r#""status":"pass","version""#));
             reaches_postgres
@@ -217,56 +230,53 @@ impl<'a> Bench<'a> {
         let breaker = measured.row.breaker();
         let end = Instant::now() + OPENS_WITHIN;
         let is_open = || breaker.is_some_and(|dependency| breaker_state(&self.replica, dependency) == Some(2));
-        while !is_open()
-            && Instant::now() < end
-            && (breaker.is_some() || measured.first.0.len() < measured.row.answers())
-        {
+        let enough = |first: &Answers| breaker.is_none() && first.0.len() >= ENOUGH;
+        while !is_open() && !enough(&measured.first) && Instant::now() < end {
             self.operation.interrupt.check()?;
-            let took = self.ask(measured, &self.replica, path, "first");
-            measured.first.0.push(took);
+            let first = self.ask(measured, &self.replica, path, "first");
+            measured.first.0.extend(first.0);
         }
         measured.check("the first answers", measured.first.slowest(), measured.row.expected.first, self.tolerance);
         if let Some(bound) = measured.row.expected.open {
             if is_open() {
-                let times = (0..OPEN_ANSWERS).map(|_| self.ask(measured, &self.replica, path, "open")).collect();
-                let open = Answers(times);
+                let mut open = Answers::default();
+                while open.0.len() < OPEN_ANSWERS {
+                    open.0.extend(self.ask(measured, &self.replica, path, "open").0);
+                }
                 measured.check("answers with the breaker open (median)", open.median(), Some(bound), self.tolerance);
                 measured.open = Some(open);
             } else {
                 measured.deviations.push(format!("the breaker did not open within {OPENS_WITHIN:?}"));
             }
         }
-        let through: Vec<Duration> =
-            (0..NGINX_ANSWERS).map(|_| self.ask(measured, &self.nginx, path, "nginx")).collect();
-        measured.check(
-            "answers through nginx",
-            Answers(through).slowest(),
-            measured.row.expected.first,
-            self.tolerance,
-        );
+        let mut through = Answers::default();
+        while through.0.len() < NGINX_ANSWERS {
+            through.0.extend(self.ask(measured, &self.nginx, path, "nginx").0);
+        }
+        measured.check("answers through nginx", through.slowest(), measured.row.expected.first, self.tolerance);
         Ok(())
     }
 
-    /// One request: judges what it says and returns what is bounded of it.
-    fn ask(&self, measured: &mut Measured, base: &str, path: &str, phase: &str) -> Duration {
-        let start = Instant::now();
-        let answer = stack::get(&format!("{base}{path}"), HANG);
-        let took = start.elapsed();
-        match answer {
-            Err(error) => {
-                measured.deviations.push(format!("{phase}: no answer after {took:?}: {error}"));
-                took
-            }
-            Ok(answer) => {
-                if let Err(deviation) = measured.row.judge(&answer) {
-                    measured.deviations.push(format!("{phase}: {deviation}"));
-                }
-                match measured.row.expected.bounded {
-                    Bounded::Answer => took,
-                    Bounded::Redis => row::redis_time(&answer).unwrap_or(took),
-                }
-            }
-        }
+    /// As many requests at the same time as the row wants: judges what they say and returns what is bounded of them.
+    fn ask(&self, measured: &mut Measured, base: &str, path: &str, phase: &str) -> Answers {
+        let row = &measured.row;
+        let url = || match row.at_once() {
+            1 => format!("{base}{path}"),
+            // Each asks for an id of its own: a crowd that wants the same would be served by one read.
+            _ => format!("{base}/data/{}", self.unknown_id()),
+        };
+        let asked: Vec<(Duration, Result<(), String>)> = thread::scope(|scope| {
+            let asking: Vec<_> = (0..row.at_once())
+                .map(|_| {
+                    let url = url();
+                    scope.spawn(move || ask_once(row, &url))
+                })
+                .collect();
+            asking.into_iter().filter_map(|asked| asked.join().ok()).collect()
+        });
+        let deviations = asked.iter().filter_map(|(_, judged)| judged.as_ref().err());
+        measured.deviations.extend(deviations.map(|deviation| format!("{phase}: {deviation}")));
+        Answers(asked.into_iter().map(|(took, _)| took).collect())
     }
 
     fn recover(&self, measured: &mut Measured, path: &str, back: Instant) {
@@ -289,6 +299,22 @@ impl Measured {
             && took > bound + tolerance
         {
             self.deviations.push(format!("{what}: {took:?}, and {bound:?} is the bound"));
+        }
+    }
+}
+
+fn ask_once(row: &Row, url: &str) -> (Duration, Result<(), String>) {
+    let start = Instant::now();
+    let answer = stack::get(url, HANG);
+    let took = start.elapsed();
+    match answer {
+        Err(error) => (took, Err(format!("no answer after {took:?}: {error}"))),
+        Ok(answer) => {
+            let bounded = match row.expected.bounded {
+                Bounded::Answer => took,
+                Bounded::Redis => row::redis_time(&answer).unwrap_or(took),
+            };
+            (bounded, row.judge(&answer))
         }
     }
 }

@@ -25,5 +25,8 @@ pub(crate) fn render(status: &Status) -> String {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let observers = status.observability.iter().map(|(name, address)| format!("{name}: {address}"));
+    let observed = (!status.observability.is_empty()).then(|| "\nwatched by".to_owned());
+    let lines = rows.iter().map(line).chain(observed).chain(observers.map(|observer| format!("  {observer}")));
+    lines.collect::<Vec<_>>().join("\n")
 }

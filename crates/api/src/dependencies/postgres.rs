@@ -24,7 +24,7 @@ use std::{
 
 use resilience::deadline::Deadline;
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
+    ConnectOptions, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -297,12 +297,15 @@ impl Inner {
     async fn probe_once(&self, connection: &mut Option<PgConnection>) {
         let start = Instant::now();
         let asked = tokio::time::timeout(PROBE_TIMEOUT, async {
-            let mut live = match connection.take() {
-                Some(live) => live,
-                None => self.options.connect().await?,
-            };
-            live.ping().await?;
-            sqlx::query("SELECT 1").execute(&mut live).await?;
+            if let Some(mut live) = connection.take() {
+                match ask(&mut live).await {
+                    Ok(()) => return Ok(live),
+                    // That tells of this connection, and that the others may be broken too; Postgres is asked anew.
+                    Err(_) => self.distrust(),
+                }
+            }
+            let mut live = self.options.connect().await?;
+            ask(&mut live).await?;
             Ok::<_, sqlx::Error>(live)
         })
         .await;
@@ -367,6 +370,10 @@ fn judge(error: &sqlx::Error) -> Judged {
         "42P01" | "3D000" => judged(DatabaseError::Unavailable, Verdict::Answered, true),
         _ => judged(DatabaseError::Failed, Verdict::Answered, true),
     }
+}
+
+async fn ask(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("SELECT 1").execute(connection).await.map(drop)
 }
 
 fn probe_reason(error: &sqlx::Error) -> &'static str {

@@ -43,6 +43,8 @@ use crate::{
 /// Its name in metrics, logs and health.
 pub const REDIS: &str = "redis";
 
+/// tokio's timer ticks once a millisecond and rounds up: ending so much earlier keeps all attempts within their time.
+const TIMER_RESERVE: Duration = Duration::from_millis(3);
 /// Waits between attempts: short against an attempt of 40 ms, long enough to let a connection be replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
 /// Ten retries may come at once, and one for every ten calls after that.
@@ -156,7 +158,7 @@ impl Redis {
     pub(crate) async fn call<T: FromRedisValue>(&self, deadline: Deadline, command: &Cmd) -> Result<T, RedisError> {
         let inner = &*self.0;
         let start = Instant::now();
-        let deadline = deadline.child(start, inner.timeout);
+        let deadline = deadline.child(start, inner.timeout).minus(TIMER_RESERVE);
         #[expect(clippy::disallowed_methods, reason = "the jitter of a real wait; the laws are tested in `resilience`")]
         let chance = fastrand::f64;
         let retryable = |error: &RedisError| matches!(error, RedisError::Timeout | RedisError::Away);

@@ -31,6 +31,11 @@ pub(super) fn run(
         install: !arguments.no_install,
     };
     let stack = Stack::up(&options, operation)?;
+    if arguments.observe {
+        for note in observe(&stack, settings, operation)? {
+            console.note(&note);
+        }
+    }
     let status = stack.status()?;
     console.print(&format!("\n{}\n\n{}", table::render(&status), suggestions(&status.base_url, folder, settings)));
     if arguments.detach {
@@ -38,6 +43,14 @@ pub(super) fn run(
     }
     console.print("\nCtrl-C stops the stack; faults can be given from another terminal.");
     attend(&stack, console, operation)
+}
+
+/// An interrupt here comes while the stack is complete: nothing of it may stay.
+fn observe(stack: &Stack, settings: &Settings, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+    stack.observe(&settings.host, operation).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = down(stack.folder(), false, operation);
+    })
 }
 
 /// Three commands to try next, as they can be copied.

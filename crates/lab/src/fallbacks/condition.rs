@@ -68,7 +68,7 @@ impl Broken {
                 session.run(&for_application(stack, "ALTER ROLE \"{user}\" CONNECTION LIMIT 2")?)?;
                 session.run(&for_application(stack, TERMINATE)?)?;
                 self.starved = true;
-                return Ok(());
+                return forget_broken_connections(stack, operation);
             }
             Condition::ClientPaused => {
                 redis(stack, &format!("CLIENT PAUSE {} ALL", CLIENT_PAUSE.as_millis()))?;
@@ -97,6 +97,27 @@ impl Broken {
 
 /// The connections that are there count against the new limit, but only new ones are refused.
 const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'";
+
+/// Waits until no replica comes upon one of the connections that were ended: the row is about too few, not about broken
+/// ones.
+fn forget_broken_connections(stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
+    let mut unknown = 1_u64 << 41;
+    for replica in stack.endpoints()?.replicas {
+        let give_up = Instant::now() + ANSWERS_WITHIN;
+        let mut is_away = || {
+            unknown += 1;
+            let answer = stack::get(&format!("{}/data/{unknown}", replica.url), ANSWERS_WITHIN);
+            answer.is_ok_and(|answer| answer.body.contains("database_unavailable"))
+        };
+        while is_away() {
+            operation.interrupt.check()?;
+            if Instant::now() > give_up {
+                return Err(StackError::Conflict(format!("{} says that Postgres is away, and it is not", replica.url)));
+            }
+        }
+    }
+    Ok(())
+}
 
 /// A statement about the application's own user.
 fn for_application(stack: &Stack, sql: &str) -> Result<String, StackError> {

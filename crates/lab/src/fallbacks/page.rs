@@ -77,7 +77,7 @@ impl Measured {
             (Says::Stale, _) => "stale",
             (Says::Bypass, Bounded::Redis | Bounded::Answer) => "bypass",
             (Says::Unavailable, _) => "unavailable",
-            (Says::GoodOrTimeout, _) => "200 or unavailable",
+            (Says::GoodOrTimeout, _) => "Postgres' own, or unavailable",
         }
     }
 }

@@ -4,8 +4,6 @@ use std::{fmt, time::Duration};
 
 use stack::Answer;
 
-use super::ENOUGH;
-
 /// What is done to a dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
@@ -65,7 +63,7 @@ pub(super) enum Says {
     Bypass,
     /// 503 as a problem document of one of the database's codes.
     Unavailable,
-    /// 200, or 503 `database_timeout`.
+    /// What Postgres says, or 503 `database_timeout`.
     GoodOrTimeout,
 }
 
@@ -156,9 +154,9 @@ impl Row {
         Some(if self.redis == Condition::Up { "postgres" } else { "redis" })
     }
 
-    /// How many first answers are enough where no breaker is waited for.
-    pub(super) fn answers(&self) -> usize {
-        ENOUGH
+    /// How many requests come at the same time: without a crowd two connections are enough for everybody.
+    pub(super) fn at_once(&self) -> usize {
+        if self.postgres == Condition::Starved { 20 } else { 1 }
     }
 
     /// Holds an answer against what it has to say.
@@ -173,7 +171,8 @@ impl Row {
             Says::Stale => good && stale,
             Says::Bypass => good && cache.starts_with("redis; fwd=bypass; detail="),
             Says::Unavailable => is_problem(answer, &["database_unavailable", "database_timeout"]),
-            Says::GoodOrTimeout => good || is_problem(answer, &["database_timeout"]),
+            // The ids asked for are no record's.
+            Says::GoodOrTimeout => answer.status == 404 || is_problem(answer, &["database_timeout"]),
         };
         if as_expected {
             return Ok(());
