@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use self::container::Container;
 use crate::{
-    DriverKind, Endpoints, FaultKind, Operation, Project, StackError, State, Status, Target,
+    DriverKind, Endpoints, FaultKind, HostEnvironment, Operation, Project, StackError, State, Status, Target,
     driver::{Driver, Watched},
     folder::Folder,
     record::{Record, Stage},
@@ -196,6 +196,15 @@ impl Driver for ComposeStack {
 
     fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
         heal::heal(&self.folder, &mut self.running()?, only, operation)
+    }
+
+    /// Compose has a profile for it.
+    fn observe(&self, _host: &HostEnvironment, _operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+        let name = self.record()?.name;
+        Ok(vec![format!(
+            "containers are watched by a profile of the compose file: \
+             `docker compose --project-name {name} --profile observability up --detach --no-recreate prometheus`"
+        )])
     }
 
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {

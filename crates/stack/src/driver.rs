@@ -73,6 +73,8 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError>;
     fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError>;
+    /// Starts what watches the stack. Returns what is to be said about it.
+    fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
     /// Servers that died although no fault was given to them, once each.
     fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError>;
 }
@@ -186,6 +188,13 @@ impl Stack {
         check_replicas(replicas)?;
         let _lock = self.folder.lock("scale", operation)?;
         self.driver.scale(replicas, operation)
+    }
+
+    /// Starts what watches the stack: Prometheus, and what tells it of nginx, Postgres and Redis. The stack runs without
+    /// them as well, so what is missing is no error: it is said in the lines that this returns.
+    pub fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+        let _lock = self.folder.lock("observe", operation)?;
+        self.driver.observe(host, operation)
     }
 
     /// For a program that stays beside the stack: servers that have died since the last look without a fault.

@@ -96,6 +96,11 @@ impl Folder {
         self.0.join("nginx")
     }
 
+    /// Of those who watch the stack.
+    pub(crate) fn observe(&self) -> PathBuf {
+        self.0.join("observe")
+    }
+
     pub(crate) fn outside(&self) -> PathBuf {
         self.0.join("outside")
     }
@@ -113,8 +118,20 @@ impl Folder {
     pub(crate) fn purge(&self) -> Result<(), StackError> {
         let outside = fs::read_link(self.outside()).ok();
         for path in outside.iter().cloned().chain(
-            ["postgres", "redis", "nginx", "nginx-temp", "run", "logs", "outside", "compose.json", "state.json", LOCK]
-                .map(|part| self.0.join(part)),
+            [
+                "postgres",
+                "redis",
+                "nginx",
+                "nginx-temp",
+                "observe",
+                "run",
+                "logs",
+                "outside",
+                "compose.json",
+                "state.json",
+                LOCK,
+            ]
+            .map(|part| self.0.join(part)),
         ) {
             let removed = match fs::symlink_metadata(&path) {
                 Ok(found) if found.is_dir() => fs::remove_dir_all(&path),

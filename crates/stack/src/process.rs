@@ -8,6 +8,7 @@ mod heal;
 mod install;
 mod launch;
 mod nginx;
+mod observe;
 mod packet_filter;
 mod ports;
 mod postgres;
@@ -27,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use self::{family::Family, launch::Account, probe::Depth, programs::Programs, table::Identity};
 use crate::{
-    DriverKind, Endpoints, FaultKind, Operation, Project, StackError, State, Status, Target, UpOptions,
+    DriverKind, Endpoints, FaultKind, HostEnvironment, Operation, Project, StackError, State, Status, Target,
+    UpOptions,
     driver::{Driver, Watched},
     folder::Folder,
     record::{Record, Stage},
@@ -199,7 +201,7 @@ impl Driver for ProcessStack {
             base_url: record.url(Target::Nginx),
             replicas: looks.into_iter().filter(is_replica).map(replica).collect(),
             dependencies,
-            observability: std::collections::BTreeMap::new(),
+            observability: observe::addresses(&self.folder)?,
         })
     }
 
@@ -224,6 +226,10 @@ impl Driver for ProcessStack {
 
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
         scale::scale(&self.folder, &mut self.running()?, replicas, operation)
+    }
+
+    fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+        observe::start(&self.folder, &self.running()?, host, operation)
     }
 
     fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {

@@ -35,7 +35,13 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
     fs::copy(&original, &copy).context(|| format!("cannot copy {} to {}", original.display(), copy.display()))?;
     write(folder, "main.conf", &main)?;
     write(folder, "http.conf", &format!("access_log ../logs/nginx-access.log json;\n{paths}"))?;
-    write(folder, "listen.conf", &format!("listen 127.0.0.1:{} backlog=1024;\n", record.port(Target::Nginx)))?;
+    // Its own numbers are for the exporter; what listens here is on loopback.
+    let status = "location = /stub_status { stub_status; access_log off; }";
+    write(
+        folder,
+        "listen.conf",
+        &format!("listen 127.0.0.1:{} backlog=1024;\n{status}\n", record.port(Target::Nginx)),
+    )?;
     write_servers(folder, record)
 }
 

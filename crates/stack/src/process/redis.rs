@@ -32,9 +32,13 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     Launch::new(Target::Redis, &record.programs.redis, folder.redis()).arguments([configuration(folder).display()])
 }
 
-pub(super) fn url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
+pub(super) fn password(folder: &Folder) -> Result<String, StackError> {
     let file = password_file(folder);
-    let password = fs::read_to_string(&file).context(|| cannot("read", &file))?;
+    fs::read_to_string(&file).context(|| cannot("read", &file))
+}
+
+pub(super) fn url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
+    let password = password(folder)?;
     Ok(format!("redis://:{password}@127.0.0.1:{}/0", record.port(Target::Redis)))
 }
 

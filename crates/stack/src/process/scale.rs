@@ -1,6 +1,6 @@
 //! More or fewer replicas while the stack runs, without a failed request.
 
-use super::{ProcessRecord, Server, Target, heal, nginx, ports::Choice, probe::Depth, start, stop};
+use super::{ProcessRecord, Server, Target, heal, nginx, observe, ports::Choice, probe::Depth, start, stop};
 use crate::{Operation, StackError, folder::Folder};
 
 pub(super) fn scale(
@@ -38,7 +38,8 @@ fn add(
     record.servers.sort_by_key(|server| server.name);
     record.save(folder)?;
     let added = start::replicas(folder, record, new, Depth::Itself, operation)
-        .and_then(|()| nginx::follow_replicas(folder, record));
+        .and_then(|()| nginx::follow_replicas(folder, record))
+        .and_then(|()| observe::follow_replicas(folder, record));
     if added.is_err() {
         remove(folder, record, new, operation)?;
     }
@@ -62,5 +63,6 @@ fn remove(
     // Forgotten first, so that no watcher takes their end for a death.
     *record = rest;
     record.save(folder)?;
+    observe::follow_replicas(folder, record)?;
     stop::stop_together(folder, &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(), operation).map(drop)
 }

@@ -1,0 +1,256 @@
+//! What watches the stack: the distribution's Prometheus, and its exporters for nginx, Postgres and Redis.
+//!
+//! They are no part of the stack: no fault reaches them, and a stack without them is whole. Whatever is not installed, or
+//! does not start, is said and left out. All they write is in the folder `observe`; `lab down` stops them with the rest,
+//! because it stops everything that was ever started in the state folder.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ProcessRecord,
+    family::Family,
+    launch::Launch,
+    ports::{Choice, Lease},
+    postgres, programs, redis,
+};
+use crate::{
+    HostEnvironment, Operation, StackError, Target,
+    error::{Context, cannot},
+    folder::{Folder, write_private},
+    http,
+};
+
+mod configuration;
+
+/// It reads back what it wrote before it is ready; a lab's data are small.
+const LONGEST_START: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One of those who watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Observer {
+    NginxExporter,
+    PostgresExporter,
+    RedisExporter,
+    Prometheus,
+}
+
+/// Prometheus last: it finds the others there.
+const ALL: [Observer; 4] =
+    [Observer::NginxExporter, Observer::PostgresExporter, Observer::RedisExporter, Observer::Prometheus];
+
+/// Where each one that was started listens.
+type Ports = BTreeMap<Observer, u16>;
+
+impl Observer {
+    /// Of processes, logs and in `lab status`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::NginxExporter => "nginx-exporter",
+            Self::PostgresExporter => "postgres-exporter",
+            Self::RedisExporter => "redis-exporter",
+            Self::Prometheus => "prometheus",
+        }
+    }
+
+    /// What distributions call the program.
+    fn programs(self) -> [&'static str; 2] {
+        match self {
+            Self::NginxExporter => ["prometheus-nginx-exporter", "nginx-prometheus-exporter"],
+            Self::PostgresExporter => ["prometheus-postgres-exporter", "postgres_exporter"],
+            Self::RedisExporter => ["prometheus-redis-exporter", "redis_exporter"],
+            Self::Prometheus => ["prometheus", "prometheus2"],
+        }
+    }
+
+    fn usual_port(self) -> u16 {
+        match self {
+            Self::NginxExporter => 9113,
+            Self::PostgresExporter => 9187,
+            Self::RedisExporter => 9121,
+            Self::Prometheus => 9090,
+        }
+    }
+
+    fn program(self, host: &HostEnvironment) -> Option<PathBuf> {
+        self.programs().into_iter().find_map(|name| programs::find(host, name))
+    }
+
+    /// Answers as soon as it works.
+    fn ready_path(self) -> &'static str {
+        if self == Self::Prometheus { "/-/ready" } else { "/" }
+    }
+}
+
+/// Starts all that is installed. Returns a line for each thing that is not as one might expect.
+pub(super) fn start(
+    folder: &Folder,
+    record: &ProcessRecord,
+    host: &HostEnvironment,
+    operation: &Operation<'_>,
+) -> Result<Vec<String>, StackError> {
+    let found: Vec<(Observer, PathBuf)> =
+        ALL.into_iter().filter_map(|observer| Some((observer, observer.program(host)?))).collect();
+    let missing: Vec<&str> = ALL
+        .into_iter()
+        .filter(|observer| found.iter().all(|(there, _)| there != observer))
+        .map(|observer| observer.programs()[0])
+        .collect();
+    if missing.contains(&"prometheus") {
+        return Ok(vec![absent(host)]);
+    }
+    let mut notes = Vec::new();
+    if !missing.is_empty() {
+        notes.push(format!("without {}, which would show those servers from inside", missing.join(", ")));
+    }
+    let mut ports = Ports::new();
+    // Kept until the servers have bound their ports, so that no other stack takes them.
+    let mut leases: Vec<Lease> = Vec::new();
+    for (observer, program) in found {
+        let lease = ports_of(record).lease(observer.usual_port())?;
+        ports.insert(observer, lease.port);
+        leases.push(lease);
+        if observer == Observer::Prometheus {
+            configuration::write(folder, record, &ports)?;
+        }
+        match start_one(folder, record, observer, program, ports[&observer], operation) {
+            Ok(()) => {}
+            Err(error @ StackError::Interrupted) => return Err(error),
+            Err(error) => {
+                ports.remove(&observer);
+                notes.push(format!("{} does not watch: {error}", observer.name()));
+            }
+        }
+    }
+    let text = serde_json::to_string(&ports).map_err(std::io::Error::from).context(|| cannot("write", "ports"))?;
+    write_private(&ports_file(folder), &text)?;
+    Ok(notes)
+}
+
+/// A stack whose own ports were drawn at random has its observers there as well.
+fn ports_of(record: &ProcessRecord) -> Choice {
+    if record.port(Target::Nginx) >= 20_000 { Choice::Random } else { Choice::FromUsual }
+}
+
+fn absent(host: &HostEnvironment) -> String {
+    let command = [("apt-get", "apt-get install --no-install-recommends"), ("dnf", "dnf install"), ("apk", "apk add")];
+    let command = command.into_iter().find(|(manager, _)| programs::find(host, manager).is_some());
+    let command = command.map_or_else(
+        || "Install Prometheus".to_owned(),
+        |(manager, command)| {
+            let exporters = if manager == "apt-get" {
+                " prometheus-nginx-exporter prometheus-postgres-exporter prometheus-redis-exporter"
+            } else {
+                ""
+            };
+            format!("Install it with `{command} prometheus{exporters}`")
+        },
+    );
+    format!(
+        "Prometheus is not installed, so the stack runs unobserved. {command}, then `lab down` and `lab up --observe`."
+    )
+}
+
+fn start_one(
+    folder: &Folder,
+    record: &ProcessRecord,
+    observer: Observer,
+    program: PathBuf,
+    port: u16,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let name = observer.name();
+    operation.progress.begin(&format!("starting {name}"));
+    let mut started = launch(folder, record, observer, program, port)?.start(folder)?;
+    let url = format!("http://127.0.0.1:{port}{}", observer.ready_path());
+    let ready = operation.interrupt.wait_for(LONGEST_START, || {
+        if let Some(status) = started.ended()? {
+            return Err(started.failure(name, format!("it ended ({status})")));
+        }
+        Ok(http::get(&url, PATIENCE).is_ok_and(|answer| answer.status == 200).then_some(()))
+    });
+    let ready = ready.and_then(|ready| ready.ok_or_else(|| started.failure(name, "it did not answer in time")));
+    if ready.is_err() {
+        Family::find(folder, name)?.kill()?;
+        operation.progress.end("failed");
+        return ready;
+    }
+    operation.progress.end(&format!("127.0.0.1:{port}"));
+    Ok(())
+}
+
+fn launch(
+    folder: &Folder,
+    record: &ProcessRecord,
+    observer: Observer,
+    program: PathBuf,
+    port: u16,
+) -> Result<Launch, StackError> {
+    let home = home(folder);
+    fs::create_dir_all(&home).context(|| cannot("create", &home))?;
+    let mut launch = Launch::new(observer.name(), program, &home);
+    match observer {
+        Observer::NginxExporter => {
+            let status = format!("-nginx.scrape-uri={}/stub_status", record.url(Target::Nginx));
+            launch = launch.arguments([format!("-web.listen-address=127.0.0.1:{port}"), status]);
+        }
+        Observer::PostgresExporter => {
+            // Passwords by environment: a command line is everybody's to read.
+            let url = format!("{}?sslmode=disable&connect_timeout=1", postgres::url(folder, record)?);
+            launch.environment = vec![("DATA_SOURCE_NAME".to_owned(), url)];
+            launch =
+                launch.arguments([&format!("--web.listen-address=127.0.0.1:{port}"), "--disable-settings-metrics"]);
+        }
+        Observer::RedisExporter => {
+            let password = redis::password(folder)?;
+            launch.environment = vec![("REDIS_PASSWORD".to_owned(), password)];
+            let address = format!("-redis.addr=redis://127.0.0.1:{}", record.port(Target::Redis));
+            launch = launch.arguments([format!("-web.listen-address=127.0.0.1:{port}"), address]);
+        }
+        Observer::Prometheus => {
+            launch = launch.arguments([
+                "--config.file=prometheus.yml",
+                "--storage.tsdb.path=data",
+                // The longest window of the objectives is 30 days.
+                "--storage.tsdb.retention.time=31d",
+                "--storage.tsdb.retention.size=1GB",
+                &format!("--web.listen-address=127.0.0.1:{port}"),
+                "--log.level=warn",
+            ]);
+        }
+    }
+    Ok(launch)
+}
+
+/// After a change of size. Prometheus looks at the file by itself.
+pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    if ports(folder).is_empty() { Ok(()) } else { configuration::write_replicas(folder, record) }
+}
+
+/// Name and address of everyone who watches now.
+pub(super) fn addresses(folder: &Folder) -> Result<BTreeMap<String, String>, StackError> {
+    let mut addresses = BTreeMap::new();
+    for (observer, port) in ports(folder) {
+        if Family::find(folder, observer.name())?.leader().is_some() {
+            addresses.insert(observer.name().to_owned(), format!("http://127.0.0.1:{port}"));
+        }
+    }
+    Ok(addresses)
+}
+
+/// None when nobody was ever asked to watch.
+fn ports(folder: &Folder) -> Ports {
+    let text = fs::read_to_string(ports_file(folder)).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+fn ports_file(folder: &Folder) -> PathBuf {
+    home(folder).join("ports.json")
+}
+
+fn home(folder: &Folder) -> PathBuf {
+    folder.observe()
+}

@@ -1,0 +1,69 @@
+//! What Prometheus is told: whom to ask, under which name, and the project's rules.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{Observer, Ports};
+use crate::{
+    StackError, Target,
+    error::{Context, cannot},
+    folder::{Folder, write_private},
+    process::ProcessRecord,
+};
+
+/// The same intervals and job names as in `deploy/prometheus/prometheus.yml`. Exporters are asked less often: each scrape
+/// is a dozen statements for Postgres. JSON is YAML.
+pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> Result<(), StackError> {
+    let home = folder.observe();
+    copy_rules(folder, record)?;
+    write_replicas(folder, record)?;
+    let fixed = |job: &str, address: String| {
+        json!({
+            "job_name": job,
+            "scrape_interval": "5s",
+            "scrape_timeout": "2s",
+            "static_configs": [{ "targets": [address], "labels": { "instance": job } }],
+        })
+    };
+    let mut jobs = vec![json!({
+        "job_name": "api",
+        "file_sd_configs": [{ "files": ["replicas.json"], "refresh_interval": "2s" }],
+        "relabel_configs": [{ "source_labels": ["__address__"], "target_label": "address" }],
+    })];
+    for (observer, port) in ports {
+        let job = match observer {
+            Observer::NginxExporter => "nginx",
+            Observer::PostgresExporter => "postgres",
+            Observer::RedisExporter => "redis",
+            Observer::Prometheus => "prometheus",
+        };
+        jobs.push(fixed(job, format!("127.0.0.1:{port}")));
+    }
+    let configuration = json!({
+        "global": { "scrape_interval": "1s", "scrape_timeout": "900ms", "evaluation_interval": "1s" },
+        "rule_files": ["rules/*.yml"],
+        "scrape_configs": jobs,
+    });
+    write_private(&home.join("prometheus.yml"), &format!("{configuration:#}"))
+}
+
+/// Copies, so that a path with a `*` in it is no pattern, and so that an experiment may put others in their place.
+fn copy_rules(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    let from = record.project.root().join("deploy/prometheus/rules");
+    let to = folder.observe().join("rules");
+    fs::create_dir_all(&to).context(|| cannot("create", &to))?;
+    for file in fs::read_dir(&from).context(|| cannot("read", &from))?.flatten() {
+        if file.path().extension().is_some_and(|extension| extension == "yml") {
+            fs::copy(file.path(), to.join(file.file_name())).context(|| cannot("copy", file.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The replicas by their names: `instance` is what they call themselves in headers and logs.
+pub(super) fn write_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+    let target = |name: Target| json!({ "targets": [format!("127.0.0.1:{}", record.port(name))], "labels": { "instance": name.to_string() } });
+    let replicas: Vec<_> = record.replicas().map(target).collect();
+    write_private(&folder.observe().join("replicas.json"), &format!("{:#}", json!(replicas)))
+}
