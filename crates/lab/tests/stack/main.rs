@@ -5,10 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in its helpers")]
 
 mod accidents;
-mod client;
 #[cfg(feature = "docker")]
 mod containers;
-mod edge;
 mod faults;
 mod life;
 mod observe;
