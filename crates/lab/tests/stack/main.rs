@@ -5,8 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in its helpers")]
 
 mod accidents;
+mod client;
+mod consistency;
 #[cfg(feature = "docker")]
 mod containers;
+mod edge;
 mod faults;
 mod life;
 mod observe;
