@@ -19,10 +19,26 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn run(plan: Plan) -> Report {
+/// Runs, and tells how long the machine let a thread wait that wanted to run, at worst: no program can keep time better
+/// than that. On an idle machine it is a fraction of a millisecond.
+fn run(plan: Plan) -> (Report, f64) {
     let address = plan.target.reach(Duration::from_secs(5)).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watched = is_over.clone();
+    let noise = std::thread::spawn(move || {
+        let nap = Duration::from_millis(1);
+        let mut worst = Duration::ZERO;
+        while !watched.load(Ordering::Relaxed) {
+            let begin = Instant::now();
+            std::thread::sleep(nap);
+            worst = worst.max(begin.elapsed() - nap);
+        }
+        worst.as_secs_f64() * 1_000.0
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(loadgen::start(plan, address).unwrap().report()).unwrap()
+    let report = runtime.block_on(loadgen::start(plan, address).unwrap().report()).unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    (report, noise.join().unwrap())
 }
 
 fn open(url: &str, rate: f64, seconds: u64, arrivals: Arrivals) -> Plan {
@@ -30,12 +46,11 @@ fn open(url: &str, rate: f64, seconds: u64, arrivals: Arrivals) -> Plan {
     Plan::get(url, Load::Open { curve, arrivals, requests: None }).unwrap()
 }
 
-/// Within 1 ms or 1 %.
-fn assert_true(what: &str, measured: f64, truth: f64) {
-    assert!(
-        (measured - truth).abs() <= f64::max(1.0, truth / 100.0),
-        "{what}: measured {measured} ms, true are {truth} ms"
-    );
+/// Within 1 ms or 1 %, and what the machine adds.
+fn assert_true(what: &str, measured: f64, truth: f64, noise: f64) {
+    let tolerance = f64::max(1.0, truth / 100.0) + noise;
+    let error = measured - truth;
+    assert!(error.abs() <= tolerance, "{what}: measured {measured} ms, true are {truth} ms, noise {noise} ms");
 }
 
 fn all(report: &Report) -> &LatencyStats {
@@ -62,17 +77,17 @@ fn a_known_distribution_of_delays_is_measured_as_it_is() {
     });
     let mut plan = open(&server.url("/{id}"), 200.0, 5, Arrivals::Poisson);
     plan.variables = vec![("id".to_owned(), Ids::new(50..=450, Pick::Uniform, 1.0).unwrap())];
-    let report = run(plan);
+    let (report, noise) = run(plan);
     let mut truth = truth.lock().unwrap().clone();
     truth.sort_by(f64::total_cmp);
     assert_eq!(truth.len() as u64, report.summary.succeeded);
     let at = |quantile: f64| truth[(quantile * truth.len() as f64).ceil() as usize - 1];
     let stats = all(&report);
-    assert_true("p50", stats.p50_ms, at(0.50));
-    assert_true("p90", stats.p90_ms, at(0.90));
-    assert_true("p95", stats.p95_ms, at(0.95));
-    assert_true("p99", stats.p99_ms, at(0.99));
-    assert_true("mean", stats.mean_ms, truth.iter().sum::<f64>() / truth.len() as f64);
+    assert_true("p50", stats.p50_ms, at(0.50), noise);
+    assert_true("p90", stats.p90_ms, at(0.90), noise);
+    assert_true("p95", stats.p95_ms, at(0.95), noise);
+    assert_true("p99", stats.p99_ms, at(0.99), noise);
+    assert_true("mean", stats.mean_ms, truth.iter().sum::<f64>() / truth.len() as f64, noise);
 }
 
 /// When each request was answered, by its number in the run, as the server knows it.
@@ -109,11 +124,11 @@ fn stalling() -> (Server, Log) {
 #[test]
 fn an_open_loop_sees_a_stall_as_users_do_and_a_closed_loop_does_not() {
     let _alone = alone();
-    let rate = 400.0;
+    let rate = 200.0;
     let (server, log) = stalling();
-    let report = run(open(&server.url("/{n}"), rate, 4, Arrivals::Even));
+    let (report, noise) = run(open(&server.url("/{n}"), rate, 4, Arrivals::Even));
     let log = log.lock().unwrap().clone();
-    assert_eq!((log.len(), report.summary.succeeded), (1_600, 1_600));
+    assert_eq!((log.len(), report.summary.succeeded), (800, 800));
     // Request n was planned n/rate after a start that lies just before the earliest answer allows.
     let planned = |n: u64| Duration::from_secs_f64(n as f64 / rate);
     let start = log.iter().map(|(n, at)| *at - planned(*n)).min().unwrap();
@@ -122,14 +137,14 @@ fn an_open_loop_sees_a_stall_as_users_do_and_a_closed_loop_does_not() {
     let at = |quantile: f64| truth[(quantile * truth.len() as f64).ceil() as usize - 1];
     let stats = all(&report);
     for (quantile, measured) in [(0.5, stats.p50_ms), (0.9, stats.p90_ms), (0.95, stats.p95_ms), (0.99, stats.p99_ms)] {
-        assert_true(&format!("quantile {quantile}"), measured, at(quantile));
+        assert_true(&format!("quantile {quantile}"), measured, at(quantile), noise);
     }
-    assert_true("max", stats.max_ms, at(1.0));
+    assert_true("max", stats.max_ms, at(1.0), noise);
     assert!(stats.p90_ms > 500.0, "a quarter of all users waited: {}", stats.p90_ms);
 
     let (server, _) = stalling();
     let load = Load::Closed { requests: None, duration: Some(Duration::from_secs(4)) };
-    let closed = run(Plan::get(&server.url("/{n}"), load).unwrap());
+    let (closed, _) = run(Plan::get(&server.url("/{n}"), load).unwrap());
     let stats = all(&closed);
     assert!(stats.max_ms > 900.0, "the stall was there: {}", stats.max_ms);
     assert!(stats.p99_ms < 100.0, "and hardly anybody saw it, since nobody was sent: {}", stats.p99_ms);

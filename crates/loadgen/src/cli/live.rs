@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
+
 use crate::plan::Plan;
 use crate::report::Point;
 
@@ -27,8 +29,12 @@ impl Live {
     pub(super) fn show(&mut self, point: &Point) {
         self.sent += point.sent;
         if self.is_shown {
+            // Cut to the terminal's width: a line that wraps cannot be written over.
+            let width =
+                tcgetwinsize(io::stderr()).map_or(usize::MAX, |size| usize::from(size.ws_col).saturating_sub(1));
+            let line: String = self.line(point).chars().take(width).collect();
             // A terminal that is gone is no reason to end the run.
-            let _gone = write!(io::stderr(), "\r\x1b[2K{}", self.line(point));
+            let _gone = write!(io::stderr(), "\r\x1b[2K{line}");
         }
     }
 

@@ -239,15 +239,24 @@ fn parse_ids(text: &str) -> Result<Ids, String> {
     Ids::new(number(first)?..=number(last)?, Pick::Uniform, 1.0)
 }
 
-/// The command as it can be typed again.
+/// The command as it can be typed again, but for what must not be kept: the values of headers that hold secrets.
 fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let shown = |text: String| match SECRET_HEADERS
+        .iter()
+        .find_map(|name| Some(text.to_ascii_lowercase().find(name)? + name.len()))
+    {
+        Some(end) => format!("{} …", &text[..end]),
+        None => text,
+    };
     let plain =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b));
-    let quoted = |text: String| {
-        if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-    };
-    std::iter::once("load".to_owned()).chain(arguments.skip(1).map(quoted)).collect::<Vec<_>>().join(" ")
+    let quoted = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
+    let arguments = arguments.skip(1).map(shown).map(quoted);
+    std::iter::once("load".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
+
+/// In lower case; `proxy-authorization:` and `set-cookie:` end in one of them.
+const SECRET_HEADERS: [&str; 2] = ["authorization:", "cookie:"];
 
 #[cfg(test)]
 mod tests {
@@ -261,5 +270,12 @@ mod tests {
             command_line(typed.into_iter().map(str::to_owned)),
             r"load run 'http://h/{id}' --fail-if 'p95>320ms' -H 'X: it'\''s' --rate 5"
         );
+    }
+
+    #[test]
+    fn secrets_are_not_kept() {
+        let typed = ["load", "run", "-H", "Authorization: Bearer xyzzy", "--header=cookie: id=xyzzy"];
+        let kept = command_line(typed.into_iter().map(str::to_owned));
+        assert_eq!(kept, "load run -H 'Authorization: …' '--header=cookie: …'");
     }
 }
