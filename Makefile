@@ -1,0 +1,55 @@
+# One verb per task; CI runs the same verbs. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test lint bench bench-load fallbacks images e2e servers deny
+
+# OBSERVE=1 starts Prometheus beside the stack.
+UP_FLAGS := $(if $(OBSERVE),--observe)
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## Start the stack on this machine and leave it running (no Docker needed); OBSERVE=1 adds Prometheus
+	cargo build --release -p api -p lab
+	target/release/lab up --detach $(UP_FLAGS)
+
+down: ## Stop what `make up` started; the database's records stay
+	cargo build -q --release -p lab
+	target/release/lab down
+
+test: servers ## Run every test that needs no Docker: the real binaries over real servers
+	cargo test --workspace
+	deploy/prometheus/test.sh
+
+# Starting the stack once installs what is missing from the distribution, or says exactly what to install.
+servers:
+	cargo build -p api -p lab
+	target/debug/lab --state-dir .stack-check up --detach --port 0
+	target/debug/lab --state-dir .stack-check down --purge
+
+lint: ## Check formatting, clippy and the shell scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features lab/docker -- -D warnings
+	@if command -v shellcheck >/dev/null; then \
+		git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; \
+	else echo 'shellcheck is not installed: the shell scripts were not checked'; fi
+
+deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
+	cargo deny check
+
+bench: ## Measure the hot path: a cached read against a bare axum route, on one core
+	cargo build --release -p api --bins --example bare -p loadgen
+	cargo bench -p lab --bench hot_path
+
+bench-load: ## Measure the load generator against wrk and oha
+	load-tests/bench.sh
+
+fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a minute)
+	cargo build --release -p api -p lab
+	target/release/lab fallbacks --out docs/fallbacks.md
+
+images: ## Build the container images from Debian packages, for machines without a registry
+	deploy/images/build.sh
+
+e2e: images ## Prove the compose stack on a real Docker engine (about a minute)
+	deploy/e2e.sh
