@@ -144,3 +144,13 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(replica.wait().code(), Some(1));
     assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
 }
+
+#[test]
+fn every_variable_is_documented() {
+    let output = run(&["config", "check"], &NOBODY);
+    let page = include_str!("../../../../docs/configuration.md");
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let name = line.split_whitespace().next().expect("a name");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/configuration.md");
+    }
+}
