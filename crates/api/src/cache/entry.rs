@@ -124,6 +124,11 @@ impl Entry {
         self.fresh_until_ms.checked_sub(now_ms()).filter(|left| *left > 0).map(|left| left.div_ceil(1_000))
     }
 
+    /// How long it has not been fresh any more; zero while it is.
+    pub fn old_for(&self) -> Duration {
+        Duration::from_millis(now_ms().saturating_sub(self.fresh_until_ms))
+    }
+
     /// Seconds since it was read from Postgres.
     pub fn age(&self) -> u64 {
         now_ms().saturating_sub(self.stored_ms) / 1_000
@@ -154,7 +159,7 @@ mod tests {
             (back.stamp, back.kind(), back.body()),
             (Stamp::of_version(7), Kind::Record, Bytes::from_static(b"{}"))
         );
-        assert_eq!((back.age(), back.fresh_for()), (0, Some(30)));
+        assert_eq!((back.age(), back.fresh_for(), back.old_for()), (0, Some(30), Duration::ZERO));
     }
 
     #[test]
@@ -162,6 +167,7 @@ mod tests {
         let long_ago = now_ms() - 5_500;
         let entry = Entry::new(Kind::Record, Stamp::of_version(1), long_ago, Duration::from_secs(2), b"");
         assert_eq!((entry.fresh_for(), entry.age()), (None, 5));
+        assert!(entry.old_for() >= Duration::from_millis(3_500), "{:?}", entry.old_for());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct CacheConfig {
     /// Whether Redis is asked at all.
     pub enabled: bool,
     /// How long an entry is served without a look at Postgres. While Redis is away during a write, the longest time
-    /// for which an older version may still be served.
+    /// for which an older version may still be served, and one renewal more (300 ms).
     pub fresh: Duration,
     /// How long an entry is kept for the time when Postgres is away.
     pub keep: Duration,

@@ -9,8 +9,9 @@
 //! ## Store
 //! The flight stores what it read, guarded by the version. After a bypass it does not try: Redis has just failed.
 //! ## Fall back
-//! An old entry answers, with `detail=stale` and its `Age`: at once for those who come while another renews it, and
-//! instead of an error when Postgres does not answer.
+//! An old entry answers, with `detail=stale` and its `Age`: instead of an error when Postgres does not answer, and at
+//! once for those who come while another renews it. The latter only shortly after it was fresh: an entry that nobody
+//! asked for may be older than a write of which Redis did not hear, and that write would be seen by one and not by all.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -36,6 +37,10 @@ use crate::{
     error::Error,
     metrics::Metrics,
 };
+
+/// For how long after its fresh time an entry is served to those who come while another renews it: the renewal of an
+/// entry that is in demand begins with the end of that time, and takes as long as a request at most.
+const LONGEST_RENEWAL: Duration = Duration::from_millis(300);
 
 /// Clones share everything.
 #[derive(Debug, Clone)]
@@ -153,10 +158,14 @@ impl Reads {
         }
     }
 
-    /// Somebody else is fetching this key: an old entry is good enough for the others. Not so for pages, whose old
-    /// entries are known to be out of date.
+    /// Somebody else is fetching this key: an entry that was fresh a moment ago is good enough for the others, and any
+    /// while Postgres is known to be away. Not so for pages, whose old entries are known to be out of date.
     fn is_being_renewed(&self, key: &Key, entry: &Entry) -> bool {
-        entry.kind() != Kind::Page && self.0.flights.as_ref().is_some_and(|flights| flights.is_flying(key))
+        let inner = &self.0;
+        entry.kind() != Kind::Page
+            && (entry.old_for() <= LONGEST_RENEWAL
+                || inner.stale_if_error && !inner.source.postgres.knowledge().is_up())
+            && inner.flights.as_ref().is_some_and(|flights| flights.is_flying(key))
     }
 
     /// Everything that follows a look-up without a fresh entry. Boxed: the future of a hit, which is moved about for each

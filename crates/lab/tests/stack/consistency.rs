@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
+    sync::Barrier,
     thread,
     time::{Duration, Instant},
 };
@@ -115,6 +116,50 @@ fn acknowledged_writes_are_seen_by_all_and_never_lost_while_redis_comes_and_goes
         let replaced = replace.header("If-Match", format!("\"{version}\"")).send();
         assert_eq!(replaced.status, 200, "{replaced:?}");
         assert_eq!(record(&replaced).1, version + 1);
+    }
+}
+
+#[test]
+fn a_write_that_redis_missed_is_seen_by_all_who_come_together_after_the_bound() {
+    let place = Place::new();
+    let status = place.up(&["--replicas", "1", "--env", "CACHE_FRESH=1s", "--env", "STALE_IF_ERROR=off"]);
+    let url = |id: u64| format!("{}/data/{id}", status.replicas[0].url);
+    let is_hit = |answer: &Answer| answer.header("cache-status").is_some_and(|status| status.contains("; hit"));
+    let ids = 101..=120;
+    for id in ids.clone() {
+        wait_until("an entry", || is_hit(&Request::get(url(id)).send()));
+    }
+    place.ok(&["fault", "pause", "redis"]);
+    // Once the breaker is open nothing is sent to Redis that it would find when it goes on.
+    let bypass = "redis; fwd=bypass; detail=breaker_open";
+    wait_until("an open breaker", || Request::get(url(1)).send().header("cache-status") == Some(bypass));
+    let mut versions = BTreeMap::new();
+    for id in ids.clone() {
+        let mut answer = None;
+        wait_until("a write", || {
+            answer = Some(Request::new("PUT", url(id)).record("missed", "while Redis is paused").send());
+            answer.as_ref().is_some_and(|answer| answer.status == 200)
+        });
+        versions.insert(id, record(&answer.unwrap()).1);
+    }
+    let last = Instant::now();
+    wait_until("the end of the bound", || last.elapsed() > BOUND);
+    place.ok(&["heal", "redis"]);
+    wait_until("hits", || is_hit(&Request::get(url(1)).send()));
+
+    for id in ids {
+        let together = Barrier::new(READERS);
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let ask = || {
+                together.wait();
+                Request::get(url(id)).send()
+            };
+            let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(ask)).collect();
+            readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+        });
+        for answer in answers.iter().filter(|answer| answer.status == 200) {
+            assert!(record(answer).1 >= versions[&id], "{:?} after the write: {answer:?}", answer.began - last);
+        }
     }
 }
 
