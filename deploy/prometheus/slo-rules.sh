@@ -108,7 +108,7 @@ cat <<END
         expr: slo:error_ratio / on (slo) group_left () (1 - slo:objective)
 
   - name: slo_budget
-    interval: $(scaled 60)
+    interval: $(scaled 10)
     rules:
       # 1: untouched; 0: spent; below: the objective is missed.
       - record: slo:budget_remaining
