@@ -51,12 +51,13 @@ POSTGRES_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 REDIS_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 HTTP_BIND=127.0.0.1
 HTTP_PORT=0
+PROMETHEUS_PORT=0
 END
 
 compose() { docker compose --project-name "$project" --env-file "$work/env" "$@" 9>&-; }
 quiet_compose() { compose --progress quiet "$@"; }
 containers() { compose ps --quiet "$@"; }
-remove_stack() { quiet_compose down --volumes --timeout 3 --remove-orphans 2>/dev/null || true; }
+remove_stack() { quiet_compose --profile observability down --volumes --timeout 3 --remove-orphans 2>/dev/null || true; }
 inspect() { docker inspect --format "$@"; }
 
 cleanup() {
@@ -297,6 +298,16 @@ quick() {
     [ "$took" -le "$limit_ms" ]
 }
 
+# How many series an instant query has.
+series_of() {
+    local wanted=$1 got
+    got=$(curl --silent --max-time 5 --get --data-urlencode "query=$2" "$prometheus/api/v1/query")
+    [ "$(grep -o '"metric":' <<<"$got" | wc -l)" = "$wanted" ] || {
+        echo "$got"
+        return 1
+    }
+}
+
 ended_well() {
     local container
     for container in $(compose ps --all --quiet api); do
@@ -378,6 +389,28 @@ check "and healthy" within 10 healthy_since "$stopped"
 quiet_compose start postgres
 check "Postgres is used again" within 20 get 200 /data/903 '"id":903[,}]'
 check "and /health passes" within 10 get 200 /health '"status":"pass"'
+
+note "docker compose --profile observability up, without Grafana"
+observed() { quiet_compose --profile observability "$@"; }
+observed up --detach --no-recreate prometheus
+prometheus=http://$(compose --profile observability port prometheus 9090)
+check "Prometheus watches three replicas by name" within 60 series_of 3 'sum by (instance) (rate(http_requests_total[30s]))'
+check "each series has the replica's name and address" within 10 series_of 3 'count by (instance, address) (dependency_up{dependency="redis",instance!~".*:8000"})'
+check "and reads its rules" within 10 series_of 1 'job:data_requests:rate30s'
+observed up --detach --no-deps --no-recreate --scale api=4 api
+check "a fourth replica is found" within 20 series_of 4 'up{job="api"} == 1'
+observed up --detach --no-deps --no-recreate --scale api=3 api
+check "and forgotten" within 20 series_of 3 'up{job="api"}'
+victim=$(containers api | sed -n 1p)
+crash "$victim"
+check "a restarted replica is found again" within 20 series_of 3 'up{job="api"} == 1'
+quiet_compose stop --timeout 10 postgres
+check "a stopped Postgres raises its alert" within 30 series_of 1 'ALERTS{alertname="DependencyDown",alertstate="firing",dependency="postgres"}'
+quiet_compose start postgres
+check "which ends when it is back" within 30 series_of 0 'ALERTS{alertname="DependencyDown",dependency="postgres"}'
+check "Prometheus is hardened and limited like the rest" hardened
+check "and published on loopback only" grep -q '^http://127\.0\.0\.1:' <<<"$prometheus"
+observed rm --force --stop prometheus
 
 quiet_compose stop --timeout 15 api
 check "stopped replicas end with 0" ended_well

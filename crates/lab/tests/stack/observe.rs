@@ -170,3 +170,30 @@ fn a_stopped_postgres_is_an_alert_pending_then_firing_then_resolved() {
     place.ok(&["down"]);
     assert!(stack::get(&prometheus.0, Duration::from_secs(1)).is_err(), "Prometheus went with the stack");
 }
+
+/// The one-liner of docs/observability.md, as a program: every line of one request, over nginx and all replicas.
+#[test]
+fn one_request_is_found_in_the_logs_of_nginx_and_its_replica_by_its_trace() {
+    let place = Place::new();
+    let status = place.up(&[]);
+    let answer = stack::get(&format!("{}/data/1", status.base_url), PATIENCE).unwrap();
+    let trace = answer.header("traceparent").unwrap().split('-').nth(1).unwrap().to_owned();
+    let instance = answer.header("x-instance").unwrap().to_owned();
+    assert_eq!((answer.status, trace.len()), (200, 32));
+    let logged = |log: &str| {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(place.folder().join("logs").join(format!("{log}.log"))).unwrap();
+            if let Some(line) = text.lines().find(|line| line.contains(&trace)) {
+                return serde_json::from_str::<serde_json::Value>(line).unwrap();
+            }
+            assert!(Instant::now() < end, "{trace} is not in {log}.log: {text}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    for (log, target) in [("nginx-access", "nginx"), (instance.as_str(), "access")] {
+        let line = logged(log);
+        assert_eq!((line["trace_id"].as_str(), line["target"].as_str()), (Some(trace.as_str()), Some(target)));
+        assert_eq!(line["instance"], instance, "{line}");
+    }
+}
