@@ -8,7 +8,9 @@
 //! At the first signal `/readyz` says no and every answer carries `Connection: close`, while new connections are still
 //! served: for `DRAIN_DELAY`, so that load balancers look away before the door closes.
 //! ## Draining
-//! The listener is closed. Idle connections are closed, requests in flight end, within `DRAIN_TIMEOUT`.
+//! The listener is closed, and who was waiting in its backlog is served. A request may be on its way over any open
+//! connection, and a proxy repeats no POST that it has sent: so idle connections are closed a moment later only. Requests
+//! in flight end. All within `DRAIN_TIMEOUT`.
 //! ## Gone
 //! The caller closes the pools, last.
 
@@ -18,7 +20,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,6 +28,9 @@ use crate::{border, routes::Routes, state::AppState};
 
 /// hyper's own limit on the head, above the border's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
+
+/// From closing the listener to closing idle connections: for a request that is on its way.
+const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
 /// After an accept error (out of file descriptors, say) there is nothing to do but to wait for better times.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -46,7 +51,9 @@ pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdow
         () = stop_accepting => {}
         () = accept(&listener, &state, &routes, &connections, &drain, &places) => {}
     }
-    drop(listener);
+    if let Err(error) = accept_waiting(listener, &state, &routes, &connections, &drain, &places) {
+        tracing::warn!(error = %error, "cannot serve who was waiting");
+    }
     drain.cancel();
     connections.close();
     tracing::info!(connections = connections.len(), "draining");
@@ -71,11 +78,7 @@ async fn accept(
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let connection = serve(stream, state.clone(), routes.clone(), drain.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(place);
-                });
+                connections.spawn(serve(stream, state.clone(), routes.clone(), drain.clone(), place));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -86,7 +89,40 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, state: AppState, routes: Routes, drain: CancellationToken) {
+/// Closes the listener, and takes whom the kernel has connected already: closed over, they would be reset. Asks the
+/// kernel itself, since tokio learns only with its next turn that somebody is there.
+fn accept_waiting(
+    listener: TcpListener,
+    state: &AppState,
+    routes: &Routes,
+    connections: &TaskTracker,
+    drain: &CancellationToken,
+    places: &Arc<Semaphore>,
+) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    while let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(stream)?;
+                connections.spawn(serve(stream, state.clone(), routes.clone(), drain.clone(), place));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Serves one connection to its end; `_place` is one of `MAX_CONNECTIONS`.
+async fn serve(
+    stream: TcpStream,
+    state: AppState,
+    routes: Routes,
+    drain: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
     // Answers are written whole: waiting to fill a packet only costs 40 ms. Not fatal if the client is gone already.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY");
@@ -100,9 +136,13 @@ async fn serve(stream: TcpStream, state: AppState, routes: Routes, drain: Cancel
         .max_buf_size(HEAD_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let last_requests = async {
+        drain.cancelled().await;
+        tokio::time::sleep(LAST_REQUESTS).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = drain.cancelled() => {
+        () = last_requests => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
