@@ -12,7 +12,7 @@ cpus=${CPUS:-0.1} repeat=${REPEAT:-5} seconds=${SECONDS_EACH:-30}
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 load=target/release/load lab=target/release/lab
-results=load-tests/results/scale-out
+results="load-tests/results/scale-out"
 state=$(mktemp -d)
 
 fail() { printf 'scale-out: %s\n' "$*" >&2; exit 2; }
