@@ -1,13 +1,16 @@
 //! What stands around Redis and Postgres, against servers that are cut off without a word.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
 use crate::{
     http::{Answer, create, get, get_until, metric},
     proxy::{Mode, Proxy, SCHEDULING},
-    replica::Replica,
+    replica::{Replica, api},
     servers::Servers,
 };
 
@@ -163,4 +166,26 @@ async fn an_old_entry_answers_while_postgres_does_not() {
     assert!(took < Duration::from_millis(50) + SCHEDULING, "{took:?}");
     postgres.set(Mode::Pass);
     get_until(&url, |answer| answer.cache_status() == "redis; fwd=stale; stored").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_started_alone_uses_its_dependencies_once_they_come() {
+    let servers = Servers::shared();
+    for mode in [Mode::Refuse, Mode::Silent] {
+        let (postgres, redis) = proxies();
+        postgres.set(mode);
+        redis.set(mode);
+        let mut command = api(&["serve"]);
+        command.env("DATABASE_URL", postgres.in_place_of(&servers.database_url));
+        command.env("REDIS_URL", redis.in_place_of(&servers.redis_url));
+        let replica = Replica::start_with(command, &[], Some(Arc::clone(&servers)));
+        assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 503);
+        let is_down = |health: &Answer| health.status.as_u16() == 503;
+        get_until(&replica.url("/health"), is_down).await;
+        postgres.set(Mode::Pass);
+        redis.set(Mode::Pass);
+        let back = Instant::now();
+        get_until(&replica.url("/data/1"), |answer| answer.cache_status().starts_with("redis; hit; ttl=")).await;
+        assert!(back.elapsed() < RECOVERED, "after {mode:?}: {:?}", back.elapsed());
+    }
 }
