@@ -4,6 +4,7 @@ mod container;
 mod docker;
 mod fault;
 mod heal;
+mod observe;
 mod up;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub(crate) struct ComposeRecord {
     phase: Option<u8>,
     env: Vec<(String, String)>,
     cpus: Option<f64>,
+    /// Where Prometheus is published, if it was asked for.
+    #[serde(default)]
+    prometheus_port: Option<u16>,
     faults: Vec<Fault>,
 }
 
@@ -163,7 +167,7 @@ impl Driver for ComposeStack {
                     server: server(Target::Nginx),
                 },
             },
-            observability: std::collections::BTreeMap::new(),
+            observability: observe::addresses(&record),
         })
     }
 
@@ -198,13 +202,8 @@ impl Driver for ComposeStack {
         heal::heal(&self.folder, &mut self.running()?, only, operation)
     }
 
-    /// Compose has a profile for it.
-    fn observe(&self, _host: &HostEnvironment, _operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        let name = self.record()?.name;
-        Ok(vec![format!(
-            "containers are watched by a profile of the compose file: \
-             `docker compose --project-name {name} --profile observability up --detach --no-recreate prometheus`"
-        )])
+    fn observe(&self, _host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+        observe::start(&self.folder, &mut self.running()?, operation)
     }
 
     fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use super::{
     ComposeRecord,
     docker::{self, docker},
-    heal,
+    heal, observe,
 };
 use crate::{
     FaultKind, Operation, StackError, State, Target, UpOptions,
@@ -66,6 +66,7 @@ fn plan(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Resu
         phase: options.phase,
         env: options.env.clone(),
         cpus: options.cpus,
+        prometheus_port: None,
         faults: Vec::new(),
     };
     write_override(folder, &record)?;
@@ -156,10 +157,12 @@ pub(crate) fn stop(
     // A `docker compose up` that outlived its lab would go on starting what is stopped here.
     stop_together(folder, &[TASK.to_owned()], operation)?;
     operation.progress.begin("docker compose down");
-    let words: &[&str] = if purge { &["down", "--remove-orphans", "--volumes"] } else { &["down", "--remove-orphans"] };
+    // With the profile, or compose would leave alone what watches the stack.
+    let down = ["--profile", observe::PROFILE, "down", "--remove-orphans"];
+    let words = if purge { [&down[..], &["--volumes"]].concat() } else { down.to_vec() };
     // Not ended by the interrupt that may be the reason for it.
     let cleaning = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
-    run(folder, record, words, LONGEST_DOWN, &cleaning)?;
+    run(folder, record, &words, LONGEST_DOWN, &cleaning)?;
     operation.progress.end("done");
     if purge {
         return Record::remove(folder);
@@ -182,7 +185,7 @@ fn await_answer(record: &ComposeRecord, operation: &Operation<'_>) -> Result<(),
 }
 
 /// `docker compose` for this stack: the project's file, and ours for what `lab up` was told.
-fn run(
+pub(super) fn run(
     folder: &Folder,
     record: &ComposeRecord,
     words: &[&str],
@@ -211,7 +214,9 @@ fn arguments(folder: &Folder, record: &ComposeRecord) -> Vec<String> {
 }
 
 fn environment(record: &ComposeRecord) -> Vec<(String, String)> {
-    if record.port == 0 { Vec::new() } else { vec![("HTTP_PORT".to_owned(), record.port.to_string())] }
+    let ports =
+        [("HTTP_PORT", Some(record.port).filter(|port| *port != 0)), ("PROMETHEUS_PORT", record.prometheus_port)];
+    ports.into_iter().filter_map(|(name, port)| Some((name.to_owned(), port?.to_string()))).collect()
 }
 
 fn configuration(folder: &Folder, record: &ComposeRecord) -> Result<serde_json::Value, StackError> {
