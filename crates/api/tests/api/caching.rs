@@ -6,12 +6,12 @@ use serde_json::json;
 
 use crate::{
     http::{create, get, get_until, send},
-    replica::Replica,
+    replica::{PATIENT, Replica},
 };
 
 #[tokio::test]
 async fn a_miss_is_stored_and_then_hit() {
-    let replica = Replica::start_connected(&[("CACHE_FRESH", "1500ms")]);
+    let replica = Replica::start_connected(&[PATIENT[0], ("CACHE_FRESH", "1500ms")]);
     let url = replica.url(&format!("/data/{}", create(&replica.url(""), "aside").await));
     // The POST itself has put it there; let that entry grow old.
     let refreshed = get_until(&url, |answer| answer.cache_status() == "redis; fwd=stale; stored").await;
@@ -24,7 +24,7 @@ async fn a_miss_is_stored_and_then_hit() {
 
 #[tokio::test]
 async fn a_missing_id_is_remembered_shortly_and_a_post_clears_it() {
-    let replica = Replica::start_connected(&[("CACHE_MISSING", "1m")]);
+    let replica = Replica::start_connected(&[PATIENT[0], ("CACHE_MISSING", "1m")]);
     let next = create(&replica.url(""), "before").await + 1_000_000;
     let url = replica.url(&format!("/data/{next}"));
     let first = get(&url).await;
@@ -44,7 +44,7 @@ async fn a_missing_id_is_remembered_shortly_and_a_post_clears_it() {
 
 #[tokio::test]
 async fn a_write_is_seen_at_once_through_every_replica() {
-    let (one, two) = (Replica::start_connected(&[]), Replica::start_connected(&[]));
+    let (one, two) = (Replica::start_connected(&PATIENT), Replica::start_connected(&PATIENT));
     let client = Client::new();
     let id = create(&one.url(""), "shared").await;
     let path = format!("/data/{id}");
@@ -63,7 +63,7 @@ async fn a_write_is_seen_at_once_through_every_replica() {
 
 #[tokio::test]
 async fn a_page_is_hit_until_something_is_written() {
-    let replica = Replica::start_connected(&[]);
+    let replica = Replica::start_connected(&PATIENT);
     let url = replica.url("/data?limit=7&after=100");
     // Writes of other tests end generations, too.
     let hit = get_until(&url, |answer| answer.cache_status().starts_with("redis; hit; ttl=")).await;
@@ -76,7 +76,7 @@ async fn a_page_is_hit_until_something_is_written() {
 
 #[tokio::test]
 async fn without_the_cache_every_read_goes_to_postgres() {
-    let replica = Replica::start_connected(&[("CACHE", "off")]);
+    let replica = Replica::start_connected(&[PATIENT[0], ("CACHE", "off")]);
     for _ in 0..3 {
         let answer = get(&replica.url("/data/1")).await;
         assert_eq!((answer.status, answer.cache_status()), (StatusCode::OK, "redis; fwd=bypass; detail=off"));

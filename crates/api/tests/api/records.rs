@@ -6,12 +6,12 @@ use tokio::task::JoinSet;
 
 use crate::{
     http::{Answer, create, get, send},
-    replica::Replica,
+    replica::{PATIENT, Replica},
 };
 
 #[tokio::test]
 async fn a_record_lives_from_post_to_delete() {
-    let replica = Replica::start_connected(&[]);
+    let replica = Replica::start_connected(&PATIENT);
     let client = Client::new();
     let created = send(client.post(replica.url("/data")).json(&json!({"name": "n", "value": "ü\"\\\u{1}"}))).await;
     assert_eq!(created.status, StatusCode::CREATED);
@@ -35,7 +35,7 @@ async fn a_record_lives_from_post_to_delete() {
 
 #[tokio::test]
 async fn conditions_are_honoured() {
-    let replica = Replica::start_connected(&[]);
+    let replica = Replica::start_connected(&PATIENT);
     let client = Client::new();
     let url = replica.url(&format!("/data/{}", create(&replica.url(""), "conditions").await));
     let body = json!({"name": "x", "value": "y"});
@@ -57,7 +57,7 @@ async fn conditions_are_honoured() {
 
 #[tokio::test]
 async fn a_repeated_post_with_a_key_creates_one_record() {
-    let replica = Replica::start_connected(&[]);
+    let replica = Replica::start_connected(&PATIENT);
     let client = Client::new();
     let key = format!("key-{}", replica.address);
     let post = |value: &str| {
@@ -85,7 +85,7 @@ async fn a_repeated_post_with_a_key_creates_one_record() {
 
 #[tokio::test]
 async fn pages_walk_over_all_records_once() {
-    let replica = Replica::start_connected(&[]);
+    let replica = Replica::start_connected(&PATIENT);
     let (mut after, mut seen) = (0, Vec::new());
     loop {
         let page = get(&replica.url(&format!("/data?limit=200&after={after}"))).await;
