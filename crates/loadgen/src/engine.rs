@@ -21,6 +21,7 @@ use tokio::sync::{mpsc as async_mpsc, oneshot};
 
 pub use control::Stopper;
 use control::Wish;
+pub(crate) use meter::Effort;
 use worker::{Delivery, Ended, Task, Worker};
 
 use crate::error::LoadError;
@@ -46,12 +47,14 @@ pub struct Running {
 
 /// What a run brought in, before it is put into words.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub(crate) struct Books {
     pub(crate) total: Tally,
     pub(crate) points: Vec<Point>,
     pub(crate) started: SystemTime,
     /// From the end of the warm-up to the end of the last request.
     pub(crate) elapsed: Duration,
+    /// How long of it requests were sent.
+    pub(crate) sending: Duration,
     pub(crate) was_cancelled: bool,
     pub(crate) was_finished_early: bool,
     pub(crate) warmup_requests: u64,
@@ -62,8 +65,6 @@ pub(crate) struct Outcome {
     pub(crate) causes: BTreeMap<ErrorClass, String>,
     pub(crate) efforts: Vec<Effort>,
 }
-
-pub(crate) use meter::Effort;
 
 /// Starts a run against `address`, which [`crate::Target::reach`] finds.
 ///
@@ -120,10 +121,10 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
                     Err(_) => Err(failed(io::Error::other("a worker panicked"))),
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok(conclude(plan, books, ended, started, observed.wish()))
+            Ok(conclude(plan, books, &ended, started, observed.wish()))
         });
         // Nobody waits for the report when the run was dropped.
-        let _dropped = done.send(result.map(|outcome| Report::new(plan, outcome)));
+        let _dropped = done.send(result.map(|books| Report::new(plan, books)));
     };
     thread::Builder::new()
         .name("load-books".to_owned())
@@ -224,16 +225,10 @@ fn gather(
     (total, series)
 }
 
-fn conclude(
-    plan: &Plan,
-    (total, series): (Tally, Series),
-    ended: Vec<Ended>,
-    started: SystemTime,
-    wish: Wish,
-) -> Outcome {
+fn conclude(plan: &Plan, (total, series): (Tally, Series), ended: &[Ended], started: SystemTime, wish: Wish) -> Books {
     let mut traffic = connection::Traffic::default();
     let mut causes = BTreeMap::new();
-    for worker in &ended {
+    for worker in ended {
         traffic.add(worker.traffic);
         for (class, cause) in &worker.causes {
             causes.entry(*class).or_insert_with(|| cause.to_string());
@@ -244,16 +239,21 @@ fn conclude(
     // A run that was cut off, or in which nothing ended, lasted until it was over; any other until its last answer. An
     // open loop in which the last arrival comes before the end of its curve has lasted for the whole curve.
     let until = if wish == Wish::Cancel || last_end == plan.warmup { end } else { last_end };
-    let planned = match &plan.load {
-        Load::Open { curve, requests: None, .. } if wish == Wish::GoOn => curve.length(),
-        Load::Open { .. } | Load::Closed { .. } => Duration::ZERO,
+    let efforts: Vec<Effort> = ended.iter().map(|worker| worker.effort).collect();
+    let (elapsed, sending) = match &plan.load {
+        Load::Open { curve, requests: None, .. } if wish == Wish::GoOn => {
+            (until.saturating_sub(plan.warmup).max(curve.length()), curve.length())
+        }
+        Load::Open { .. } | Load::Closed { .. } => {
+            (until.saturating_sub(plan.warmup), efforts.iter().map(|effort| effort.wall).max().unwrap_or_default())
+        }
     };
-    let elapsed = until.saturating_sub(plan.warmup).max(planned);
-    Outcome {
+    Books {
         points: series.finish(elapsed),
         total,
         started: started + START_DELAY + plan.warmup,
         elapsed,
+        sending,
         was_cancelled: wish == Wish::Cancel,
         was_finished_early: wish == Wish::Finish,
         warmup_requests: ended.iter().map(|worker| worker.warmup_requests).sum(),
@@ -262,6 +262,6 @@ fn conclude(
         bytes_sent: traffic.bytes_sent,
         bytes_received: traffic.bytes_received,
         causes,
-        efforts: ended.into_iter().map(|worker| worker.effort).collect(),
+        efforts,
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn run(
         env: arguments.env.clone(),
         port: arguments.port,
         cpus: arguments.cpus,
-        api: arguments.api_bin.clone().unwrap_or_else(|| settings.api.clone()),
+        // Absolute: the replicas run in another folder.
+        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
+            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
         install: !arguments.no_install,
     };
     let stack = Stack::up(&options, operation)?;

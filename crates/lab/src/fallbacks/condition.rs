@@ -95,8 +95,8 @@ impl Broken {
     }
 }
 
-/// The connections that are there count against the new limit, but only new ones are refused.
-const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'";
+/// The connections that are there count against the new limit, but only new ones are refused. Waits for their end.
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '{user}'";
 
 /// Waits until no replica comes upon one of the connections that were ended: the row is about too few, not about broken
 /// ones.

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ByteCounts, ConnectionCounts, ErrorCount, Generator, Histograms, LatencyStats, LatencyTable, Mode, PlanRecord,
-    Point, Report, SCHEMA, StatusCount, Summary, verdict,
+    ByteCounts, ConnectionCounts, ErrorCount, Generator, Histograms, LatencyStats, LatencyTable, Mode, Outcome,
+    PlanRecord, Point, Report, SCHEMA, StatusCount, Summary, verdict,
 };
-use crate::engine::{Effort, Outcome};
+use crate::engine::{Books, Effort};
 use crate::latencies::Latencies;
 use crate::outcome::{CacheResult, ErrorClass};
 use crate::plan::{Load, Plan};
 use crate::tally::Tally;
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, outcome: Outcome) -> Self {
-        let total = &outcome.total;
+    pub(crate) fn new(plan: &Plan, books: Books) -> Self {
+        let total = &books.total;
         let all = total.latencies();
-        let summary = summary(plan, &outcome, &all);
+        let summary = summary(plan, &books, &all);
         let latency = LatencyTable {
             all: stats(&all),
             succeeded: stats(&total.good),
             failed: stats(&total.bad),
             service: total.service.as_ref().and_then(stats),
         };
-        let generator = generator(&outcome, &latency);
+        let generator = generator(&books, &latency);
         let errors = ErrorClass::ALL
             .into_iter()
             .zip(total.errors)
@@ -33,14 +33,14 @@ impl Report {
             .map(|(class, count)| ErrorCount {
                 class,
                 count,
-                example: outcome.causes.get(&class).cloned().unwrap_or_default(),
+                example: books.causes.get(&class).cloned().unwrap_or_default(),
             })
             .collect();
         let mut report = Self {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: String::new(),
-            started_unix_ms: outcome.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+            started_unix_ms: books.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
             plan: PlanRecord::new(plan),
             verdict: verdict::pending(),
             summary,
@@ -57,11 +57,11 @@ impl Report {
             errors,
             instances: total.instances.clone(),
             cache: cache_counts(total),
-            connections: ConnectionCounts { opened: outcome.opened, closed_idle: outcome.closed_idle },
-            bytes: ByteCounts { sent: outcome.bytes_sent, received: outcome.bytes_received },
+            connections: ConnectionCounts { opened: books.opened, closed_idle: books.closed_idle },
+            bytes: ByteCounts { sent: books.bytes_sent, received: books.bytes_received },
             generator,
             interval_s: plan.interval.as_secs_f64(),
-            series: outcome.points,
+            series: books.points,
             histogram: Histograms {
                 unit: "us".to_owned(),
                 latency: all.buckets(),
@@ -69,7 +69,7 @@ impl Report {
             },
             repeats: Vec::new(),
         };
-        report.verdict = verdict::of(&report, outcome.was_cancelled, outcome.was_finished_early);
+        report.verdict = verdict::of(&report, books.was_cancelled, books.was_finished_early);
         report
     }
 }
@@ -79,8 +79,8 @@ impl Report {
     /// or interrupted makes the whole so.
     pub(crate) fn of_repeats(mut reports: Vec<Self>) -> Self {
         let repeats: Vec<Summary> = reports.iter().map(|report| report.summary.clone()).collect();
-        let worst =
-            reports.iter().map(|report| report.verdict.outcome).find(|outcome| *outcome != super::Outcome::Held);
+        let outcomes: Vec<Outcome> = reports.iter().map(|report| report.verdict.outcome).collect();
+        let worst = [Outcome::Interrupted, Outcome::Invalid].into_iter().find(|outcome| outcomes.contains(outcome));
         let mut order: Vec<usize> = (0..reports.len()).collect();
         order.sort_by(|a, b| repeats[*a].requests_per_second.total_cmp(&repeats[*b].requests_per_second));
         let invalid: Vec<String> = reports.iter().flat_map(|report| report.verdict.invalid.clone()).collect();
@@ -124,19 +124,15 @@ impl PlanRecord {
     }
 }
 
-fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
-    let total = &outcome.total;
-    let seconds = outcome.elapsed.as_secs_f64().max(1e-9);
+fn summary(plan: &Plan, books: &Books, all: &Latencies) -> Summary {
+    let total = &books.total;
+    let seconds = books.elapsed.as_secs_f64().max(1e-9);
     let per_second = |count: u64| round(count as f64 / seconds, 2);
     let (answered, unanswered) = (total.answered(), total.unanswered());
     let planned = total.sent + total.dropped;
     let decided = planned - total.in_flight;
     let at = |quantile| all.at(quantile).map(millis);
-    let sending = match &plan.load {
-        Load::Closed { .. } => None,
-        // How long it was to be sent for; less where the run ended before its curve.
-        Load::Open { curve, .. } => Some(curve.length().min(outcome.elapsed).as_secs_f64().max(1e-9)),
-    };
+    let sending = matches!(plan.load, Load::Open { .. }).then(|| books.sending.as_secs_f64().max(1e-9));
     Summary {
         requests_per_second: per_second(answered),
         goodput_per_second: per_second(total.succeeded),
@@ -148,7 +144,7 @@ fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
         p99_ms: at(0.99),
         p99_9_ms: at(0.999),
         max_ms: all.max().map(millis),
-        elapsed_s: round(outcome.elapsed.as_secs_f64(), 6),
+        elapsed_s: round(books.elapsed.as_secs_f64(), 6),
         planned,
         sent: total.sent,
         dropped: total.dropped,
@@ -165,17 +161,17 @@ fn summary(plan: &Plan, outcome: &Outcome, all: &Latencies) -> Summary {
     }
 }
 
-fn generator(outcome: &Outcome, latency: &LatencyTable) -> Generator {
+fn generator(books: &Books, latency: &LatencyTable) -> Generator {
     let share = |part: Duration, effort: &Effort| part.as_secs_f64() / effort.wall.as_secs_f64().max(1e-9);
     let busiest =
-        outcome.efforts.iter().max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b))).copied().unwrap_or_default();
+        books.efforts.iter().max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b))).copied().unwrap_or_default();
     let mut generator = Generator {
         cpu_share: round(share(busiest.cpu, &busiest), 4),
         waiting_share: busiest.waited.map(|waited| round(share(waited, &busiest), 4)),
-        lag_p99_ms: outcome.total.lag.as_ref().and_then(|lag| lag.at(0.99)).map(millis),
+        lag_p99_ms: books.total.lag.as_ref().and_then(|lag| lag.at(0.99)).map(millis),
         measured_s: round(busiest.wall.as_secs_f64(), 6),
         saturated: false,
-        warmup_requests: outcome.warmup_requests,
+        warmup_requests: books.warmup_requests,
     };
     generator.saturated = verdict::is_saturated(&generator, latency);
     generator

@@ -1,7 +1,7 @@
 //! Whether a run says something about the server, and what has to be known before its numbers are used.
 
 use super::condition::Condition;
-use super::{Generator, LatencyTable, Mode, Outcome, Report, Verdict};
+use super::{Generator, LatencyTable, Outcome, Report, Verdict};
 use crate::outcome::ErrorClass;
 
 /// At this share of a core an arriving answer finds the generator busy nine times out of ten: what is measured is the
@@ -123,7 +123,7 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
         notes
             .push(format!("the generator waited for a core {:.0} % of the time: the machine is busy", waiting * 100.0));
     }
-    if plan.mode == Mode::Closed && summary.retries > 0 {
+    if summary.retries > 0 {
         notes.push(format!("{} retries: the server got {} requests", summary.retries, summary.sent + summary.retries));
     }
     notes
