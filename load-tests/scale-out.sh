@@ -55,9 +55,10 @@ measure() {
   done
 }
 
-# A line of the table from a line of `load compare`: name, what it is called there, and the label here.
+# A line of the table from a line of `load compare`: the load of the one replica, that of the three, what the line is
+# called there, and the label here.
 row() {
-  "$load" compare "$results/$1-1.json" "$results/$1-3.json" | awk -v what="$2" -v label="$3" '
+  "$load" compare "$results/$1-1.json" "$results/$2-3.json" | awk -v what="$3" -v label="$4" '
     index($0, what) == 1 { $0 = substr($0, length(what) + 1); printf "| %s | %.2f | %.2f | %.2f |\n", label, $1, $5, $9 }'
 }
 
@@ -85,16 +86,18 @@ done
   echo "| requests per second | 1 replica | 3 replicas | ratio |"
   echo "| --- | ---: | ---: | ---: |"
   echo "| the notes: 100 requests, 10 connections | 1337.42 | 2179.60 | 1.63 |"
-  row notes "Requests per second" "100 requests, 10 connections (25 runs)"
-  row 10 "Requests per second" "$seconds s, 10 connections ($repeat runs)"
-  row 30 "Requests per second" "$seconds s, 30 connections ($repeat runs)"
+  row notes notes "Requests per second" "100 requests, 10 connections (25 runs)"
+  row 10 10 "Requests per second" "$seconds s, 10 connections ($repeat runs)"
+  row 30 30 "Requests per second" "$seconds s, 30 connections ($repeat runs)"
+  row 10 30 "Requests per second" "$seconds s, 10 connections for each replica ($repeat runs)"
   echo
   echo "| mean time per request [ms] | 1 replica | 3 replicas | ratio |"
   echo "| --- | ---: | ---: | ---: |"
   echo "| the notes: 100 requests, 10 connections | 7.477 | 4.588 | 0.61 |"
-  row notes "Mean [ms]" "100 requests, 10 connections (25 runs)"
-  row 10 "Mean [ms]" "$seconds s, 10 connections ($repeat runs)"
-  row 30 "Mean [ms]" "$seconds s, 30 connections ($repeat runs)"
+  row notes notes "Mean [ms]" "100 requests, 10 connections (25 runs)"
+  row 10 10 "Mean [ms]" "$seconds s, 10 connections ($repeat runs)"
+  row 30 30 "Mean [ms]" "$seconds s, 30 connections ($repeat runs)"
+  row 10 30 "Mean [ms]" "$seconds s, 10 connections for each replica ($repeat runs)"
   echo
   echo "| CPU time of the replicas | of what the quota allows | per request [µs] |"
   echo "| --- | ---: | ---: |"
@@ -110,7 +113,7 @@ done
   echo "- The quota is what limits both sides: the replicas use all of it, so the comparison is one of equal CPU time."
   echo "- With 10 connections each of three replicas has three or four of them. It wakes up for nearly every single request,"
   echo "  which costs more CPU time per request (last column) than when ten requests share a wake-up: hence a ratio below 3."
-  echo "  With 30 connections each replica has as many as the single one had with 10."
+  echo "  With 30 connections each of the three has as many as the single one has with 10: the same load for each replica."
   echo "- 100 requests are over within one or two of the 100 ms over which the kernel counts a quota: three replicas hardly"
   echo "  reach theirs, a single one waits for the next period. That ratio is a hint; the 30 s runs are the measurement."
   echo "- nginx neither retries nor ejects with a single replica, so the sides differ by a little more than their number."

@@ -27,6 +27,8 @@ struct Contender {
     /// What it has to reach of the bare route's requests per second.
     budget: Option<f64>,
     url: String,
+    /// Whether its metrics are read once a second meanwhile.
+    scraped: bool,
     server: Server,
     rps: Vec<f64>,
     cpu_us: Vec<f64>,
@@ -84,6 +86,10 @@ fn measure(stack: &Stack, programs: &Path, rounds: usize, seconds: u64) -> Resul
         Contender::bare(programs, &serving)?,
         Contender::api("cached read, no access log", 0.55, "off", stack, programs, &serving)?,
         Contender::api("cached read, access log", 0.45, "on", stack, programs, &serving)?,
+        Contender {
+            scraped: true,
+            ..Contender::api("the same, scraped each second", 0.45, "on", stack, programs, &serving)?
+        },
     ];
     for contender in &contenders {
         contender.wait_until_it_answers()?;
@@ -117,7 +123,8 @@ impl Contender {
 
     fn start(name: &'static str, budget: Option<f64>, address: &str, mut command: Command) -> Result<Self> {
         let server = Server(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
-        Ok(Self { name, budget, url: format!("http://{address}/data/1"), server, rps: vec![], cpu_us: vec![] })
+        let url = format!("http://{address}/data/1");
+        Ok(Self { name, budget, url, scraped: false, server, rps: vec![], cpu_us: vec![] })
     }
 
     /// A hit, where there is a cache.
@@ -142,7 +149,20 @@ impl Contender {
         let mut load = pinned(core, &programs.join("load"));
         load.args(["run", &self.url, "--connections", CONNECTIONS, "--duration", &format!("{seconds}s")]);
         let file = tempfile::NamedTempFile::new()?;
+        let metrics = self.url.replace("/data/1", "/metrics");
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let scraper = self.scraped.then(|| {
+            std::thread::spawn(move || {
+                while stopped.recv_timeout(Duration::from_secs(1)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                    drop(stack::get(&metrics, Duration::from_secs(1)));
+                }
+            })
+        });
         let output = load.arg("--json").arg(file.path()).stdin(Stdio::null()).output()?;
+        drop(stop);
+        if let Some(scraper) = scraper {
+            scraper.join().map_err(|_| "the scraper panicked")?;
+        }
         let report: Value = serde_json::from_slice(&fs::read(file.path())?)
             .map_err(|error| format!("load wrote no JSON ({error}): {}", String::from_utf8_lossy(&output.stderr)))?;
         let number = |name: &str| report["summary"][name].as_f64().ok_or(format!("load's summary has no {name}"));
@@ -158,12 +178,12 @@ impl Contender {
 fn print(contenders: &[Contender]) {
     let Some(bare) = contenders.first() else { return };
     let (bare_rps, bare_cpu) = (median(&bare.rps), median(&bare.cpu_us));
-    println!("\n{:28} {:>12} {:>7} {:>8} {:>14} {:>7}", "", "requests/s", "ratio", "budget", "CPU µs/request", "ratio");
+    println!("\n{:30} {:>12} {:>7} {:>8} {:>14} {:>7}", "", "requests/s", "ratio", "budget", "CPU µs/request", "ratio");
     for contender in contenders {
         let (rps, cpu) = (median(&contender.rps), median(&contender.cpu_us));
         let budget = contender.budget.map_or_else(String::new, |budget| format!("≥ {budget:.2}"));
         println!(
-            "{:28} {rps:>12.0} {:>7.2} {budget:>8} {cpu:>14.1} {:>7.2}",
+            "{:30} {rps:>12.0} {:>7.2} {budget:>8} {cpu:>14.1} {:>7.2}",
             contender.name,
             rps / bare_rps,
             bare_cpu / cpu

@@ -78,7 +78,9 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        // Whoever started the tests may have them ignore a hang-up (`nohup` does), and children inherit that.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(env!("CARGO_BIN_EXE_lab"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--state-dir").arg(self.folder()).args(words);
         command.stdin(Stdio::null()).envs(self.environment.iter().cloned());
         command
