@@ -17,7 +17,11 @@ pub(super) fn render(comparison: &Comparison) -> String {
         writeln!(text, "{:NAME$}{base_head:>SIDE$}{new_head:>SIDE$}{:>9}{:>9}", "median (min … max)", "ratio", "p");
     for row in comparison.throughput.iter().chain(&comparison.latency) {
         let Row { name, base, new, ratio, p, finding } = row;
-        let p = if *finding == Finding::Unjudged { "–".to_owned() } else { format!("{p:.3}") };
+        let p = match *finding {
+            Finding::Unjudged => "–".to_owned(),
+            _ if *p < 0.001 => "<0.001".to_owned(),
+            _ => format!("{p:.3}"),
+        };
         let _infallible = writeln!(
             text,
             "{name:NAME$}{:>SIDE$}{:>SIDE$}{ratio:>9.3}{p:>9}  {}",
