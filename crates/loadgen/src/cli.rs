@@ -16,12 +16,21 @@ use crate::error::LoadError;
 /// The exit code for usage errors and invalid runs.
 const INVALID: u8 = 2;
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  load run http://127.0.0.1:8080/data/1 --requests 100 --connections 10    the notes' run
+  load run http://127.0.0.1:8080/data/1 --rate 500 --json a.json --html a.html --fail-if 'p95>320ms'
+  load run 'http://127.0.0.1:8080/data/{id}' --ids 1..1000 --stages 100..500:30s,500:30s --arrivals poisson
+  load run http://127.0.0.1:8080 --workload load-tests/read-write.toml --duration 1m
+
+Exit codes: 0 held, 1 a condition failed, 2 wrong usage or an invalid run, 130 interrupted.";
+
 /// Generate HTTP load and measure what comes back, honestly.
 ///
-/// Exit codes: 0 no condition failed, 1 a --fail-if condition was met, 2 wrong usage or an invalid run (the numbers say
-/// nothing about the server), 130 interrupted.
+/// Latency counts from the moment a request should have been sent; time-outs are in the percentiles; a run in which the
+/// generator itself was the bottleneck says so and is no result.
 #[derive(Debug, Parser)]
-#[command(name = "load", version, max_term_width = 110)]
+#[command(name = "load", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Send requests and report what happened.
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<run::RunArgs>),
     /// Set two recorded runs side by side, and say whether the difference is one.
     Compare(compare::CompareArgs),

@@ -42,8 +42,8 @@ pub(super) struct RunArgs {
     /// End after this time; 10s when nothing else ends the run.
     #[arg(long, short = 'd', value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
     duration: Option<Duration>,
-    /// Closed loop: how many users send one request after the other [default: 10]. Open loop: how many requests may be
-    /// under way at once, beyond which they are dropped and counted [default: 1000].
+    /// Closed loop: users, each of whom sends one request after the other [default: 10]. Open loop: requests under way at
+    /// once, beyond which they are dropped and counted [default: 1000].
     #[arg(long, short = 'c', value_name = "N", help_heading = "Load")]
     connections: Option<usize>,
     /// Open loop: send so many requests per second, whether or not earlier ones were answered.
