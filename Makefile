@@ -1,13 +1,13 @@
 # One verb per task; CI runs the same verbs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load fallbacks images e2e servers deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks images e2e servers deny
 
 # OBSERVE=1 starts Prometheus beside the stack.
 UP_FLAGS := $(if $(OBSERVE),--observe)
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## Start the stack on this machine and leave it running (no Docker needed); OBSERVE=1 adds Prometheus
 	cargo build --release -p api -p lab
@@ -42,7 +42,12 @@ bench: ## Measure the hot path: a cached read against a bare axum route, on one 
 	cargo bench -p lab --bench hot_path
 
 bench-load: ## Measure the load generator against wrk and oha
+	cargo build --release -p loadgen
 	load-tests/bench.sh
+
+bench-scale-out: ## Measure 1 replica against 3 at the same CPU quota (12 minutes; needs root for the quota)
+	cargo build --release -p api -p lab -p loadgen
+	load-tests/scale-out.sh
 
 fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a minute)
 	cargo build --release -p api -p lab
