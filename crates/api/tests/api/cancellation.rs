@@ -6,14 +6,11 @@ use crate::{
     http::{connect, get, get_until, metric},
     proxy::{Mode, Proxy},
     replica::Replica,
-    servers::Servers,
 };
 
 #[tokio::test]
 async fn a_thousand_cancelled_requests_leak_nothing() {
-    let servers = Servers::shared();
-    let postgres = Proxy::before(&servers.database_url);
-    let redis = Proxy::before(&servers.redis_url);
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("DB_MAX_CONNECTIONS", "4")]);
     assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 200);
     let body = r#"{"name":"cancelled","value":""}"#;

@@ -19,11 +19,6 @@ const ANSWERED: Duration = Duration::from_millis(300 + SCHEDULING.as_millis() as
 /// From the dependency's return to the first good answer.
 const RECOVERED: Duration = Duration::from_secs(2);
 
-fn proxies() -> (Proxy, Proxy) {
-    let servers = Servers::shared();
-    (Proxy::before(&servers.database_url), Proxy::before(&servers.redis_url))
-}
-
 async fn timed(url: String) -> (Answer, Duration) {
     let start = Instant::now();
     let answer = get(&url).await;
@@ -34,7 +29,7 @@ async fn timed(url: String) -> (Answer, Duration) {
 /// dead, each would take a permit with it.
 #[tokio::test]
 async fn a_silently_dead_postgres_keeps_no_permit() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let variables = [("DB_MAX_CONNECTIONS", "2"), ("BREAKERS", "off"), ("CACHE", "off"), ("SINGLE_FLIGHT", "off")];
     let replica = Replica::start_behind(&postgres, &redis, &variables);
     for id in 1..=4 {
@@ -71,7 +66,7 @@ async fn a_silently_dead_postgres_keeps_no_permit() {
 
 #[tokio::test]
 async fn postgres_away_is_told_from_postgres_silent_and_costs_nothing_once_the_breaker_is_open() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("BREAKER_OPEN", "1m")]);
     let cached = create(&replica.url(""), "cached").await;
     for (mode, word) in [(Mode::Refuse, "unreachable"), (Mode::Silent, "timeout")] {
@@ -106,7 +101,7 @@ async fn postgres_away_is_told_from_postgres_silent_and_costs_nothing_once_the_b
 
 #[tokio::test]
 async fn redis_away_or_silent_is_a_bypass_within_its_bound_and_free_once_the_breaker_is_open() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("BREAKER_OPEN", "1m")]);
     let url = replica.url("/data/1");
     for mode in [Mode::Silent, Mode::Refuse] {
@@ -134,7 +129,7 @@ async fn redis_away_or_silent_is_a_bypass_within_its_bound_and_free_once_the_bre
 
 #[tokio::test]
 async fn both_silent_still_gets_an_answer_in_time() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("BREAKERS", "off")]);
     assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 200);
     postgres.set(Mode::Silent);
@@ -148,7 +143,7 @@ async fn both_silent_still_gets_an_answer_in_time() {
 
 #[tokio::test]
 async fn an_old_entry_answers_while_postgres_does_not() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("CACHE_FRESH", "1s")]);
     let id = create(&replica.url(""), "grows old").await;
     let url = replica.url(&format!("/data/{id}"));
@@ -172,7 +167,7 @@ async fn an_old_entry_answers_while_postgres_does_not() {
 async fn a_replica_that_started_alone_uses_its_dependencies_once_they_come() {
     let servers = Servers::shared();
     for mode in [Mode::Refuse, Mode::Silent] {
-        let (postgres, redis) = proxies();
+        let (postgres, redis) = Proxy::pair();
         postgres.set(mode);
         redis.set(mode);
         let mut command = api(&["serve"]);

@@ -13,7 +13,6 @@ use crate::{
     http::{Answer, connect, create, get, get_until, metric, send},
     proxy::{Mode, Proxy},
     replica::Replica,
-    servers::Servers,
 };
 
 /// No other test asks for these.
@@ -53,8 +52,7 @@ fn slow_post(replica: &Replica) -> std::net::TcpStream {
 
 #[tokio::test]
 async fn hits_misses_bypasses_sheds_timeouts_and_5xx_are_counted_exactly_over_all_replicas() {
-    let servers = Servers::shared();
-    let (postgres, redis) = (Proxy::before(&servers.database_url), Proxy::before(&servers.redis_url));
+    let (postgres, redis) = Proxy::pair();
     let variables = [
         ("CACHE_FRESH", "10m"),
         // Every request gets to the dependency, so that what each is told is known beforehand.

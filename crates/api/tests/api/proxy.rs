@@ -1,6 +1,6 @@
 //! A TCP proxy that can fail as networks do: refuse, or fall silent without a word and for ever.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -8,6 +8,8 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+
+use crate::servers::Servers;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -25,11 +27,19 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     /// Threads of its own: a test may block while it waits.
     runtime: Option<Runtime>,
+    /// What it stands before stays as long as it does.
+    _servers: Arc<Servers>,
 }
 
 impl Proxy {
+    /// One in front of Postgres and one in front of Redis.
+    pub fn pair() -> (Self, Self) {
+        let servers = Servers::shared();
+        (Self::before(&servers.database_url, &servers), Self::before(&servers.redis_url, &servers))
+    }
+
     /// In front of the server in `url`.
-    pub fn before(url: &str) -> Self {
+    fn before(url: &str, servers: &Arc<Servers>) -> Self {
         let (_, server) = split(url);
         let server: SocketAddr = server.parse().expect("an address");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -44,7 +54,7 @@ impl Proxy {
                 connections.spawn(carry(client, server, changes.clone()));
             }
         });
-        Self { address, mode, runtime: Some(runtime) }
+        Self { address, mode, runtime: Some(runtime), _servers: Arc::clone(servers) }
     }
 
     pub fn set(&self, mode: Mode) {

@@ -8,17 +8,11 @@ use crate::{
     http::{create, get, get_until, metric},
     proxy::{Mode, Proxy},
     replica::{PATIENT, Replica},
-    servers::Servers,
 };
-
-fn proxies() -> (Proxy, Proxy) {
-    let servers = Servers::shared();
-    (Proxy::before(&servers.database_url), Proxy::before(&servers.redis_url))
-}
 
 #[tokio::test]
 async fn without_timeouts_a_request_waits_for_a_silent_postgres() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("TIMEOUTS", "off"), ("CACHE", "off")]);
     assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 200);
     postgres.set(Mode::Silent);
@@ -28,7 +22,7 @@ async fn without_timeouts_a_request_waits_for_a_silent_postgres() {
 
 #[tokio::test]
 async fn without_breakers_every_request_finds_out_for_itself() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("BREAKERS", "off"), ("CACHE", "off")]);
     postgres.set(Mode::Silent);
     for _ in 0..8 {
@@ -63,7 +57,7 @@ async fn single_flight_makes_one_read_of_many_and_its_switch_takes_that_away() {
 
 #[tokio::test]
 async fn without_stale_if_error_an_old_entry_does_not_answer() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let variables = [("STALE_IF_ERROR", "off"), ("CACHE_FRESH", "200ms")];
     let replica = Replica::start_behind(&postgres, &redis, &variables);
     let url = replica.url(&format!("/data/{}", create(&replica.url(""), "old").await));
@@ -74,7 +68,7 @@ async fn without_stale_if_error_an_old_entry_does_not_answer() {
 
 #[tokio::test]
 async fn one_redis_attempt_means_no_retry() {
-    let (postgres, redis) = proxies();
+    let (postgres, redis) = Proxy::pair();
     let replica = Replica::start_behind(&postgres, &redis, &[("REDIS_ATTEMPTS", "1"), ("BREAKERS", "off")]);
     redis.set(Mode::Silent);
     let start = Instant::now();
@@ -90,7 +84,7 @@ async fn one_redis_attempt_means_no_retry() {
 #[tokio::test]
 async fn the_retry_budget_bounds_retries_and_its_switch_takes_that_away() {
     for (switch, most) in [("on", 20.0), ("off", 60.0)] {
-        let (postgres, redis) = proxies();
+        let (postgres, redis) = Proxy::pair();
         let variables = [("RETRY_BUDGET", switch), ("BREAKERS", "off"), ("REDIS_ATTEMPT_TIMEOUT", "5ms")];
         let replica = Replica::start_behind(&postgres, &redis, &variables);
         redis.set(Mode::Silent);
