@@ -78,9 +78,9 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        // Whoever started the tests may have them ignore a hang-up (`nohup` does), and children inherit that.
+        // Whoever started the tests may have them ignore signals (`nohup` and background jobs do), and children inherit it.
         let mut command = Command::new("env");
-        command.arg("--default-signal=HUP").arg(env!("CARGO_BIN_EXE_lab"));
+        command.arg("--default-signal").arg(env!("CARGO_BIN_EXE_lab"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--state-dir").arg(self.folder()).args(words);
         command.stdin(Stdio::null()).envs(self.environment.iter().cloned());
         command
