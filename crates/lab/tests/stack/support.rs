@@ -105,7 +105,11 @@ impl Place {
         let mut command = self.command(words);
         command.stdout(fs::File::create(output.with_extension("out")).expect("a file"));
         command.stderr(fs::File::create(output.with_extension("err")).expect("a file"));
-        Running { child: command.spawn().expect("lab"), output }
+        let child = command.spawn().expect("lab");
+        // Until then it is still `env`, with the signals that the tests were given.
+        let exe = format!("/proc/{}/exe", child.id());
+        wait_until("lab in the place of env", || fs::read_link(&exe).map_or(true, |exe| exe.ends_with("lab")));
+        Running { child, output }
     }
 
     /// A detached stack on ports drawn at random, so that tests do not meet.
