@@ -26,7 +26,7 @@ use resilience::{
     backoff::Backoff,
     budget::Budget,
     deadline::Deadline,
-    retry::{Retry, RetryOutcome, RetryRefused},
+    retry::{Failure, Retry, RetryOutcome, RetryRefused},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -105,6 +105,7 @@ struct Inner {
 struct Retries {
     succeeded: IntCounter,
     failed: IntCounter,
+    not_sent: IntCounter,
     refused_budget: IntCounter,
     refused_deadline: IntCounter,
 }
@@ -145,6 +146,7 @@ impl Redis {
             retries: Retries {
                 succeeded: retries("succeeded"),
                 failed: retries("failed"),
+                not_sent: retries("not_sent"),
                 refused_budget: retries("refused_budget"),
                 refused_deadline: retries("refused_deadline"),
             },
@@ -161,9 +163,13 @@ impl Redis {
         let deadline = deadline.child(start, inner.timeout).minus(TIMER_RESERVE);
         #[expect(clippy::disallowed_methods, reason = "the jitter of a real wait; the laws are tested in `resilience`")]
         let chance = fastrand::f64;
-        let retryable = |error: &RedisError| matches!(error, RedisError::Timeout | RedisError::Away);
+        let judge = |error: &RedisError| match error {
+            RedisError::Timeout | RedisError::Away => Failure::Retryable,
+            RedisError::BreakerOpen => Failure::NotSent,
+            RedisError::Refused | RedisError::UnknownScript => Failure::Final,
+        };
         let outcome = |outcome| inner.retries.count(outcome);
-        let result = inner.retry.call(deadline, chance, retryable, outcome, |_| inner.attempt(deadline, command)).await;
+        let result = inner.retry.call(deadline, chance, judge, outcome, |_| inner.attempt(deadline, command)).await;
         let duration = start.elapsed().as_secs_f64();
         match &result {
             Ok(_) | Err(RedisError::UnknownScript) => inner.durations.ok.observe(duration),
@@ -311,6 +317,7 @@ impl Retries {
         match outcome {
             RetryOutcome::Succeeded => self.succeeded.inc(),
             RetryOutcome::Failed => self.failed.inc(),
+            RetryOutcome::NotSent => self.not_sent.inc(),
             RetryOutcome::Refused(RetryRefused::Budget) => self.refused_budget.inc(),
             RetryOutcome::Refused(RetryRefused::Deadline) => self.refused_deadline.inc(),
             RetryOutcome::Refused(RetryRefused::Attempts) => {}
