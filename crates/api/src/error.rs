@@ -100,8 +100,10 @@ impl Error {
             Self::Draining => Code::Draining,
             Self::Internal => Code::Internal,
             Self::Database(error) => match error {
-                DatabaseError::Unavailable | DatabaseError::BreakerOpen => Code::DatabaseUnavailable,
-                DatabaseError::AcquireTimeout | DatabaseError::StatementTimeout => Code::DatabaseTimeout,
+                DatabaseError::Unavailable => Code::DatabaseUnavailable,
+                DatabaseError::BreakerOpen => Code::DatabaseNotAsked,
+                DatabaseError::AcquireTimeout => Code::DatabaseBusy,
+                DatabaseError::StatementTimeout => Code::DatabaseTimeout,
                 DatabaseError::Failed => Code::Internal,
             },
         };

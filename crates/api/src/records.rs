@@ -1,7 +1,5 @@
 //! Records: the read path and the write path over cache and database.
 
-pub mod answer;
-pub mod idempotency;
 pub mod model;
 pub mod reads;
 pub mod sql;

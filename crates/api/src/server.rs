@@ -24,9 +24,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{border, routes::Routes, state::AppState};
+use crate::{middleware, routes::Routes, state::AppState};
 
-/// hyper's own limit on the head, above the border's: what is larger than this gets hyper's bare 431.
+/// hyper's own limit on the head, above the middleware's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
 
 /// From closing the listener to closing idle connections: for a request that is on its way.
@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
 pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdown: CancellationToken) -> usize {
-    let config = state.config().server.clone();
+    let config = state.config.server.clone();
     let connections = TaskTracker::new();
     let drain = CancellationToken::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
@@ -128,8 +128,8 @@ async fn serve(
         tracing::debug!(error = %error, "TCP_NODELAY");
     }
     let _open = Open::new(&state);
-    let header_timeout = state.config().server.header_timeout;
-    let service = service_fn(move |request| border::handle(state.clone(), routes.clone(), request));
+    let header_timeout = state.config.server.header_timeout;
+    let service = service_fn(move |request| middleware::handle(state.clone(), routes.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -158,7 +158,7 @@ struct Open(prometheus::IntGauge);
 
 impl Open {
     fn new(state: &AppState) -> Self {
-        let gauge = state.metrics().connections.clone();
+        let gauge = state.metrics.connections.clone();
         gauge.inc();
         Self(gauge)
     }

@@ -21,7 +21,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    border::access_log::AccessLog,
     cache::Cache,
     config::Config,
     dependencies::{
@@ -29,9 +28,10 @@ use crate::{
         redis::Redis,
     },
     metrics::{Metrics, requests::RequestMetrics},
+    middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
     routes, server,
-    state::{AppState, Inner},
+    state::{AppState, Parts},
     telemetry,
 };
 
@@ -64,11 +64,11 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     let state = assemble(config)?;
     let background = TaskTracker::new();
     let stop_background = CancellationToken::new();
-    background.spawn(state.redis().clone().maintain(interval, stop_background.clone()));
-    background.spawn(state.postgres().clone().probe(interval, stop_background.clone()));
+    background.spawn(state.redis.clone().maintain(interval, stop_background.clone()));
+    background.spawn(state.postgres.clone().probe(interval, stop_background.clone()));
     background.close();
 
-    let config = state.config();
+    let config = &state.config;
     let listener = TcpListener::bind(config.server.listen_addr)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen_addr))?;
@@ -98,7 +98,7 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     }
     stop_background.cancel();
     background.wait().await;
-    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres().close()).await.is_err() {
+    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres.close()).await.is_err() {
         tracing::warn!("database connections left open");
     }
     tracing::info!("stopped");
@@ -119,7 +119,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     let writes = Writes::new(cache, postgres.clone(), &config.cache);
     // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
     let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
-    Ok(AppState::new(Inner {
+    Ok(AppState::new(Parts {
         instance_header: HeaderValue::try_from(instance.as_str())?,
         request_metrics: RequestMetrics::new(metrics.clone()),
         admission: config.limits.concurrency.map(AdmissionLimit::new),

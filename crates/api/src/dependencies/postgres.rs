@@ -118,7 +118,7 @@ impl Postgres {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(config.acquire_timeout.unwrap_or(NO_ACQUIRE_TIMEOUT))
-            // The border logs each request once, with its durations.
+            // The middleware logs each request once, with its durations.
             .acquire_slow_threshold(NO_ACQUIRE_TIMEOUT)
             // Its ping has no deadline; a dead connection shows in the statement, which has one.
             .test_before_acquire(false)
@@ -336,7 +336,7 @@ pub(crate) fn connect_options(config: &DatabaseConfig, instance: &str) -> sqlx::
         .application_name(instance)
         // A client that vanished in the middle of a transaction must not hold its locks.
         .options([("idle_in_transaction_session_timeout", "5s")])
-        // The border logs each request once.
+        // The middleware logs each request once.
         .disable_statement_logging())
 }
 

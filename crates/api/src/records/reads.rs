@@ -22,10 +22,7 @@ use resilience::{
 };
 use tokio::time::Instant;
 
-use super::{
-    answer::{Answer, CacheStatus, Content, Forward, Provenance},
-    sql,
-};
+use super::sql;
 use crate::{
     cache::{
         Cache, Stored,
@@ -35,6 +32,7 @@ use crate::{
     config::CacheConfig,
     dependencies::postgres::{DatabaseError, Postgres},
     error::Error,
+    http::answer::{Answer, CacheStatus, Content, Forward, Provenance},
     metrics::Metrics,
 };
 

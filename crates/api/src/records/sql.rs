@@ -2,10 +2,8 @@
 
 use sqlx::{Connection, PgConnection, Row};
 
-use super::{
-    idempotency::IdempotencyKey,
-    model::{NewRecord, Page, Record},
-};
+use super::model::{NewRecord, Page, Record};
+use crate::http::{conditions::WriteConditions, idempotency_key::IdempotencyKey};
 
 /// What became of a PUT.
 #[derive(Debug)]
@@ -120,22 +118,24 @@ pub(super) async fn create(
     }))
 }
 
-/// Replaces a record, if it still has the version `expected`.
+/// Replaces a record, if `conditions` permit it.
 pub(super) async fn replace(
     connection: &mut PgConnection,
     id: i64,
     new: &NewRecord,
-    expected: Option<i64>,
+    conditions: &WriteConditions,
 ) -> sqlx::Result<Replaced> {
     // The trigger of the table counts the version up.
     let row = sqlx::query(
-        "UPDATE records SET name = $2, value = $3 WHERE id = $1 AND ($4::bigint IS NULL OR version = $4) \
+        "UPDATE records SET name = $2, value = $3 WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY($4)) \
+         AND version <> ALL($5) \
          RETURNING id, name, value, version, updated_at",
     )
     .bind(id)
     .bind(&new.name)
     .bind(&new.value)
-    .bind(expected)
+    .bind(conditions.only.as_deref())
+    .bind(&conditions.except)
     .fetch_optional(&mut *connection)
     .await?;
     match row {
@@ -144,14 +144,21 @@ pub(super) async fn replace(
     }
 }
 
-/// Deletes a record, if it still has the version `expected`.
-pub(super) async fn delete(connection: &mut PgConnection, id: i64, expected: Option<i64>) -> sqlx::Result<Deleted> {
-    let row =
-        sqlx::query("DELETE FROM records WHERE id = $1 AND ($2::bigint IS NULL OR version = $2) RETURNING version")
-            .bind(id)
-            .bind(expected)
-            .fetch_optional(&mut *connection)
-            .await?;
+/// Deletes a record, if `conditions` permit it.
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    id: i64,
+    conditions: &WriteConditions,
+) -> sqlx::Result<Deleted> {
+    let row = sqlx::query(
+        "DELETE FROM records WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) \
+        AND version <> ALL($3) RETURNING version",
+    )
+    .bind(id)
+    .bind(conditions.only.as_deref())
+    .bind(&conditions.except)
+    .fetch_optional(&mut *connection)
+    .await?;
     match row {
         Some(row) => row.try_get(0).map(Deleted::Version),
         None => Ok(version(connection, id).await?.map_or(Deleted::Missing, Deleted::OtherVersion)),

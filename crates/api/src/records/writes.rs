@@ -17,8 +17,6 @@ use resilience::deadline::Deadline;
 use tokio::time::Instant;
 
 use super::{
-    answer::{Answer, Content, Provenance},
-    idempotency::IdempotencyKey,
     model::NewRecord,
     sql::{self, Created, Deleted, Replaced},
 };
@@ -27,6 +25,11 @@ use crate::{
     config::CacheConfig,
     dependencies::postgres::Postgres,
     error::Error,
+    http::{
+        answer::{Answer, Content, Provenance},
+        conditions::WriteConditions,
+        idempotency_key::IdempotencyKey,
+    },
 };
 
 /// Clones share everything.
@@ -58,13 +61,13 @@ impl Writes {
     }
 
     /// PUT.
-    pub async fn replace(&self, id: i64, new: NewRecord, expected: Option<i64>, deadline: Deadline) -> Answer {
-        self.run(deadline, move |inner| async move { inner.replace(id, new, expected, deadline).await }).await
+    pub async fn replace(&self, id: i64, new: NewRecord, conditions: WriteConditions, deadline: Deadline) -> Answer {
+        self.run(deadline, move |inner| async move { inner.replace(id, new, conditions, deadline).await }).await
     }
 
     /// DELETE.
-    pub async fn delete(&self, id: i64, expected: Option<i64>, deadline: Deadline) -> Answer {
-        self.run(deadline, move |inner| async move { inner.delete(id, expected, deadline).await }).await
+    pub async fn delete(&self, id: i64, conditions: WriteConditions, deadline: Deadline) -> Answer {
+        self.run(deadline, move |inner| async move { inner.delete(id, conditions, deadline).await }).await
     }
 
     async fn run<F, Commit>(&self, deadline: Deadline, commit: F) -> Answer
@@ -126,13 +129,13 @@ impl Inner {
         &self,
         id: i64,
         new: NewRecord,
-        expected: Option<i64>,
+        conditions: WriteConditions,
         deadline: Deadline,
     ) -> Result<Committed, Error> {
         let replaced = self
             .postgres
             .run(deadline, move |connection| {
-                Box::pin(async move { sql::replace(connection, id, &new, expected).await })
+                Box::pin(async move { sql::replace(connection, id, &new, &conditions).await })
             })
             .await?;
         match replaced {
@@ -146,9 +149,11 @@ impl Inner {
         }
     }
 
-    async fn delete(&self, id: i64, expected: Option<i64>, deadline: Deadline) -> Result<Committed, Error> {
-        let deleted =
-            self.postgres.run(deadline, move |connection| Box::pin(sql::delete(connection, id, expected))).await?;
+    async fn delete(&self, id: i64, conditions: WriteConditions, deadline: Deadline) -> Result<Committed, Error> {
+        let deleted = self
+            .postgres
+            .run(deadline, move |connection| Box::pin(async move { sql::delete(connection, id, &conditions).await }))
+            .await?;
         match deleted {
             Deleted::Version(version) => {
                 let entry = self.cache.deleted_entry(version);

@@ -29,8 +29,8 @@ pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<&'static
 /// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
 /// `warn`. Without Postgres it can answer from the cache only: `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
-    let redis = state.redis().knowledge().last();
-    let postgres = state.postgres().knowledge().last();
+    let redis = state.redis.knowledge().last();
+    let postgres = state.postgres.knowledge().last();
     let is_up = |observation: &Option<Observation>| observation.as_ref().is_some_and(|seen| seen.up);
     let (status, code) = match (is_up(&postgres), is_up(&redis)) {
         (false, _) => ("fail", StatusCode::SERVICE_UNAVAILABLE),

@@ -117,7 +117,7 @@ impl fmt::Display for CacheStatus {
     }
 }
 
-/// What the border logs of a request to `/data`.
+/// What the middleware logs of a request to `/data`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Observed {
     /// What the cache said.
