@@ -5,3 +5,4 @@ pub mod answer;
 pub mod body;
 pub mod conditions;
 pub mod idempotency_key;
+pub mod receipt;
