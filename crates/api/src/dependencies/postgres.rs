@@ -23,6 +23,7 @@ use std::{
 };
 
 use resilience::deadline::Deadline;
+use secrecy::ExposeSecret;
 use sqlx::{
     ConnectOptions, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -332,7 +333,7 @@ impl Inner {
 
 /// Options that every connection of this process shares: the probers' and the migration's too.
 pub(crate) fn connect_options(config: &DatabaseConfig, instance: &str) -> sqlx::Result<PgConnectOptions> {
-    Ok(PgConnectOptions::from_str(config.url.expose())?
+    Ok(PgConnectOptions::from_str(config.url.expose_secret())?
         .application_name(instance)
         // A client that vanished in the middle of a transaction must not hold its locks.
         .options([("idle_in_transaction_session_timeout", "5s")])

@@ -28,6 +28,7 @@ use resilience::{
     deadline::Deadline,
     retry::{Retry, RetryOutcome, RetryRefused},
 };
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -120,7 +121,7 @@ impl Redis {
         metrics: &Metrics,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let tcp = TcpSettings::default().set_nodelay(true);
-        let info = config.url.expose().into_connection_info()?.set_tcp_settings(tcp);
+        let info = config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
         // The attempts are bounded here, with numbers of ours; a second timer per command would only cost.
         let connection =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
