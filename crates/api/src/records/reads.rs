@@ -32,7 +32,10 @@ use crate::{
     config::CacheConfig,
     dependencies::postgres::{DatabaseError, Postgres},
     error::Error,
-    http::answer::{Answer, CacheStatus, Content, Forward, Provenance},
+    http::{
+        answer::{Answer, CacheStatus, Content, Forward, Provenance},
+        freshness::Freshness,
+    },
     metrics::Metrics,
 };
 
@@ -95,7 +98,13 @@ impl Reads {
     }
 
     /// One record, or 304 if it has a version in `known`.
-    pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, deadline: Deadline) -> Answer {
+    pub async fn record(
+        &self,
+        id: i64,
+        known: impl Fn(u64) -> bool,
+        _freshness: Freshness,
+        deadline: Deadline,
+    ) -> Answer {
         let (entry, provenance) = self.entry(Key::Record(id), deadline).await;
         let content = entry.and_then(|entry| match entry.kind() {
             Kind::Missing => Err(Error::NoRecord(id)),
@@ -109,7 +118,7 @@ impl Reads {
     }
 
     /// One page.
-    pub async fn page(&self, after: i64, limit: u16, deadline: Deadline) -> Answer {
+    pub async fn page(&self, after: i64, limit: u16, _freshness: Freshness, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.entry(Key::Page { after, limit }, deadline).await;
         Answer { content: entry.map(|entry| Content::Page(entry.body())), provenance }
     }

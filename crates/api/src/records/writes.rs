@@ -150,6 +150,7 @@ impl Inner {
     }
 
     async fn delete(&self, id: i64, conditions: WriteConditions, deadline: Deadline) -> Result<Committed, Error> {
+        let must_exist = conditions.must_exist;
         let deleted = self
             .postgres
             .run(deadline, move |connection| Box::pin(async move { sql::delete(connection, id, &conditions).await }))
@@ -160,6 +161,7 @@ impl Inner {
                 Ok(Committed { content: Content::Gone, entry: Some((Key::Record(id), entry)) })
             }
             Deleted::OtherVersion(current) => Err(Error::VersionMismatch { current }),
+            Deleted::Missing if must_exist => Err(Error::NotMatched),
             Deleted::Missing => Ok(Committed { content: Content::Gone, entry: None }),
         }
     }
