@@ -98,6 +98,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database did not answer, so that an old entry is better than this.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database(error) => *error != DatabaseError::Internal,
+            Self::DeadlineExceeded(_) => true,
+            _ => false,
+        }
+    }
+
     /// The answer.
     pub fn problem(&self) -> Problem {
         let code = match self {
@@ -119,14 +128,17 @@ impl Error {
             Self::Internal => Code::Internal,
             Self::Database(error) => match error {
                 DatabaseError::Unavailable => Code::DatabaseUnavailable,
-                DatabaseError::BreakerOpen => Code::DatabaseNotAsked,
-                DatabaseError::AcquireTimeout => Code::DatabaseBusy,
-                DatabaseError::StatementTimeout => Code::DatabaseTimeout,
-                DatabaseError::Failed => Code::Internal,
+                DatabaseError::NotAsked => Code::DatabaseNotAsked,
+                DatabaseError::Busy => Code::DatabaseBusy,
+                DatabaseError::Timeout => Code::DatabaseTimeout,
+                DatabaseError::ReadOnly => Code::DatabaseReadOnly,
+                DatabaseError::Locked => Code::RecordLocked,
+                DatabaseError::Internal => Code::Internal,
             },
         };
         let mut problem = Problem::new(code, &self.to_string());
         match self {
+            Self::Database(DatabaseError::Internal) => {}
             Self::Database(_) => problem.dependency = Some(POSTGRES),
             Self::RateLimited(limited) => problem.earliest_retry = Some(limited.retry_after.as_secs() + 1),
             // RFC 9110, 12.5.1, 12.5.3 and 15.5.16: what would have been accepted.

@@ -7,3 +7,4 @@ pub mod conditions;
 pub mod entity_tag;
 pub mod freshness;
 pub mod idempotency_key;
+pub mod receipt;

@@ -12,6 +12,14 @@ pub enum Freshness {
 }
 
 impl Freshness {
+    /// Whether the cache must not answer.
+    pub const fn is_past_cache(self) -> bool {
+        match self {
+            Self::Cached => false,
+            Self::Revalidate => true,
+        }
+    }
+
     /// `no-cache` (5.2.1.4), and `max-age=0` (5.2.1.1), which browsers send when a page is loaded anew. `no-store` and the
     /// other directives are about caches on the way, and this one is part of the origin. `Pragma` is deprecated (5.4) and
     /// not read.

@@ -3,14 +3,16 @@
 use axum::{
     body::Body,
     extract::{Query, Request, State},
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, Uri, request::Parts},
 };
 use resilience::deadline::Deadline;
 use serde::Deserialize;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::admission::Place;
 use crate::{
+    cache::pages::PageKey,
     error::Error,
     http::{
         answer::Answer,
@@ -18,6 +20,7 @@ use crate::{
         conditions::{OfCollection, ReadConditions, WriteConditions},
         freshness::Freshness,
         idempotency_key::IdempotencyKey,
+        receipt::{Peer, Receipt, WriteWindow},
     },
     records::model::NewRecord,
     state::AppState,
@@ -43,7 +46,8 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
         Ok((id, conditions)) => {
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            let answer = state.reads.record(id, |version| conditions.know(version), freshness, deadline).await;
+            let past_cache = freshness.is_past_cache();
+            let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
             answer.permitted(&conditions)
         }
         Err(error) => error.into(),
@@ -55,7 +59,8 @@ pub(super) async fn list_records(State(state): State<AppState>, _place: Place, u
     let asked = parse_page(&uri).and_then(|page| Ok((page, OfCollection::of(&headers)?)));
     match asked {
         Ok(((after, limit), conditions)) => {
-            let answer = state.reads.page(after, limit, Freshness::of(&headers), deadline).await;
+            let past_cache = Freshness::of(&headers).is_past_cache();
+            let answer = state.reads.page(PageKey { after, limit }, past_cache, deadline).await;
             answer.page_permitted(conditions)
         }
         Err(error) => error.into(),
@@ -71,8 +76,9 @@ pub(super) async fn create_record(
     let conditions = OfCollection::of(&head.headers)?;
     let new = read_record(&state, &head.headers, body).await?;
     let key = IdempotencyKey::of(&head.headers, &new)?;
+    let receipt = receipt(&state, &head);
     match conditions {
-        OfCollection::Met => Ok(state.writes.create(new, key, deadline(&state)).await),
+        OfCollection::Met => Ok(state.writes.create(new, key, receipt, deadline(&state)).await),
         OfCollection::NotMatched => Err(Error::NotMatched),
         OfCollection::Present => Err(Error::Present),
     }
@@ -87,7 +93,8 @@ pub(super) async fn replace_record(
     let conditions = WriteConditions::of(request.headers())?;
     let (head, body) = request.into_parts();
     let new = read_record(&state, &head.headers, body).await?;
-    Ok(state.writes.replace(id, new, conditions, deadline(&state)).await)
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.replace(id, new, conditions, receipt, deadline(&state)).await)
 }
 
 pub(super) async fn delete_record(
@@ -97,12 +104,21 @@ pub(super) async fn delete_record(
 ) -> Result<Answer, Error> {
     let id = id_of(&request)?;
     let conditions = WriteConditions::of(request.headers())?;
-    Ok(state.writes.delete(id, conditions, deadline(&state)).await)
+    let (head, _) = request.into_parts();
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.delete(id, conditions, receipt, deadline(&state)).await)
 }
 
 /// The deadline of the answer, from when all of the request is there.
 fn deadline(state: &AppState) -> Deadline {
     Deadline::after(Instant::now(), state.config.limits.request_timeout)
+}
+
+/// Until when the write is wanted, from when all of the request is there.
+fn receipt(state: &AppState, head: &Parts) -> Receipt {
+    let limits = &state.config.limits;
+    let window = WriteWindow { from_proxy: limits.write_window, from_now: limits.request_timeout };
+    Receipt::new(&head.headers, head.extensions.get::<Peer>().cloned(), OffsetDateTime::now_utc(), window)
 }
 
 async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Result<NewRecord, Error> {

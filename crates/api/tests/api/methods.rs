@@ -12,7 +12,7 @@ use crate::{
 /// A path of each route, and its methods.
 const ROUTES: [(&str, &str); 8] = [
     ("/data", "GET, HEAD, POST, OPTIONS"),
-    ("/data/1", "GET, HEAD, PUT, DELETE, OPTIONS"),
+    ("/data/9000000000", "GET, HEAD, PUT, DELETE, OPTIONS"),
     ("/health", "GET, HEAD, OPTIONS"),
     ("/livez", "GET, HEAD, OPTIONS"),
     ("/readyz", "GET, HEAD, OPTIONS"),
@@ -35,7 +35,7 @@ async fn head_answers_what_get_answers_without_the_body() {
     let replica = Replica::start_connected(&PATIENT);
     let client = Client::new();
     let record = format!("/data/{}", create(&replica.url(""), "head").await);
-    let errors = ["/data/0", "/data/9000000000", "/data?limit=0", "/nope", "/problems/nope", "/data?x=1"];
+    let errors = ["/data/0", "/data?limit=0", "/nope", "/problems/nope", "/data?x=1"];
     for path in ROUTES.iter().map(|(path, _)| *path).chain(errors).chain([record.as_str()]) {
         let url = replica.url(path);
         let (got, head) = (get(&url).await, send(client.head(&url)).await);
