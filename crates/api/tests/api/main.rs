@@ -5,11 +5,13 @@
 mod bad_input;
 mod caching;
 mod cancellation;
+mod conditions;
 mod contract;
 mod guards;
 mod http;
 mod lifecycle;
 mod limits;
+mod methods;
 mod observability;
 mod postgres_outcomes;
 mod privileges;
