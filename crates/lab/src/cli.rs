@@ -152,7 +152,7 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "out"])]
     pub check: Option<PathBuf>,
 
-    /// Write the few calls that prove the first violation of each promise to files in this folder
+    /// Write the few calls that prove a violation, the first three of each promise, to files in this folder
     #[arg(long, value_name = "DIR")]
     pub proof: Option<PathBuf>,
 }

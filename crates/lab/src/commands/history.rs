@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
@@ -85,6 +85,7 @@ fn table(history: &History, verdict: &Verdict) -> String {
             verdict.in_doubt
         ),
         format!("{} reads answered, of which {} had to be new", verdict.reads, verdict.strict),
+        format!("{} calls failed while nothing was broken", verdict.failed_in_peace),
         String::new(),
     ];
     for promise in Promise::ALL {
@@ -107,8 +108,10 @@ fn told(history: &History, violation: &Violation) -> Vec<String> {
     let calls: Vec<_> = violation.calls.iter().filter_map(|place| history.calls.get(*place)).collect();
     let from = calls.iter().map(|call| call.begin).min().unwrap_or(0);
     let to = calls.iter().map(|call| call.end).max().unwrap_or(u64::MAX);
-    let about = history.broken.iter().filter(|broken| broken.from <= to && from <= broken.to);
-    let broken = about.map(|broken| Line::Broken(broken.clone()));
+    let mut about: Vec<_> = history.broken.iter().filter(|broken| broken.from <= to && from <= broken.to).collect();
+    // A fault of the schedule lasts longer than a moment's silence.
+    about.sort_by_key(|broken| std::cmp::Reverse(broken.to - broken.from));
+    let broken = about.into_iter().map(|broken| Line::Broken(broken.clone()));
     let excerpt = history.excerpt(violation);
     let shown = excerpt
         .calls
@@ -122,20 +125,21 @@ fn prove(folder: &Path, history: &History, verdict: &Verdict, console: &Console)
     let failed = |path: &Path, source| StackError::Io { what: format!("cannot write {}", path.display()), source };
     fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
     for promise in Promise::ALL {
-        let Some(violation) = verdict.violations.iter().find(|violation| violation.promise == promise) else {
-            continue;
-        };
-        let path = folder.join(format!("{}.ndjson", promise.name()));
-        let write = || {
-            let mut file = BufWriter::new(fs::File::create(&path)?);
-            for line in history.excerpt(violation).lines() {
-                serde_json::to_writer(&mut file, &line)?;
-                file.write_all(b"\n")?;
-            }
-            file.flush()
-        };
-        write().map_err(|source| failed(&path, source))?;
-        console.print(&format!("{} proves: {}", path.display(), violation.what));
+        let violations = verdict.violations.iter().filter(|violation| violation.promise == promise);
+        for (violation, number) in violations.take(TOLD).zip(1..) {
+            let path = folder.join(format!("{}-{number}.ndjson", promise.name()));
+            write(&path, &history.excerpt(violation)).map_err(|source| failed(&path, source))?;
+            console.print(&format!("{} proves: {}", path.display(), violation.what));
+        }
     }
     Ok(())
+}
+
+fn write(path: &Path, history: &History) -> io::Result<()> {
+    let mut file = BufWriter::new(fs::File::create(path)?);
+    for line in history.lines() {
+        serde_json::to_writer(&mut file, &line)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
 }

@@ -9,7 +9,8 @@
 //! - A write that was *refused* did nothing.
 //! - A read sees every write that was acknowledged before it began. The one exception: Redis was away, for some replica,
 //!   at some time between the write's begin and its end; then the write may stay unseen for `bound_us`, and in an answer
-//!   that says `detail=stale` for longer.
+//!   that says `detail=stale` for longer. A *page* that says so may be older whenever something is broken: every write
+//!   ends the pages before it, and an ended page is what is left when Postgres is away.
 //!
 //! # Order
 //! [`book`] sorts what was written by record and version; [`reads`] holds every answer against it; [`writes`] holds the
@@ -30,8 +31,13 @@ use super::{History, Outcome, Verdict};
 pub fn check(history: &History) -> Verdict {
     let book = Book::new(history);
     let writes = |outcome| history.calls.iter().filter(|call| !call.asked.is_read() && call.outcome == outcome).count();
-    let mut verdict =
-        Verdict { acknowledged: writes(Outcome::Ok), in_doubt: writes(Outcome::Doubt), ..Verdict::default() };
+    let failed = history.calls.iter().filter(|call| call.outcome == Outcome::Doubt);
+    let mut verdict = Verdict {
+        acknowledged: writes(Outcome::Ok),
+        in_doubt: writes(Outcome::Doubt),
+        failed_in_peace: failed.filter(|call| !book.is_broken(call.begin, call.end)).count(),
+        ..Verdict::default()
+    };
     Reads::new(&book).judge(&mut verdict);
     writes::judge(&book, &mut verdict.violations);
     let time = |violation: &super::Violation| {

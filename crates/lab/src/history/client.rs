@@ -64,7 +64,10 @@ impl Request {
             Ok(stream) => stream,
             Err(error) => return Reply::NotSent(error.to_string()),
         };
-        self.exchange(stream, address, end).unwrap_or_else(|error| Reply::Lost(error.to_string()))
+        self.exchange(stream, address, end).unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Reply::Lost("no answer in time".to_owned()),
+            _ => Reply::Lost(error.to_string()),
+        })
     }
 
     fn exchange(&self, mut stream: TcpStream, address: SocketAddr, end: Instant) -> io::Result<Reply> {

@@ -24,10 +24,8 @@ impl History {
         let to = calls().map(|call| call.end).max().unwrap_or(u64::MAX);
 
         let is_kept = |place: usize, call: &Call| {
-            let ours = call.asked.id().is_some_and(|id| ids.contains(&id));
-            let meanwhile = call.begin <= to && from <= call.end;
-            let deletes = matches!(call.asked, Asked::Delete { .. });
-            proof.contains(&place) || (ours && !call.asked.is_read() && (meanwhile || deletes))
+            let deletes = matches!(call.asked, Asked::Delete { id, .. } if ids.contains(&id));
+            proof.contains(&place) || deletes
         };
         let kept = || self.calls.iter().enumerate().filter(|(place, call)| is_kept(*place, call));
         let last: Vec<_> = self.last.iter().filter(|last| ids.contains(&last.id)).cloned().collect();

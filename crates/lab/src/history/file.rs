@@ -40,7 +40,7 @@ impl History {
     /// # Errors
     /// It cannot be read, or is not a history of this format; the text names the line.
     pub fn read(path: &Path) -> Result<Self, StackError> {
-        let unreadable = |source| StackError::Io { what: format!("cannot read {}", path.display()), source };
+        let unreadable = |error: io::Error| StackError::Usage(format!("cannot read {}: {error}", path.display()));
         let mut lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
         let wrong = |number: usize, what: String| StackError::Usage(format!("{}:{number}: {what}", path.display()));
         let first = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();

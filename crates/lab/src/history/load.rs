@@ -13,7 +13,7 @@ use super::{
     Asked, Call, Item, Line, Outcome,
     client::{Reply, Request, header},
     file::Log,
-    population::Population,
+    population::{FIRST_PAGE, Population},
     recorder::Clock,
 };
 
@@ -68,7 +68,7 @@ impl<'a> Client<'a> {
                     let id = self.load.population.to_read(&mut self.rng);
                     self.read(id);
                 }
-                70..=84 => self.page(0, 10),
+                70..=84 => self.page(0, *FIRST_PAGE.end()),
                 _ => {
                     let after = self.load.population.before_living();
                     self.page(after, 20);
@@ -169,7 +169,7 @@ impl<'a> Client<'a> {
         self.call(&request, |reply| Asked::Read { id, answer: reply.item(), stale: reply.is_stale() });
     }
 
-    fn page(&mut self, after: i64, limit: usize) {
+    fn page(&mut self, after: i64, limit: i64) {
         let request = Request::new("GET", format!("/data?after={after}&limit={limit}"));
         self.call(&request, |reply| {
             let (items, upto) = reply.page().unwrap_or_default();

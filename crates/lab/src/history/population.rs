@@ -11,6 +11,8 @@ use super::{Asked, Call, Item, Outcome};
 
 /// Records that are there from the start and never deleted: everybody wants them.
 pub(super) const HOT: std::ops::RangeInclusive<i64> = 1..=4;
+/// The first page shows these: the hot ones, and some that nobody writes.
+pub(super) const FIRST_PAGE: std::ops::RangeInclusive<i64> = 1..=10;
 /// More records of the clients' own are deleted again.
 const ENOUGH: usize = 12;
 /// So many of the last deleted ones, and of the last keys, are used again.

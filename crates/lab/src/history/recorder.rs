@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Endpoints, Operation, Stack, StackError, UpOptions, down};
+use stack::{Endpoints, Operation, Silent, Stack, StackError, UpOptions, down};
 
 use super::{
     Broken, Head, History, Item, Last, Line,
@@ -28,7 +28,7 @@ use super::{
     client::Request,
     file::Log,
     load::{Answer, Base, Client, Load},
-    population::{HOT, Population},
+    population::{FIRST_PAGE, Population},
     schedule::{Step, schedule},
     witness,
 };
@@ -133,7 +133,7 @@ impl<'a> Recorder<'a> {
     fn run(&self) -> Result<(), StackError> {
         let known = Postgres::connect(&self.endpoints)?.records()?;
         let newest = known.last().map_or(0, |(id, ..)| *id);
-        for record in known.into_iter().filter(|(id, ..)| HOT.contains(id)) {
+        for record in known.into_iter().filter(|(id, ..)| FIRST_PAGE.contains(id)) {
             self.log.add(Line::Initial { item: Item::from(record) });
         }
         let population = Population::new(newest);
@@ -149,8 +149,9 @@ impl<'a> Recorder<'a> {
                 scope.spawn(move || if is_writer { client.write_until_stopped() } else { client.read_until_stopped() });
             }
             if let Some(url) = &self.endpoints.redis_url {
-                scope.spawn(|| witness::watch(url, clock, log, &stop));
+                scope.spawn(|| witness::watch_redis(url, clock, log, &stop));
             }
+            scope.spawn(|| witness::watch_postgres(&self.endpoints, clock, log, &stop));
             self.break_one_after_the_other()
         })?;
         self.compare(&population)?;
@@ -181,11 +182,13 @@ impl<'a> Recorder<'a> {
 
     /// One step of the schedule.
     fn take(&self, step: &Step) -> Result<&'static str, StackError> {
+        // The step is what is shown, not each start of a server in it.
+        let quiet = Operation { progress: &Silent, interrupt: self.operation.interrupt.clone() };
         let mut broken = Vec::new();
         let mut outcome = "undone";
         for fault in &step.faults {
             let from = self.clock.now();
-            match fault.bring_about(self.stack, self.operation) {
+            match fault.bring_about(self.stack, &quiet) {
                 Ok(()) => broken.push((*fault, from)),
                 Err(StackError::NotPermitted { .. }) => outcome = "not permitted on this machine",
                 Err(error) => return Err(error),
@@ -195,7 +198,7 @@ impl<'a> Recorder<'a> {
             self.sleep(step.hold)?;
         }
         for (fault, from) in broken {
-            fault.undo(self.stack, self.operation)?;
+            fault.undo(self.stack, &quiet)?;
             let to = self.clock.now().saturating_add(u64::try_from(RECOVERY.as_micros()).unwrap_or(u64::MAX));
             let redis = fault.keeps_redis_from_writes();
             self.log.add(Line::Broken(Broken { what: fault.to_string(), from, to, redis }));

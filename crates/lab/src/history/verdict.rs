@@ -88,6 +88,9 @@ pub struct Verdict {
     pub reads: usize,
     /// Reads that had to be as new as the last acknowledged write: Redis was not away at that time.
     pub strict: usize,
+    /// Calls that failed (a 5xx, or no answer) while nothing was broken. This is told, not judged: a busy machine may be
+    /// the cause.
+    pub failed_in_peace: usize,
     /// Everything that broke a promise, in the order of time.
     pub violations: Vec<Violation>,
 }

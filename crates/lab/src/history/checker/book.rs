@@ -183,6 +183,11 @@ impl<'a> Book<'a> {
         Some(Write { call, begin: writer.begin, end: writer.limit, acknowledged: false })
     }
 
+    /// Whether anything was broken at some time between these.
+    pub(super) fn is_broken(&self, from: u64, to: u64) -> bool {
+        self.broken.meet(from, to)
+    }
+
     /// Whether a read that began `at` may be older than `write`.
     pub(super) fn may_miss(&self, write: Write, at: u64, stale: bool) -> bool {
         // Of a write in doubt nobody may be left who knows that the cache must hear of it.
