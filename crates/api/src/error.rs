@@ -80,6 +80,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database did not answer, so that an old entry is better than this.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database(error) => *error != DatabaseError::Internal,
+            Self::DeadlineExceeded(_) => true,
+            _ => false,
+        }
+    }
+
     /// The answer.
     pub fn problem(&self) -> Problem {
         let code = match self {
@@ -100,13 +109,18 @@ impl Error {
             Self::Draining => Code::Draining,
             Self::Internal => Code::Internal,
             Self::Database(error) => match error {
-                DatabaseError::Unavailable | DatabaseError::BreakerOpen => Code::DatabaseUnavailable,
-                DatabaseError::AcquireTimeout | DatabaseError::StatementTimeout => Code::DatabaseTimeout,
-                DatabaseError::Failed => Code::Internal,
+                DatabaseError::Unavailable => Code::DatabaseUnavailable,
+                DatabaseError::NotAsked => Code::DatabaseNotAsked,
+                DatabaseError::Busy => Code::DatabaseBusy,
+                DatabaseError::Timeout => Code::DatabaseTimeout,
+                DatabaseError::ReadOnly => Code::DatabaseReadOnly,
+                DatabaseError::Locked => Code::RecordLocked,
+                DatabaseError::Internal => Code::Internal,
             },
         };
         let mut problem = Problem::new(code, self.to_string());
         match self {
+            Self::Database(DatabaseError::Internal) => {}
             Self::Database(_) => problem.dependency = Some(POSTGRES),
             Self::RateLimited(limited) => problem.retry_after = Some(limited.retry_after.as_secs() + 1),
             Self::Invalid(_)

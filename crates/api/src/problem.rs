@@ -1,6 +1,6 @@
 //! Problem details (RFC 9457): the closed list of codes and the one table of their statuses.
 //!
-//! A handler answers with a [`Problem`]; the border writes its body, because only the border knows the request id.
+//! A handler answers with a [`Problem`]; the middleware writes its body, because only the middleware knows the request id.
 
 use axum::{
     body::Body,
@@ -10,7 +10,8 @@ use axum::{
 use serde::Serialize;
 
 /// What went wrong, in one word: the member `code` of the body, the log field and the metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 #[repr(u8)]
 pub enum Code {
     /// The request cannot be understood; nothing was done.
@@ -41,10 +42,18 @@ pub enum Code {
     Internal,
     /// All places are taken.
     Overloaded,
-    /// Postgres does not answer.
+    /// Postgres cannot be reached, or it ended the connection.
     DatabaseUnavailable,
-    /// Postgres did not answer in time.
+    /// Postgres did not answer lately: the breaker is open and nothing was sent.
+    DatabaseNotAsked,
+    /// No connection to Postgres came free in time: nothing was done.
+    DatabaseBusy,
+    /// A statement did not end in time: a write may or may not have taken effect.
     DatabaseTimeout,
+    /// Postgres takes no writes (a standby, or set to read-only): nothing was done.
+    DatabaseReadOnly,
+    /// Another transaction holds the record: nothing was done.
+    RecordLocked,
     /// The request's deadline passed.
     DeadlineExceeded,
     /// The replica is on its way out.
@@ -52,53 +61,9 @@ pub enum Code {
 }
 
 impl Code {
-    /// How many codes there are; they are numbered from 0.
-    pub const COUNT: usize = Self::Draining as usize + 1;
-
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::InvalidRequest,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::RequestTimeout,
-        Self::PreconditionFailed,
-        Self::PayloadTooLarge,
-        Self::UriTooLong,
-        Self::UnsupportedMediaType,
-        Self::IdempotencyKeyReused,
-        Self::RateLimited,
-        Self::HeadersTooLarge,
-        Self::ClientClosed,
-        Self::Internal,
-        Self::Overloaded,
-        Self::DatabaseUnavailable,
-        Self::DatabaseTimeout,
-        Self::DeadlineExceeded,
-        Self::Draining,
-    ];
-
     /// The word.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::RequestTimeout => "request_timeout",
-            Self::PreconditionFailed => "precondition_failed",
-            Self::PayloadTooLarge => "payload_too_large",
-            Self::UriTooLong => "uri_too_long",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::RateLimited => "rate_limited",
-            Self::HeadersTooLarge => "headers_too_large",
-            Self::ClientClosed => "client_closed",
-            Self::Internal => "internal",
-            Self::Overloaded => "overloaded",
-            Self::DatabaseUnavailable => "database_unavailable",
-            Self::DatabaseTimeout => "database_timeout",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Draining => "draining",
-        }
+        self.into_str()
     }
 
     /// The status: the one table of this service. 499 is nginx's number for a client that hung up.
@@ -119,7 +84,11 @@ impl Code {
             Self::Internal => 500,
             Self::Overloaded
             | Self::DatabaseUnavailable
+            | Self::DatabaseNotAsked
+            | Self::DatabaseBusy
             | Self::DatabaseTimeout
+            | Self::DatabaseReadOnly
+            | Self::RecordLocked
             | Self::DeadlineExceeded
             | Self::Draining => 503,
         }
@@ -139,7 +108,7 @@ impl Code {
     }
 }
 
-/// Marks an error answer whose handler wrote a body of another form, which the border leaves as it is.
+/// Marks an error answer whose handler wrote a body of another form, which the middleware leaves as it is.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnBody(pub Code);
 

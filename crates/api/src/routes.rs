@@ -13,8 +13,6 @@ use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 use crate::{error::Error, state::AppState};
 
 pub mod admission;
-pub mod body;
-pub mod conditions;
 pub mod health;
 pub mod metrics;
 pub mod openapi;
@@ -34,7 +32,7 @@ pub fn router(state: AppState) -> Routes {
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .with_state(state);
-    // A panic in a handler is a 500 for one request, and the border counts it like any other.
+    // A panic in a handler is a 500 for one request, and the middleware counts it like any other.
     CatchPanicLayer::custom(panicked as fn(_) -> _).layer(router)
 }
 

@@ -14,9 +14,10 @@
 //! ## Gone
 //! The caller closes the pools, last.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http1, service::service_fn};
+use axum::http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -24,9 +25,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{border, routes::Routes, state::AppState};
+use crate::{http::receipt::Peer, middleware, routes::Routes, state::AppState};
 
-/// hyper's own limit on the head, above the border's: what is larger than this gets hyper's bare 431.
+/// hyper's own limit on the head, above the middleware's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
 
 /// From closing the listener to closing idle connections: for a request that is on its way.
@@ -37,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
 pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdown: CancellationToken) -> usize {
-    let config = state.config().server.clone();
+    let config = state.config.server.clone();
     let connections = TaskTracker::new();
     let drain = CancellationToken::new();
     let places = Arc::new(Semaphore::new(config.max_connections));
@@ -128,8 +129,16 @@ async fn serve(
         tracing::debug!(error = %error, "TCP_NODELAY");
     }
     let _open = Open::new(&state);
-    let header_timeout = state.config().server.header_timeout;
-    let service = service_fn(move |request| border::handle(state.clone(), routes.clone(), request));
+    let header_timeout = state.config.server.header_timeout;
+    // A write asks whether its client is still there. The duplicate ends with this function, as the connection does.
+    let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
+    let peer = socket.as_ref().ok().map(|socket| Peer::new(Arc::downgrade(socket)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer.as_ref().filter(|_| !request.method().is_safe()) {
+            request.extensions_mut().insert(peer.clone());
+        }
+        middleware::handle(state.clone(), routes.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -158,7 +167,7 @@ struct Open(prometheus::IntGauge);
 
 impl Open {
     fn new(state: &AppState) -> Self {
-        let gauge = state.metrics().connections.clone();
+        let gauge = state.metrics.connections.clone();
         gauge.inc();
         Self(gauge)
     }

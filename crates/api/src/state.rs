@@ -1,28 +1,32 @@
 //! What every request can reach: one handle, cheap to clone, no globals.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::http::HeaderValue;
 use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
 
 use crate::{
-    border::access_log::AccessLog,
+    cache::records::RecordCache,
     config::Config,
     dependencies::{postgres::Postgres, redis::Redis},
     metrics::{Metrics, requests::RequestMetrics},
+    middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
 };
 
 /// The handle.
 #[derive(Debug, Clone)]
-pub struct AppState(Arc<Inner>);
+pub struct AppState(Arc<Parts>);
 
 /// What the handle leads to; built in `startup`.
 #[derive(Debug)]
-pub struct Inner {
+pub struct Parts {
     /// As it was read at the start.
     pub config: Config,
     /// `X-Instance`.
@@ -37,6 +41,8 @@ pub struct Inner {
     pub redis: Redis,
     /// Behind its guards.
     pub postgres: Postgres,
+    /// The cache of records.
+    pub records: RecordCache,
     /// The read path.
     pub reads: Reads,
     /// The write path.
@@ -51,73 +57,30 @@ pub struct Inner {
 
 impl AppState {
     /// Wraps what `startup` has built.
-    pub fn new(inner: Inner) -> Self {
-        Self(Arc::new(inner))
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
 
     /// The name of this replica.
     pub fn instance(&self) -> &str {
-        &self.0.config.server.instance
-    }
-
-    pub(crate) fn instance_header(&self) -> &HeaderValue {
-        &self.0.instance_header
-    }
-
-    /// All metrics.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
-    }
-
-    pub(crate) fn request_metrics(&self) -> &RequestMetrics {
-        &self.0.request_metrics
-    }
-
-    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
-        self.0.access_log.as_ref()
-    }
-
-    /// Redis.
-    pub fn redis(&self) -> &Redis {
-        &self.0.redis
-    }
-
-    /// Postgres.
-    pub fn postgres(&self) -> &Postgres {
-        &self.0.postgres
-    }
-
-    /// The read path.
-    pub fn reads(&self) -> &Reads {
-        &self.0.reads
-    }
-
-    /// The write path.
-    pub fn writes(&self) -> &Writes {
-        &self.0.writes
-    }
-
-    /// `CONCURRENCY_LIMIT`.
-    pub fn admission(&self) -> Option<&AdmissionLimit> {
-        self.0.admission.as_ref()
-    }
-
-    pub(crate) fn rate_limit(&self) -> Option<&RateLimit> {
-        self.0.rate_limit.as_ref()
+        &self.config.server.instance
     }
 
     /// Whether the process is on its way out.
     pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// The process is on its way out: not ready any more, and each answer ends its connection.
     pub fn start_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }

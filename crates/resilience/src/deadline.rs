@@ -1,7 +1,7 @@
 //! A point in time after which an answer is worth nothing, handed down from the request to everything it waits for.
 //!
 //! # In the order of time
-//! The border makes one [`Deadline`] per request. Each step asks [`Deadline::cap`] how long it may take: its own limit
+//! The middleware makes one [`Deadline`] per request. Each step asks [`Deadline::cap`] how long it may take: its own limit
 //! or what is left, whichever is shorter. When nothing is left the step is not begun: [`DeadlineExceeded`].
 
 use std::time::Duration;

@@ -3,9 +3,10 @@
 use std::{fmt::Write as _, fs, path::Path};
 
 use prometheus::core::Collector;
+use strum::VariantArray;
 
 use super::{DECLARED, process::ProcessCollector, requests::METHODS};
-use crate::{border::route::Route, problem::Code};
+use crate::{middleware::route::Route, problem::Code};
 
 const PAGE: &str = "docs/metrics.md";
 
@@ -37,8 +38,12 @@ fn page() -> String {
     }
     page.push_str("\n## Labels\n\n| label | values |\n| --- | --- |\n");
     let methods = METHODS.map(|method| format!("`{method}`")).join(", ");
-    let routes = Route::ALL.map(|route| format!("`{}`", route.as_str())).join(", ");
-    let codes = Code::ALL.map(|code| format!("`{}` {}", code.as_str(), code.status())).join(", ");
+    let routes = Route::VARIANTS.iter().map(|route| format!("`{}`", route.as_str())).collect::<Vec<_>>().join(", ");
+    let codes = Code::VARIANTS
+        .iter()
+        .map(|code| format!("`{}` {}", code.as_str(), code.status()))
+        .collect::<Vec<_>>()
+        .join(", ");
     let mut label = |name: &str, values: &str| writeln!(page, "| `{name}` | {values} |").expect("into memory");
     label("http_request_method", &methods);
     label("http_route", &routes);
@@ -48,7 +53,7 @@ fn page() -> String {
         "outcome of `dependency_request_duration_seconds`",
         "`ok`, `timeout`, `error`, `breaker_open` (it was not asked)",
     );
-    label("outcome of `retries_total`", "`succeeded`, `failed`, `refused_budget`, `refused_deadline`");
+    label("outcome of `retries_total`", "`succeeded`, `failed`, `not_sent`, `refused_budget`, `refused_deadline`");
     page
 }
 

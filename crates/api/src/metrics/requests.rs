@@ -6,19 +6,21 @@ use axum::http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
 
 use super::Metrics;
-use crate::{border::route::Route, problem::Code};
+use crate::{middleware::route::Route, problem::Code};
 
 /// Methods with a label of their own; everything else is one label, or a scanner makes series without end.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
 
 /// How the reads of records end that an alert asks for. Their series are there from the start: a counter whose first sample
 /// is 100 has no rate, and the first errors of an outage would not be seen.
-const ALERTED: [Outcome; 8] = [
+const ALERTED: [Outcome; 10] = [
     Outcome::Good(StatusCode::OK),
     Outcome::Problem(Code::NotFound),
     Outcome::Problem(Code::Internal),
     Outcome::Problem(Code::Overloaded),
     Outcome::Problem(Code::DatabaseUnavailable),
+    Outcome::Problem(Code::DatabaseNotAsked),
+    Outcome::Problem(Code::DatabaseBusy),
     Outcome::Problem(Code::DatabaseTimeout),
     Outcome::Problem(Code::DeadlineExceeded),
     Outcome::Problem(Code::Draining),
@@ -27,7 +29,7 @@ const ALERTED: [Outcome; 8] = [
 /// Good statuses this service gives.
 const GOOD: [u16; 4] = [200, 201, 204, 304];
 
-const OUTCOMES: usize = GOOD.len() + Code::COUNT;
+const OUTCOMES: usize = GOOD.len() + <Code as strum::EnumCount>::COUNT;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl Outcome {
 #[derive(Debug)]
 pub struct RequestMetrics {
     metrics: Metrics,
-    cells: [OnceLock<(Histogram, IntCounter)>; METHODS.len() * Route::COUNT * OUTCOMES],
+    cells: [OnceLock<(Histogram, IntCounter)>; METHODS.len() * <Route as strum::EnumCount>::COUNT * OUTCOMES],
 }
 
 impl RequestMetrics {
@@ -94,7 +96,7 @@ impl RequestMetrics {
     }
 
     fn cell(&self, method: usize, route: Route, outcome: Outcome) -> &(Histogram, IntCounter) {
-        let index = (method * Route::COUNT + route as usize) * OUTCOMES + outcome.index();
+        let index = (method * <Route as strum::EnumCount>::COUNT + route as usize) * OUTCOMES + outcome.index();
         self.cells[index].get_or_init(|| {
             let status = outcome.status().to_string();
             let labels = [METHODS[method], route.as_str(), &status, outcome.code()];

@@ -15,10 +15,10 @@ impl FromRequestParts<AppState> for Place {
     type Rejection = Error;
 
     async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, Error> {
-        if let Some(limit) = state.rate_limit() {
+        if let Some(limit) = &state.rate_limit {
             limit.try_take(Instant::now()).inspect_err(|_| shed(state, "rate_limited"))?;
         }
-        let Some(limit) = state.admission() else {
+        let Some(limit) = &state.admission else {
             return Ok(Self(None));
         };
         let place = limit.try_admit().inspect_err(|_| shed(state, "overloaded"))?;
@@ -27,5 +27,5 @@ impl FromRequestParts<AppState> for Place {
 }
 
 fn shed(state: &AppState, reason: &str) {
-    state.metrics().requests_shed.with_label_values(&[reason]).inc();
+    state.metrics.requests_shed.with_label_values(&[reason]).inc();
 }

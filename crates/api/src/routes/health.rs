@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    dependencies::{postgres::POSTGRES, prober::Observation, redis::REDIS},
+    dependencies::{knowledge::Observation, postgres::POSTGRES, redis::REDIS},
     error::Error,
     problem::{Code, OwnBody},
     state::AppState,
@@ -27,12 +27,13 @@ pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<&'static
 }
 
 /// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
-/// `warn`. Without Postgres it can answer from the cache only: `fail`.
+/// `warn`, also when one of them refuses writes. Without Postgres it can answer from the cache only: `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
-    let redis = state.redis().knowledge().last();
-    let postgres = state.postgres().knowledge().last();
-    let is_up = |observation: &Option<Observation>| observation.as_ref().is_some_and(|seen| seen.up);
-    let (status, code) = match (is_up(&postgres), is_up(&redis)) {
+    let redis = state.redis.knowledge().last();
+    let postgres = state.postgres.knowledge().last();
+    let is = |observation: &Option<Observation>, what: fn(&Observation) -> bool| observation.as_ref().is_some_and(what);
+    let all_take_writes = [&redis, &postgres].into_iter().all(|seen| is(seen, |seen| seen.up && seen.writable));
+    let (status, code) = match (is(&postgres, |seen| seen.up), all_take_writes) {
         (false, _) => ("fail", StatusCode::SERVICE_UNAVAILABLE),
         (true, false) => ("warn", StatusCode::OK),
         (true, true) => ("pass", StatusCode::OK),
@@ -68,7 +69,11 @@ fn check(dependency: &str, seen: Option<&Observation>, when_down: &str) -> Value
         "componentType": "datastore",
         "observedValue": (seen.latency.as_secs_f64() * 1e6).round() / 1e3,
         "observedUnit": "ms",
-        "status": if seen.up { "pass" } else { when_down },
+        "status": match (seen.up, seen.writable) {
+            (false, _) => when_down,
+            (true, false) => "warn",
+            (true, true) => "pass",
+        },
         "time": at,
     });
     if !seen.reason.is_empty() {

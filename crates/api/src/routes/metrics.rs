@@ -18,7 +18,7 @@ use crate::{
 pub(super) async fn get_metrics(State(state): State<AppState>, RawQuery(query): RawQuery) -> Result<Response, Error> {
     read_states(&state);
     let instance = (query.as_deref() == Some("labels=instance")).then(|| state.instance());
-    let text = state.metrics().encode(instance).map_err(|error| {
+    let text = state.metrics.encode(instance).map_err(|error| {
         tracing::error!(error = %error, "metrics cannot be written");
         Error::Internal
     })?;
@@ -29,14 +29,14 @@ pub(super) async fn get_metrics(State(state): State<AppState>, RawQuery(query): 
 }
 
 fn read_states(state: &AppState) {
-    let metrics = state.metrics();
+    let metrics = &state.metrics;
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let admission = state.admission();
+    let admission = state.admission.as_ref();
     metrics.admission_in_flight.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::in_flight)));
     metrics.admission_limit.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::limit)));
-    let (idle, in_use) = state.postgres().connections();
+    let (idle, in_use) = state.postgres.connections();
     metrics.pool_connections.with_label_values(&[POSTGRES, "idle"]).set(number(idle));
     metrics.pool_connections.with_label_values(&[POSTGRES, "in_use"]).set(number(in_use));
-    let redis = i64::from(state.redis().is_connected());
+    let redis = i64::from(state.redis.is_connected());
     metrics.pool_connections.with_label_values(&[REDIS, "in_use"]).set(redis);
 }

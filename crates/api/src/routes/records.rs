@@ -3,20 +3,25 @@
 use axum::{
     body::Body,
     extract::{Query, Request, State},
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, Uri, request::Parts},
 };
 use resilience::deadline::Deadline;
 use serde::Deserialize;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{
-    admission::Place,
-    body,
-    conditions::{KnownVersions, expected_version},
-};
+use super::admission::Place;
 use crate::{
+    cache::pages::PageKey,
     error::Error,
-    records::{answer::Answer, idempotency::IdempotencyKey, model::NewRecord},
+    http::{
+        answer::Answer,
+        body,
+        conditions::{KnownVersions, WriteConditions},
+        idempotency_key::IdempotencyKey,
+        receipt::{Peer, Receipt, WriteWindow},
+    },
+    records::model::NewRecord,
     state::AppState,
 };
 
@@ -39,7 +44,7 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
         Ok(id) => {
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            state.reads().record(id, |version| known.contain(version), deadline).await
+            state.reads.record(id, |version| known.contain(version), false, deadline).await
         }
         Err(error) => error.into(),
     }
@@ -48,7 +53,7 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
 pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri) -> Answer {
     let deadline = deadline(&state);
     match parse_page(&uri) {
-        Ok((after, limit)) => state.reads().page(after, limit, deadline).await,
+        Ok((after, limit)) => state.reads.page(PageKey { after, limit }, false, deadline).await,
         Err(error) => error.into(),
     }
 }
@@ -61,7 +66,8 @@ pub(super) async fn create_record(
     let (head, body) = request.into_parts();
     let new = read_record(&state, &head.headers, body).await?;
     let key = IdempotencyKey::of(&head.headers, &new)?;
-    Ok(state.writes().create(new, key, deadline(&state)).await)
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.create(new, key, receipt, deadline(&state)).await)
 }
 
 pub(super) async fn replace_record(
@@ -70,10 +76,11 @@ pub(super) async fn replace_record(
     request: Request,
 ) -> Result<Answer, Error> {
     let id = id_of(&request)?;
-    let expected = expected_version(request.headers())?;
+    let conditions = WriteConditions::of(request.headers())?;
     let (head, body) = request.into_parts();
     let new = read_record(&state, &head.headers, body).await?;
-    Ok(state.writes().replace(id, new, expected, deadline(&state)).await)
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.replace(id, new, conditions, receipt, deadline(&state)).await)
 }
 
 pub(super) async fn delete_record(
@@ -82,17 +89,26 @@ pub(super) async fn delete_record(
     request: Request,
 ) -> Result<Answer, Error> {
     let id = id_of(&request)?;
-    let expected = expected_version(request.headers())?;
-    Ok(state.writes().delete(id, expected, deadline(&state)).await)
+    let conditions = WriteConditions::of(request.headers())?;
+    let (head, _) = request.into_parts();
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.delete(id, conditions, receipt, deadline(&state)).await)
 }
 
 /// The deadline of the answer, from when all of the request is there.
 fn deadline(state: &AppState) -> Deadline {
-    Deadline::after(Instant::now(), state.config().limits.request_timeout)
+    Deadline::after(Instant::now(), state.config.limits.request_timeout)
+}
+
+/// Until when the write is wanted, from when all of the request is there.
+fn receipt(state: &AppState, head: &Parts) -> Receipt {
+    let limits = &state.config.limits;
+    let window = WriteWindow { from_proxy: limits.write_window, from_now: limits.request_timeout };
+    Receipt::new(&head.headers, head.extensions.get::<Peer>().cloned(), OffsetDateTime::now_utc(), window)
 }
 
 async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Result<NewRecord, Error> {
-    let body = body::read(headers, body, state.config().server.body_timeout).await?;
+    let body = body::read(headers, body, state.config.server.body_timeout).await?;
     NewRecord::from_json(&body)
 }
 

@@ -18,7 +18,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, macros::format_description};
 
 use super::route::Route;
-use crate::{metrics::requests::Outcome, records::answer::Observed};
+use crate::{http::answer::Observed, metrics::requests::Outcome};
 
 /// Paths come from outside: what is longer is cut in the log.
 const MAX_PATH: usize = 256;

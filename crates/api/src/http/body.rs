@@ -14,7 +14,7 @@ use crate::error::Error;
 /// A value of 16 KiB may be six times as long in JSON (`\u0001`), and a name of 200 characters 2,400 bytes.
 pub const MAX_BODY: usize = 128 * 1024;
 
-pub(super) async fn read(headers: &HeaderMap, body: Body, timeout: Duration) -> Result<Bytes, Error> {
+pub(crate) async fn read(headers: &HeaderMap, body: Body, timeout: Duration) -> Result<Bytes, Error> {
     check_content_type(headers)?;
     // A length that is too large is refused before a single byte of the body is read.
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

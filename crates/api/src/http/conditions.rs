@@ -4,12 +4,29 @@ use axum::http::{HeaderMap, header};
 
 use crate::error::Error;
 
+/// Which present versions a write may replace. Decided inside the statement itself, so that nothing comes between.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteConditions {
+    /// Only these; `None`: any.
+    pub only: Option<Vec<i64>>,
+    /// None of these.
+    pub except: Vec<i64>,
+}
+
+impl WriteConditions {
+    /// Reads `If-Match`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the header is not one strong entity tag of ours: a condition that cannot be understood
+    /// must not be passed over.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let only = expected_version(headers)?.map(|version| vec![version]);
+        Ok(Self { only, except: Vec::new() })
+    }
+}
+
 /// The version that `If-Match` asks for; `None` when it asks for nothing, or for any (`*`).
-///
-/// # Errors
-/// [`Error::Invalid`] when the header is not one strong entity tag of ours: a condition that cannot be understood must
-/// not be passed over.
-pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
+fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
     let mut given = headers.get_all(header::IF_MATCH).iter();
     let Some(tag) = given.next() else { return Ok(None) };
     let invalid = || Error::Invalid("If-Match: must be one version in quotes, as in \"3\", or *".to_owned());
@@ -26,18 +43,18 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error
 
 /// `If-None-Match`: the versions that the client has already.
 #[derive(Debug)]
-pub(super) struct KnownVersions(Option<String>);
+pub(crate) struct KnownVersions(Option<String>);
 
 impl KnownVersions {
     /// Reads the header; several are one list.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut lists =
             headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).peekable();
         Self(lists.peek().is_some().then(|| lists.collect::<Vec<_>>().join(",")))
     }
 
     /// Whether `version` is among them. Weak comparison, lists, `*`.
-    pub(super) fn contain(&self, version: u64) -> bool {
+    pub(crate) fn contain(&self, version: u64) -> bool {
         self.0.as_deref().is_some_and(|list| {
             list.split(',').map(str::trim).any(|tag| {
                 let strong = tag.strip_prefix("W/").unwrap_or(tag);

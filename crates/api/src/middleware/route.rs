@@ -1,7 +1,7 @@
 //! Which route a path belongs to: the closed set of the metric label `http_route`.
 
 /// The routes of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray)]
 #[repr(u8)]
 pub enum Route {
     /// `/data`
@@ -23,21 +23,6 @@ pub enum Route {
 }
 
 impl Route {
-    /// How many there are; they are numbered from 0.
-    pub const COUNT: usize = Self::Unmatched as usize + 1;
-
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [
-        Self::Records,
-        Self::Record,
-        Self::Health,
-        Self::Livez,
-        Self::Readyz,
-        Self::Metrics,
-        Self::OpenApi,
-        Self::Unmatched,
-    ];
-
     /// The route of a path.
     pub fn of(path: &str) -> Self {
         match path {

@@ -3,8 +3,7 @@
 
 use axum::http::HeaderMap;
 
-use super::model::NewRecord;
-use crate::error::Error;
+use crate::{error::Error, records::model::NewRecord};
 
 /// A UUID is 36 long; whatever a client composes fits into this.
 const MAX_KEY: usize = 255;

@@ -1,4 +1,4 @@
-//! The border: what stands around every request, outside of everything that can cut it.
+//! The middleware: what stands around every request, outside of everything that can cut it.
 //!
 //! In the order of time: take or make the request id and the trace, refuse absurd heads, call the router, write the body of
 //! a problem, add `X-Instance`, `X-Request-Id` and `traceparent`, count, log one line. A request whose client hangs up is counted and logged too,
@@ -23,9 +23,9 @@ pub mod trace;
 use self::{access_log::Line, request_id::RequestId, route::Route, trace::Trace};
 use crate::{
     error::Error,
+    http::answer::Observed,
     metrics::requests::Outcome,
     problem::{Code, OwnBody, Problem},
-    records::answer::Observed,
     routes::Routes,
     state::AppState,
 };
@@ -45,7 +45,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// # Errors
 /// Never: every failure is an answer.
 pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incoming>) -> Result<Response, Infallible> {
-    let mut passage = Passage::begin(state, &request);
+    let mut scope = RequestScope::begin(state, &request);
     let response = match check_head(&request) {
         Ok(()) => match routes.call(request).await {
             Ok(response) => response.map(Body::new),
@@ -53,7 +53,7 @@ pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incomi
         },
         Err(error) => error.into_response(),
     };
-    Ok(passage.end(response))
+    Ok(scope.end(response))
 }
 
 fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
@@ -65,7 +65,7 @@ fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
 }
 
 /// A request on its way through; dropped before its end it was given up by its client.
-struct Passage {
+struct RequestScope {
     state: AppState,
     line: Line,
     id: RequestId,
@@ -75,9 +75,9 @@ struct Passage {
     ended: bool,
 }
 
-impl Passage {
+impl RequestScope {
     fn begin<B>(state: AppState, request: &Request<B>) -> Self {
-        state.metrics().active_requests.inc();
+        state.metrics.active_requests.inc();
         let id = RequestId::take_or_make(request.headers());
         let trace = Trace::continue_or_begin(request.headers(), &id);
         let line = Line::new(request.method().clone(), Route::of(request.uri().path()), request.uri());
@@ -89,7 +89,7 @@ impl Passage {
         let outcome = self.outcome(&mut response);
         let observed = response.extensions_mut().remove::<Observed>();
         let headers = response.headers_mut();
-        headers.insert(X_INSTANCE, self.state.instance_header().clone());
+        headers.insert(X_INSTANCE, self.state.instance_header.clone());
         headers.insert(X_REQUEST_ID, self.id.header());
         headers.insert(TRACEPARENT, self.trace.header());
         if self.state.is_draining() && !self.http_1_0 {
@@ -121,9 +121,9 @@ impl Passage {
     fn count(&mut self, outcome: Outcome, observed: Option<Observed>) {
         self.ended = true;
         let duration = self.start.elapsed();
-        self.state.metrics().active_requests.dec();
-        self.state.request_metrics().observe(&self.line.method, self.line.route, outcome, duration);
-        if let Some(log) = self.state.access_log() {
+        self.state.metrics.active_requests.dec();
+        self.state.request_metrics.observe(&self.line.method, self.line.route, outcome, duration);
+        if let Some(log) = &self.state.access_log {
             self.line.write(
                 log,
                 self.state.instance(),
@@ -136,7 +136,7 @@ impl Passage {
     }
 }
 
-impl Drop for Passage {
+impl Drop for RequestScope {
     fn drop(&mut self) {
         if !self.ended {
             self.count(Outcome::Problem(Code::ClientClosed), None);

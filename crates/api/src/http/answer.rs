@@ -19,7 +19,9 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What the cache said, in one word: the log field and the metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[repr(u8)]
 pub enum CacheResult {
     /// A fresh entry answered.
     Hit,
@@ -27,22 +29,20 @@ pub enum CacheResult {
     Stale,
     /// There was no entry.
     Miss,
+    /// What was there could not be read, and was replaced.
+    Corrupt,
     /// An old entry was renewed first.
     Refresh,
-    /// Redis did not answer.
+    /// The client asked to go past the entry.
+    Revalidated,
+    /// The cache could not answer, or was not asked.
     Bypass,
 }
 
 impl CacheResult {
     /// The word.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Refresh => "refresh",
-            Self::Bypass => "bypass",
-        }
+        self.into_str()
     }
 }
 
@@ -75,8 +75,12 @@ pub enum CacheStatus {
 pub enum Forward {
     /// No entry.
     Miss,
+    /// Something that is no entry.
+    Corrupt,
     /// An old entry.
     Stale,
+    /// The client asked for it (`Cache-Control: no-cache`).
+    Request,
     /// Redis was not asked or did not answer, for this reason.
     Bypass(&'static str),
 }
@@ -88,7 +92,9 @@ impl CacheStatus {
             Self::Hit { .. } => CacheResult::Hit,
             Self::Stale { .. } => CacheResult::Stale,
             Self::Forward { why: Forward::Miss, .. } => CacheResult::Miss,
+            Self::Forward { why: Forward::Corrupt, .. } => CacheResult::Corrupt,
             Self::Forward { why: Forward::Stale, .. } => CacheResult::Refresh,
+            Self::Forward { why: Forward::Request, .. } => CacheResult::Revalidated,
             Self::Forward { why: Forward::Bypass(_), .. } => CacheResult::Bypass,
         }
     }
@@ -101,8 +107,10 @@ impl fmt::Display for CacheStatus {
             Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
             Self::Forward { why, stored, collapsed } => {
                 match why {
-                    Forward::Miss => f.write_str("redis; fwd=uri-miss")?,
+                    // RFC 9211, 2.2: nothing usable for this URI.
+                    Forward::Miss | Forward::Corrupt => f.write_str("redis; fwd=uri-miss")?,
                     Forward::Stale => f.write_str("redis; fwd=stale")?,
+                    Forward::Request => f.write_str("redis; fwd=request")?,
                     Forward::Bypass(reason) => write!(f, "redis; fwd=bypass; detail={reason}")?,
                 }
                 if *stored {
@@ -111,13 +119,16 @@ impl fmt::Display for CacheStatus {
                 if *collapsed {
                     f.write_str("; collapsed")?;
                 }
+                if *why == Forward::Corrupt {
+                    f.write_str("; detail=corrupt")?;
+                }
                 Ok(())
             }
         }
     }
 }
 
-/// What the border logs of a request to `/data`.
+/// What the middleware logs of a request to `/data`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Observed {
     /// What the cache said.
