@@ -223,6 +223,9 @@ pub struct Last {
     pub id: i64,
     /// `None`: it does not exist.
     pub item: Option<Item>,
+    /// Nothing good came for so long that nobody waits any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 /// Who has the truth among the [`Last`] lines.

@@ -19,11 +19,13 @@ pub enum Promise {
     CreatedOnce,
     /// An answer is about the record asked for, its value was written by somebody, and what was refused was not done.
     AsAnswered,
+    /// When nothing is broken any more, every replica answers again.
+    Recovers,
 }
 
 impl Promise {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FreshReads,
         Self::FreshPages,
         Self::ForwardReads,
@@ -31,6 +33,7 @@ impl Promise {
         Self::GoneStaysGone,
         Self::CreatedOnce,
         Self::AsAnswered,
+        Self::Recovers,
     ];
 }
 
@@ -46,6 +49,7 @@ impl Promise {
             Self::GoneStaysGone => "gone-stays-gone",
             Self::CreatedOnce => "created-once",
             Self::AsAnswered => "as-answered",
+            Self::Recovers => "recovers",
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Promise {
             Self::GoneStaysGone => "no deleted record returns",
             Self::CreatedOnce => "a repeated POST creates one record",
             Self::AsAnswered => "what is answered is what was done",
+            Self::Recovers => "every replica answers again in the end",
         })
     }
 }

@@ -64,7 +64,7 @@ impl Script {
     }
 
     fn last(mut self, item: Option<Item>) -> Self {
-        self.history.last.push(Last { at: "postgres".to_owned(), id: 1, item });
+        self.history.last.push(Last { at: "postgres".to_owned(), id: 1, item, silent: false });
         self
     }
 

@@ -256,6 +256,10 @@ fn created_after_their_time(book: &Book<'_>) -> Vec<Violation> {
 fn differ_in_the_end<'a>(book: &'a Book<'_>) -> impl Iterator<Item = Violation> + 'a {
     let version = |item: Option<&Item>| item.map(|item| item.version);
     book.history.last.iter().filter(|last| last.at != POSTGRES).filter_map(move |last| {
+        if last.silent {
+            let what = format!("in the end {} still does not answer for record {}", last.at, last.id);
+            return Some(Violation { promise: Promise::Recovers, id: last.id, what, calls: Vec::new() });
+        }
         let truth = book.records.get(&last.id)?.last?;
         if version(truth) == version(last.item.as_ref()) {
             return None;

@@ -218,7 +218,7 @@ impl Model {
         for id in seen {
             let item = self.records[&id].last().and_then(|version| version.item.clone());
             for at in ["postgres", "api-1"] {
-                self.history.last.push(Last { at: at.to_owned(), id, item: item.clone() });
+                self.history.last.push(Last { at: at.to_owned(), id, item: item.clone(), silent: false });
             }
         }
         let mut from = 0;

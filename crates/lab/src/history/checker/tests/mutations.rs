@@ -24,7 +24,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
     }),
     ("a replica that never learns", Promise::FreshReads, |history| {
         let old = hot(history);
-        history.last.push(Last { at: "api-2".to_owned(), id: 1, item: Some(Item { version: old.version - 1, ..old }) });
+        history.last.push(Last {
+            at: "api-2".to_owned(),
+            id: 1,
+            item: Some(Item { version: old.version - 1, ..old }),
+            silent: false,
+        });
+    }),
+    ("a replica that answers no more", Promise::Recovers, |history| {
+        history.last.push(Last { at: "api-2".to_owned(), id: 1, item: None, silent: true });
     }),
     ("a page with an old version", Promise::FreshPages, |history| {
         let old = replace(history, Outcome::Ok);
@@ -173,5 +181,5 @@ fn page(history: &mut History, items: Vec<Item>, upto: Option<i64>) {
 
 fn last(history: &mut History, id: i64, item: Option<Item>) {
     history.last.retain(|last| last.id != id);
-    history.last.push(Last { at: "postgres".to_owned(), id, item });
+    history.last.push(Last { at: "postgres".to_owned(), id, item, silent: false });
 }
