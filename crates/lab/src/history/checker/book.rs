@@ -178,7 +178,8 @@ impl<'a> Book<'a> {
         if let Some(write) = record.acknowledged.get(&version) {
             return Some(*write);
         }
-        let writer = self.writers.get(record.versions.get(&version)?.0)?;
+        // What was refused has no time at which it may take effect; that it did is told elsewhere.
+        let writer = self.writers.get(record.versions.get(&version)?.0).filter(|writer| !writer.refused)?;
         let call = writer.calls.first().copied();
         Some(Write { call, begin: writer.begin, end: writer.limit, acknowledged: false })
     }

@@ -75,7 +75,8 @@ fn after_their_time<'a>(book: &'a Book<'_>, id: i64, record: &'a Record<'_>) -> 
         while let Some((older, write)) = acknowledged.next_if(|(older, _)| **older < *version) {
             latest = latest.max(Some((write.begin, *older)));
         }
-        let writer = book.writers.get(value).filter(|writer| writer.answered.is_none_or(|(.., at, _)| at != *version))?;
+        let is_late = |writer: &&Writer| !writer.refused && writer.answered.is_none_or(|(.., at, _)| at != *version);
+        let writer = book.writers.get(value).filter(is_late)?;
         let (_, overwritten) = latest.filter(|(begin, _)| *begin > writer.limit)?;
         let over = record.acknowledged.get(&overwritten).and_then(|write| write.call);
         Some(Violation {
