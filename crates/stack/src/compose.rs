@@ -191,6 +191,7 @@ impl Driver for ComposeStack {
             postgres_admin_url: postgres_url.clone(),
             postgres_url,
             redis_url: url("REDIS_URL", Target::Redis, "redis"),
+            redis_admin_url: None,
         })
     }
 

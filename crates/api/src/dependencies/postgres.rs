@@ -26,6 +26,7 @@ use resilience::{
     budget::{Budget, Token},
     deadline::Deadline,
 };
+use secrecy::ExposeSecret;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::time::Instant;
 
@@ -333,7 +334,7 @@ fn log(signal: Signal, error: Option<&sqlx::Error>) {
 
 /// Options that every connection of this process shares: the migration's too.
 pub(crate) fn connect_options(config: &DatabaseConfig, instance: &str) -> sqlx::Result<PgConnectOptions> {
-    Ok(PgConnectOptions::from_str(config.url.expose())?
+    Ok(PgConnectOptions::from_str(config.url.expose_secret())?
         .application_name(instance)
         // A client that vanished in the middle of a transaction must not hold its locks.
         .options([("idle_in_transaction_session_timeout", "5s")])

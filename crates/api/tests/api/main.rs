@@ -11,6 +11,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod observability;
+mod privileges;
 mod proxy;
 mod records;
 mod replica;

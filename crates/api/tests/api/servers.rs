@@ -12,6 +12,10 @@ use tempfile::TempDir;
 pub struct Servers {
     pub database_url: String,
     pub redis_url: String,
+    /// For what the replicas' own role may not do.
+    pub database_admin_url: String,
+    /// For what the replicas' own user may not do.
+    pub redis_admin_url: String,
     folder: TempDir,
 }
 
@@ -48,6 +52,8 @@ impl Servers {
         Self {
             database_url: endpoints.postgres_url.expect("the process driver publishes it"),
             redis_url: endpoints.redis_url.expect("the process driver publishes it"),
+            database_admin_url: endpoints.postgres_admin_url.expect("the process driver publishes it"),
+            redis_admin_url: endpoints.redis_admin_url.expect("the process driver publishes it"),
             folder,
         }
     }

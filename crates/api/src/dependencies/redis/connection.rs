@@ -18,6 +18,7 @@ use deadpool_redis::{
     Manager, Pool, Runtime,
     redis::{AsyncConnectionConfig, Cmd, IntoConnectionInfo, Value, aio::MultiplexedConnection, io::tcp::TcpSettings},
 };
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::judge::{Signal, signal};
@@ -50,7 +51,7 @@ impl SharedConnection {
     /// Connects to nothing yet.
     pub(super) fn new(config: &RedisConfig, instance: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let tcp = TcpSettings::default().set_nodelay(true);
-        let info = config.url.expose().into_connection_info()?.set_tcp_settings(tcp);
+        let info = config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
         // The attempts are bounded by their caller; a second timer per command would only cost.
         let connection =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
