@@ -51,7 +51,7 @@ impl Postgres {
     }
 }
 
-/// A connection to Redis.
+/// A connection to Redis as its administrator.
 #[derive(Debug)]
 pub(crate) struct Redis {
     stream: BufReader<TcpStream>,
@@ -59,7 +59,7 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn connect(endpoints: &Endpoints) -> Result<Self, StackError> {
-        let url = published(endpoints.redis_url.as_ref())?;
+        let url = published(endpoints.redis_admin_url.as_ref())?;
         Self::open(url, ANSWERS_WITHIN).map_err(|error| failed("reach Redis", error))
     }
 

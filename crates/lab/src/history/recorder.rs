@@ -150,7 +150,7 @@ impl<'a> Recorder<'a> {
                 let is_writer = number < WRITERS;
                 scope.spawn(move || if is_writer { client.write_until_stopped() } else { client.read_until_stopped() });
             }
-            if let Some(url) = &self.endpoints.redis_url {
+            if let Some(url) = &self.endpoints.redis_admin_url {
                 scope.spawn(|| witness::watch_redis(url, clock, log, &stop));
             }
             scope.spawn(|| witness::watch_postgres(&self.endpoints, clock, log, &stop));
