@@ -279,11 +279,11 @@ impl Inner {
             // Connections that hang fill the pool like those that work, and connecting is slow on a busy machine as well
             // as to a Postgres that hangs: what the prober sees tells them apart.
             let signal = match (not.signal, self.knowledge.is_up()) {
-                (Signal::PoolFull | Signal::ConnectTimeout, true) => Signal::PoolFull,
-                (Signal::PoolFull | Signal::ConnectTimeout, false) => Signal::ConnectTimeout,
+                (Signal::ConnectTimeout, true) => Signal::ConnectSlow,
+                (Signal::PoolFull, false) => Signal::ConnectTimeout,
                 (signal, _) => signal,
             };
-            if signal != not.signal || signal == Signal::PoolFull {
+            if matches!(signal, Signal::PoolFull | Signal::ConnectSlow) {
                 self.knowledge.suspect();
             }
             NotAcquired { signal, ..not }

@@ -67,6 +67,7 @@ pub(in crate::dependencies) enum Signal {
     PoolFull,
     TooManyConnections,
     Unreachable,
+    ConnectSlow,
     ConnectTimeout,
     StartingUp,
     LoginRefused,
@@ -199,6 +200,7 @@ impl Signal {
             Self::PoolFull => "all connections are in use for as long as a request may wait",
             Self::TooManyConnections => "Postgres has no connection left; waited for like a full pool",
             Self::Unreachable => "refused, reset, unknown host",
+            Self::ConnectSlow => "connecting takes longer than a request may wait, and the prober sees Postgres up",
             Self::ConnectTimeout => "no answer to connecting in time",
             Self::StartingUp => "Postgres is starting up, shutting down or recovering",
             Self::LoginRefused => "wrong user, password or database name",
@@ -244,6 +246,16 @@ impl Signal {
             Self::PoolFull | Self::TooManyConnections => {
                 ruling(Load, Ignored, NoConnection, Again::No, Some(DatabaseError::Busy), Debug, CallOutcome::Busy)
             }
+            // A busy machine, or the first moment of an outage: the prober will tell.
+            Self::ConnectSlow => ruling(
+                Load,
+                Ignored,
+                NoConnection,
+                Again::No,
+                Some(DatabaseError::Unavailable),
+                Debug,
+                CallOutcome::Away,
+            ),
             Self::Unreachable | Self::ConnectTimeout | Self::StartingUp => ruling(
                 Dependency,
                 Failure,

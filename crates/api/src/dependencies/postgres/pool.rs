@@ -178,16 +178,20 @@ impl ConnectionPool {
     pub(super) async fn acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
         let start = Instant::now();
         let mut wait = FULL_WAIT.0;
+        let mut was_refused = None;
         loop {
             let left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
             let refused = match self.try_acquire(left).await {
                 Err(refused) if refused.signal == Signal::TooManyConnections => refused,
+                // Postgres was full a moment ago: the time went by with that.
+                Err(late) if late.signal == Signal::ConnectTimeout => return Err(was_refused.unwrap_or(late)),
                 acquired => return acquired,
             };
             if left.is_some_and(|left| left <= wait) {
                 return Err(refused);
             }
             tokio::time::sleep(wait).await;
+            was_refused = Some(refused);
             wait = (wait * 2).min(FULL_WAIT.1);
         }
     }

@@ -137,6 +137,7 @@ fn reason(signal: Signal, answered: bool) -> Seen {
         Signal::LoginRefused => Seen::Down("login_refused"),
         Signal::Answered
         | Signal::BreakerOpen
+        | Signal::ConnectSlow
         | Signal::RowLocked
         | Signal::Conflict
         | Signal::StalePlan
