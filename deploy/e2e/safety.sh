@@ -63,6 +63,15 @@ knows_only() {
     done
 }
 
+# A volume without a name would be left behind by every `down`.
+every_volume_has_a_name() {
+    local got
+    got=$(compose ps --all --quiet | xargs docker inspect --format \
+        '{{$name := .Name}}{{range .Mounts}}{{if eq .Type "volume"}}{{$name}} {{.Name}}{{println}}{{end}}{{end}}' |
+        grep -v " ${project}_" || true)
+    [ -z "$got" ] || { echo "$got" && return 1; }
+}
+
 # All of them, as the volumes' files have them.
 passwords() {
     local volume mounts=()
