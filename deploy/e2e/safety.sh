@@ -12,7 +12,7 @@ begin_listening() {
         docker run --detach --rm --name "$project-listener" --network host --user 65534 --cap-drop ALL --read-only \
             --entrypoint redis-server "$image" --port "$listener_port" --protected-mode no --save '' >/dev/null
         within 5 listens >/dev/null && return
-        docker rm --force "$project-listener" >/dev/null 2>&1 || true
+        docker rm --force --volumes "$project-listener" >/dev/null 2>&1 || true
     done
     return 1
 }
