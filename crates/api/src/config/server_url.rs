@@ -74,6 +74,7 @@ fn read_text(reader: &mut Reader, form: &UrlForm) -> Option<(String, &'static st
             reader.fault(form.variable, format!("is set, and so is {}: set one of them", form.variable_file));
             None
         }
+        (None, None) if reader.is_unreadable(form.variable) => None,
         (None, None) => {
             reader.fault(form.variable, format!("is not set; it looks like {}", form.example));
             None
