@@ -75,6 +75,8 @@ pub enum Bypass {
     Redis(RedisError),
     /// Redis did not hear of the last write of this record.
     MissedWrite,
+    /// Redis was away or refused writes until a moment ago: other replicas may still have writes to tell it of.
+    Settling,
 }
 
 impl Bypass {
@@ -83,6 +85,7 @@ impl Bypass {
         match self {
             Self::Redis(error) => error.as_str(),
             Self::MissedWrite => "missed_write",
+            Self::Settling => "settling",
         }
     }
 }
@@ -114,6 +117,7 @@ impl RecordCache {
         // Not GET: see the module above.
         get.arg("GETEX").arg(key(id));
         match self.0.redis.call(deadline, &get).await {
+            Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
             Ok(Raw(None)) => Ok(Found::default()),
             Ok(Raw(Some(bytes))) => Ok(self.decode(bytes, id)),
             Err(RedisError::Corrupt) => Ok(Found { corrupt: true, ..Found::default() }),

@@ -11,7 +11,7 @@
 //! answer wins whenever there is one and the connection survives.
 //! ## Judge
 //! [`judge`] says what each outcome means for the caller, the breaker and the connection, and whether the statement is
-//! tried once more: within the deadline and the retry budget.
+//! tried once more within the deadline; where the load is at fault also within the retry budget.
 
 use std::{
     str::FromStr,
@@ -58,8 +58,7 @@ const STATEMENT_GRACE: Duration = Duration::from_millis(25);
 /// What stays of a deadline for writing the answer itself.
 const ANSWER_RESERVE: Duration = Duration::from_millis(15);
 
-/// Second tries: as many at once as there are connections that may have died together (10 at least), and then one for
-/// every ten statements.
+/// Transactions that lost a conflict and run again: ten at once, and then one for every ten statements.
 const BUDGET: (u32, f64) = (10, 0.1);
 
 /// Something to be said to Postgres, in one transaction: it may be said twice.
@@ -124,7 +123,7 @@ impl Postgres {
             knowledge: Knowledge::new(POSTGRES, metrics),
             durations: Durations::new(metrics, POSTGRES),
             retries: Retries::new(metrics, POSTGRES),
-            budget: retry_budget.then(|| Budget::new(BUDGET.0.max(config.max_connections), BUDGET.1)),
+            budget: retry_budget.then(|| Budget::new(BUDGET.0, BUDGET.1)),
             acquire_timeout: config.acquire_timeout,
             statement_timeout: config.statement_timeout,
             answered: AtomicBool::new(false),
@@ -204,7 +203,9 @@ impl Inner {
             self.retries.refused_deadline.inc();
             return (first.result, first.signal);
         }
-        match self.budget.as_ref().map(Budget::withdraw).transpose() {
+        // The others are bounded by themselves: each connection dies, or has an old plan, once.
+        let budget = self.budget.as_ref().filter(|_| again == Again::Transaction);
+        match budget.map(Budget::withdraw).transpose() {
             Ok(token) => drop(token.map(Token::spend)),
             Err(_) => {
                 self.retries.refused_budget.inc();
@@ -274,15 +275,18 @@ impl Inner {
         let Ok(bound) = deadline.cap(Instant::now(), self.acquire_timeout) else {
             return Err(NotAcquired { signal: Signal::PoolFull, error: None });
         };
-        self.pool.acquire(bound).await.map_err(|mut not| {
-            if not.signal == Signal::PoolFull {
+        self.pool.acquire(bound).await.map_err(|not| {
+            // Connections that hang fill the pool like those that work, and connecting is slow on a busy machine as well
+            // as to a Postgres that hangs: what the prober sees tells them apart.
+            let signal = match (not.signal, self.knowledge.is_up()) {
+                (Signal::PoolFull | Signal::ConnectTimeout, true) => Signal::PoolFull,
+                (Signal::PoolFull | Signal::ConnectTimeout, false) => Signal::ConnectTimeout,
+                (signal, _) => signal,
+            };
+            if signal != not.signal || signal == Signal::PoolFull {
                 self.knowledge.suspect();
-                // Connections that hang fill the pool like those that work.
-                if !self.knowledge.is_up() {
-                    not.signal = Signal::ConnectTimeout;
-                }
             }
-            not
+            NotAcquired { signal, ..not }
         })
     }
 

@@ -178,7 +178,9 @@ impl Inner {
         match self.postgres.run(deadline, &delete).await {
             Ok(Written::Done(version)) => (Ok(Content::Gone), Told::Deleted { id, version }),
             // Gone already, as it was asked for.
-            Ok(Written::Missing) if delete.conditions.only.is_none() => (Ok(Content::Gone), Told::Nothing),
+            Ok(Written::Missing) if !delete.conditions.must_exist => (Ok(Content::Gone), Told::Nothing),
+            // What would have succeeded without its conditions fails with them (RFC 9110, 13.1.1).
+            Ok(Written::Missing) => (Err(Error::NotMatched), Told::Nothing),
             Ok(not_done) => refused(not_done, id, &delete.conditions),
             Err(error) => failed(error, id),
         }

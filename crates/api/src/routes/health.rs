@@ -12,24 +12,30 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::{
     dependencies::{knowledge::Observation, postgres::POSTGRES, redis::REDIS},
     error::Error,
+    http::answer::NO_STORE,
     problem::{Code, OwnBody},
     state::AppState,
 };
 
 /// 200 while the process works.
-pub(super) async fn get_livez() -> &'static str {
-    "live\n"
+pub(super) async fn get_livez() -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, NO_STORE)], "live\n")
 }
 
 /// 200 when started and not draining.
-pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<&'static str, Error> {
-    if state.is_draining() { Err(Error::Draining) } else { Ok("ready\n") }
+pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<impl IntoResponse, Error> {
+    if state.is_draining() { Err(Error::Draining) } else { Ok(([(header::CACHE_CONTROL, NO_STORE)], "ready\n")) }
 }
 
 /// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
 /// `warn`, also when one of them refuses writes. Without Postgres it can answer from the cache only: `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
-    let redis = state.redis.knowledge().last();
+    let settled = state.redis.is_settled();
+    let redis = state.redis.knowledge().last().map(|seen| match seen.up && seen.writable && !settled {
+        // It answers, and is not read yet.
+        true => Observation { writable: false, reason: "settling", ..seen },
+        false => seen,
+    });
     let postgres = state.postgres.knowledge().last();
     let is = |observation: &Option<Observation>, what: fn(&Observation) -> bool| observation.as_ref().is_some_and(what);
     let all_take_writes = [&redis, &postgres].into_iter().all(|seen| is(seen, |seen| seen.up && seen.writable));
@@ -51,9 +57,8 @@ pub(super) async fn get_health(State(state): State<AppState>) -> Response {
     let mut response = (code, body.to_string()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/health+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     if code == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
         response.extensions_mut().insert(OwnBody(Code::DatabaseUnavailable));
     }
     response

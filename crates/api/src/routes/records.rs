@@ -17,7 +17,8 @@ use crate::{
     http::{
         answer::Answer,
         body,
-        conditions::{KnownVersions, WriteConditions},
+        conditions::{OfCollection, ReadConditions, WriteConditions},
+        freshness::Freshness,
         idempotency_key::IdempotencyKey,
         receipt::{Peer, Receipt, WriteWindow},
     },
@@ -39,21 +40,29 @@ struct PageQuery {
 /// The hot path. The request is taken whole and read in place: extractors for the id and the headers would copy them.
 pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
     let deadline = deadline(&state);
-    let known = KnownVersions::of(request.headers());
-    match id_of(&request) {
-        Ok(id) => {
+    let freshness = Freshness::of(request.headers());
+    let asked = id_of(&request).and_then(|id| Ok((id, ReadConditions::of(request.headers())?)));
+    match asked {
+        Ok((id, conditions)) => {
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            state.reads.record(id, |version| known.contain(version), false, deadline).await
+            let past_cache = freshness.is_past_cache();
+            let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
+            answer.permitted(&conditions)
         }
         Err(error) => error.into(),
     }
 }
 
-pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri) -> Answer {
+pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri, headers: HeaderMap) -> Answer {
     let deadline = deadline(&state);
-    match parse_page(&uri) {
-        Ok((after, limit)) => state.reads.page(PageKey { after, limit }, false, deadline).await,
+    let asked = parse_page(&uri).and_then(|page| Ok((page, OfCollection::of(&headers)?)));
+    match asked {
+        Ok(((after, limit), conditions)) => {
+            let past_cache = Freshness::of(&headers).is_past_cache();
+            let answer = state.reads.page(PageKey { after, limit }, past_cache, deadline).await;
+            answer.page_permitted(conditions)
+        }
         Err(error) => error.into(),
     }
 }
@@ -64,10 +73,15 @@ pub(super) async fn create_record(
     request: Request,
 ) -> Result<Answer, Error> {
     let (head, body) = request.into_parts();
+    let conditions = OfCollection::of(&head.headers)?;
     let new = read_record(&state, &head.headers, body).await?;
     let key = IdempotencyKey::of(&head.headers, &new)?;
     let receipt = receipt(&state, &head);
-    Ok(state.writes.create(new, key, receipt, deadline(&state)).await)
+    match conditions {
+        OfCollection::Met => Ok(state.writes.create(new, key, receipt, deadline(&state)).await),
+        OfCollection::NotMatched => Err(Error::NotMatched),
+        OfCollection::Present => Err(Error::Present),
+    }
 }
 
 pub(super) async fn replace_record(

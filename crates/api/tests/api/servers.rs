@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions, raw_sql};
 use stack::{DriverKind, HostEnvironment, Operation, Project, Stack, UpOptions};
 use tempfile::TempDir;
 
@@ -28,6 +29,36 @@ impl Servers {
             *shared = Arc::downgrade(&servers);
             servers
         })
+    }
+
+    /// Servers that no other test sees: for what changes them as a whole.
+    pub fn alone() -> Arc<Self> {
+        Arc::new(Self::start())
+    }
+
+    /// Says something to Postgres as its superuser.
+    pub async fn sql(&self, statements: &str) {
+        let mut admin = self.admin().await;
+        raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut admin).await.expect("Postgres does it");
+    }
+
+    /// A connection of Postgres' superuser.
+    pub async fn admin(&self) -> PgConnection {
+        let options: PgConnectOptions = self.database_admin_url.parse().expect("an address");
+        options.connect().await.expect("Postgres answers")
+    }
+
+    /// Says something to Redis as its administrator.
+    pub fn redis(&self, words: &[&str]) -> redis::Value {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        command.query(&mut self.redis_admin()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// A connection of Redis' administrator.
+    pub fn redis_admin(&self) -> redis::Connection {
+        let client = redis::Client::open(self.redis_admin_url.as_str()).expect("an address");
+        client.get_connection().expect("Redis answers")
     }
 
     fn start() -> Self {

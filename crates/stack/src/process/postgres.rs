@@ -32,14 +32,14 @@ const SETTINGS: [(&str, &str); 10] = [
     ("log_line_prefix", "%m [%p] %q%u@%d "),
 ];
 
-/// Who connects. `deploy/postgres/roles.sql` says what each may do.
+/// A role of the database; `deploy/postgres/roles.sql` says what each may do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role {
-    /// The replicas.
+    /// Of the replicas.
     App,
-    /// `api migrate`.
+    /// Of `api migrate`; owns the tables.
     Migrator,
-    /// Experiments.
+    /// For experiments.
     Superuser,
 }
 

@@ -12,12 +12,12 @@ use crate::{
 /// Redis refuses to start when a rule names a command that it does not know: since 7.2.
 const RULE_SINCE_7_2: &str = "+client|setinfo";
 
-/// Who connects. Without a name and a password nobody may do anything.
+/// A user of Redis. A connection without a name and a password may do nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum User {
-    /// The replicas; `deploy/redis/app.acl` says what it may do.
+    /// Of the replicas; `deploy/redis/app.acl` says what it may do.
     App,
-    /// Experiments: everything.
+    /// For experiments; may do everything.
     Admin,
 }
 

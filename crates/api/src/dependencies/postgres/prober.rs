@@ -126,7 +126,7 @@ fn reason(signal: Signal, answered: bool) -> Seen {
     match signal {
         // Full, by ours or by others': Postgres is there. But connections that hang fill the pool as well.
         Signal::TooManyConnections => Seen::Up { read_only: false },
-        Signal::PoolFull if answered => Seen::Up { read_only: false },
+        Signal::PoolFull | Signal::ConnectTimeout if answered => Seen::Up { read_only: false },
         Signal::PoolFull | Signal::ConnectTimeout | Signal::Silent | Signal::StatementTimeout | Signal::TableLocked => {
             Seen::Down("timeout")
         }

@@ -37,6 +37,9 @@ const POOL_SIZE: usize = 2;
 const PROBE_KEY: &str = "write-probe:v1:";
 const PROBE_KEPT_MS: u32 = 5_000;
 
+/// Why it refuses writes, when it still deletes.
+pub(super) const FULL: &str = "full";
+
 type Held = deadpool_redis::Connection;
 
 /// See the module's documentation.
@@ -127,7 +130,7 @@ impl SharedConnection {
         write.arg("SET").arg(&self.probe_key).arg(1).arg("PX").arg(PROBE_KEPT_MS);
         match send(connection, &write).await {
             Signal::Answered => Observation::up(latency),
-            Signal::Full => Observation::read_only(latency, "full"),
+            Signal::Full => Observation::read_only(latency, FULL),
             Signal::RefusesWrites => Observation::read_only(latency, "read_only"),
             Signal::Silent => Observation::read_only(latency, "writes_paused"),
             Signal::BreakerOpen
