@@ -7,6 +7,7 @@ mod init;
 mod live;
 mod output;
 mod program;
+mod raw;
 mod report;
 mod run;
 mod signals;

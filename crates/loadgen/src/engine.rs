@@ -31,7 +31,7 @@ use crate::limits;
 use crate::outcome::ErrorClass;
 use crate::pacer::{Pacer, Share};
 use crate::plan::{Load, Plan};
-use crate::record::{Harvest, Recorder};
+use crate::record::{Harvest, RawRecord, Recorder};
 use crate::report::condition::{Condition, Measured};
 use crate::report::{Ending, Point, Report, Stalls};
 use crate::tally::Tally;
@@ -74,6 +74,21 @@ pub(crate) struct Totals {
 /// # Errors
 /// The plan does not pass [`Plan::check`], or the process may not open enough files or threads.
 pub fn start(plan: Plan, addresses: impl Into<Addresses>) -> Result<Running, LoadError> {
+    start_keeping(plan, addresses, None)
+}
+
+/// Is given every request that has ended, at the end of each step of time.
+pub type RawSink = Box<dyn FnMut(&[RawRecord]) + Send>;
+
+/// As [`start`]; with a sink every single request is kept, too.
+///
+/// # Errors
+/// Those of [`start`].
+pub fn start_keeping(
+    plan: Plan,
+    addresses: impl Into<Addresses>,
+    mut raw: Option<RawSink>,
+) -> Result<Running, LoadError> {
     plan.check()?;
     let addresses = addresses.into();
     limits::allow_descriptors(plan.connections, plan.threads)?;
@@ -89,7 +104,8 @@ pub fn start(plan: Plan, addresses: impl Into<Addresses>) -> Result<Running, Loa
             connections: part(plan.connections as u64, index, plan.threads) as usize,
             pacer: pacer(&plan, index),
             mix: mix.clone(),
-            recorder: Recorder::new(plan.warmup, plan.interval, plan.success.table(), is_open(&plan)),
+            recorder: Recorder::new(plan.warmup, plan.interval, plan.success.table(), is_open(&plan))
+                .keeping_raw(raw.is_some()),
             addresses: addresses.clone(),
             start,
             stopper: stopper.clone(),
@@ -116,7 +132,7 @@ pub fn start(plan: Plan, addresses: impl Into<Addresses>) -> Result<Running, Loa
             if workers.is_err() {
                 observed.cancel();
             }
-            let axis = gather(plan, &delivered, &points, &observed);
+            let axis = gather(plan, &delivered, &points, &observed, raw.as_mut());
             let failed = |source| LoadError::System { what: "wait for sockets", source };
             let ended = workers?
                 .into_iter()
@@ -198,6 +214,7 @@ fn gather(
     delivered: &mpsc::Receiver<Delivery>,
     points: &async_mpsc::UnboundedSender<Point>,
     stopper: &Stopper,
+    mut sink: Option<&mut RawSink>,
 ) -> Axis {
     let mut axis = Axis::new(plan.interval);
     let mut abort = Abort::new(plan);
@@ -206,7 +223,10 @@ fn gather(
     let mut in_flight = vec![0_u64; plan.threads];
     let mut first_partial = u64::MAX;
     for Delivery { worker, harvest, is_last } in delivered {
-        let Harvest { index, cells, in_flight: on_their_way, labels } = harvest;
+        let Harvest { raw, index, cells, in_flight: on_their_way, labels } = harvest;
+        if let Some(sink) = &mut sink {
+            sink(&raw);
+        }
         let news = waiting.entry(index).or_default();
         for (step, cell) in cells {
             let tally = Tally::of_cell(cell, &labels);

@@ -49,13 +49,14 @@ mod workload;
 
 pub use address::{Address, Addresses};
 pub use curve::{Curve, Stage};
-pub use engine::{Running, Stopper, start};
+pub use engine::{RawSink, Running, Stopper, start, start_keeping};
 pub use error::LoadError;
 pub use ids::{Ids, Pick};
 pub use machine::Machine;
 pub use outcome::{CacheResult, ErrorClass};
 pub use pacer::Arrivals;
 pub use plan::{Load, Plan, Retries, Statuses};
+pub use record::RawRecord;
 pub use report::condition::Condition;
 pub use report::window::Window;
 pub use report::{

@@ -71,9 +71,25 @@ impl Cell {
     }
 }
 
+/// One request that has ended, for those who want each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    /// The place of its kind in the plan.
+    pub kind: usize,
+    /// When it should have been sent, when it was, and when it ended, from the end of the warm-up.
+    pub planned: Duration,
+    pub sent: Duration,
+    pub ended: Duration,
+    /// How it ended: the status of its answer, or why there was none.
+    pub end: Result<u16, ErrorClass>,
+    pub is_good: bool,
+}
+
 /// What a worker hands over at the end of a step of time.
 #[derive(Debug)]
 pub(crate) struct Harvest {
+    /// Every request that ended in it, where that was asked for.
+    pub(crate) raw: Vec<RawRecord>,
     /// The step of time that is over.
     pub(crate) index: u64,
     /// The steps something happened to, by the planned time of the requests.
@@ -105,6 +121,7 @@ pub(crate) struct Recorder {
     success: [bool; 600],
     is_open_loop: bool,
     in_flight: u64,
+    raw: Option<Vec<RawRecord>>,
     pub(crate) labels: Labels,
     /// When the last recorded request was sent, and when the last one ended.
     pub(crate) last_send: Duration,
@@ -123,11 +140,18 @@ impl Recorder {
             success,
             is_open_loop,
             in_flight: 0,
+            raw: None,
             labels: Labels::default(),
             last_send: warmup,
             last_end: warmup,
             warmup_requests: 0,
         }
+    }
+
+    /// Keeps a record of each request besides.
+    pub(crate) fn keeping_raw(mut self, is_kept: bool) -> Self {
+        self.raw = is_kept.then(Vec::new);
+        self
     }
 
     /// When the running step of time ends.
@@ -146,7 +170,8 @@ impl Recorder {
         self.index += 1;
         self.step_end += self.interval;
         let cells = std::mem::take(&mut self.cells);
-        Harvest { index, cells, in_flight: self.in_flight, labels: self.labels.names().to_vec() }
+        let raw = self.raw.as_mut().map(std::mem::take).unwrap_or_default();
+        Harvest { raw, index, cells, in_flight: self.in_flight, labels: self.labels.names().to_vec() }
     }
 
     /// The cell of a request; none during the warm-up.
@@ -205,16 +230,16 @@ impl Recorder {
         if let Some(cache) = answer.cache {
             cell.cache[cache as usize] += 1;
         }
-        self.ended(request, now, good);
+        self.ended(request, now, Ok(answer.status), good);
     }
 
     pub(crate) fn failed(&mut self, request: Request, now: Duration, class: ErrorClass) {
         let Some(cell) = self.cell(request.planned) else { return };
         cell.errors[class as usize] += 1;
-        self.ended(request, now, false);
+        self.ended(request, now, Err(class), false);
     }
 
-    fn ended(&mut self, request: Request, now: Duration, good: bool) {
+    fn ended(&mut self, request: Request, now: Duration, end: Result<u16, ErrorClass>, good: bool) {
         let is_open_loop = self.is_open_loop;
         let Some(cell) = self.cell(request.planned) else { return };
         let latency = now.saturating_sub(request.planned);
@@ -227,6 +252,12 @@ impl Recorder {
         }
         self.in_flight -= 1;
         self.last_end = now;
+        let Request { kind, planned, sent } = request;
+        let since = |moment: Duration| moment.saturating_sub(self.warmup);
+        if let Some(raw) = &mut self.raw {
+            let (planned, sent, ended) = (since(planned), since(sent), since(now));
+            raw.push(RawRecord { kind, planned, sent, ended, end, is_good: good });
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn results_are_kept_in_the_published_form_and_shown_again() {
         [&["--requests", "50"][..], &["--rate", "200", "--duration", "500ms"], &["--requests", "20", "--repeat", "3"]]
     {
         let url = server.url("/data/1");
-        let files = ["--json", &json, "--html", &html, "--fail-if", "p99.9>60s"];
+        let files = ["--json", &json, "--html", &html, "--fail-if", "p95>60s"];
         let (out, _) = expect(0, &[&["run", url.as_str()], load, &files].concat());
         let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
         schema::check(&published, &document);
@@ -232,6 +232,41 @@ fn several_urls_and_a_body_from_a_file_need_no_workload() {
     expect(0, &["run", &a, "--body-file", "-", "-X", "PUT", "-n", "5"]);
     assert_eq!(count("PUT /a"), 5, "standard input");
     refused(&["no-such-body"], &["run", &a, "--body-file", "no-such-body"]);
+}
+
+#[test]
+fn each_request_can_be_kept() {
+    let server = Server::answering(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let raw = folder.path().join("a.ndjson");
+    let url = server.url("/a");
+    expect(
+        0,
+        &[
+            "run",
+            &url,
+            "--rate",
+            "200",
+            "-d",
+            "500ms",
+            "--warmup",
+            "100ms",
+            "--raw",
+            raw.to_str().unwrap(),
+            "--repeat",
+            "2",
+        ],
+    );
+    let lines: Vec<Value> =
+        fs::read_to_string(&raw).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 200, "two runs of a hundred, and no warm-up");
+    for line in &lines {
+        let at = |name: &str| line[name].as_u64().unwrap();
+        assert!(at("planned_ns") <= at("sent_ns") && at("sent_ns") <= at("ended_ns") && at("run") <= 2, "{line}");
+        assert_eq!((&line["kind"], &line["status"], &line["good"]), (&"GET /a".into(), &200.into(), &true.into()));
+    }
+    let (_, err) = expect(2, &["run", &url, "-n", "500", "--raw", "/dev/full"]);
+    assert!(err.contains("/dev/full"), "{err}");
 }
 
 #[test]

@@ -98,10 +98,10 @@ mod tests {
             "█████░",
             "25 %",
             "rate 98/s",
-            "good 47/s",
-            "p50 7.2 ms",
-            "p99 13.2 ms",
-            "errors 51",
+            "good 40/s",
+            "p50 6.8 ms",
+            "p99 9.2 ms",
+            "errors 58",
             "in flight 0",
         ] {
             assert!(line.contains(part), "{part:?} in {line:?}");

@@ -8,6 +8,7 @@ use clap::Args;
 use super::args::{LoadArgs, RequestArgs, plan};
 use super::live::Live;
 use super::output::Output;
+use super::raw::RawFile;
 use super::signals::Signals;
 use super::{ExitResult, command_line, print, runtime};
 use crate::duration;
@@ -57,6 +58,9 @@ pub(super) struct RunArgs {
     /// Write the result as Prometheus text, for a node exporter's text files or a push gateway.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     prometheus: Option<PathBuf>,
+    /// Write each request as a line of JSON when it has ended: planned, sent and ended in ns from the end of the warm-up.
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    raw: Option<PathBuf>,
     /// Run several times, for `load compare`; the run with the median rate is shown, and each one is judged.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Result")]
     repeat: u16,
@@ -70,7 +74,8 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     plan.check()?;
     let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
     let (json, html, prometheus) = (open(&args.json)?, open(&args.html)?, open(&args.prometheus)?);
-    let reports = runtime()?.block_on(carry_out(&plan, usize::from(args.repeat)))?;
+    let raw = args.raw.as_deref().map(RawFile::create).transpose()?;
+    let reports = runtime()?.block_on(carry_out(&plan, usize::from(args.repeat), raw.as_ref()))?;
     let mut report = Report::of_repeats(reports, &plan.fail_if);
     report.command = command_line();
 
@@ -85,18 +90,22 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     if let Some(prometheus) = prometheus {
         prometheus.write(&report.to_prometheus())?;
     }
+    if let Some(raw) = raw {
+        raw.finish()?;
+    }
     printed?;
     Ok(report.verdict.outcome.exit_code())
 }
 
 /// Runs the plan, again and again, until it is done or interrupted.
-async fn carry_out(plan: &Plan, runs: usize) -> Result<Vec<Report>, LoadError> {
+async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Vec<Report>, LoadError> {
     let addresses = plan.target.reach(REACH_TIMEOUT)?;
     let mut signals = Signals::listen()?;
     let mut reports = Vec::with_capacity(runs);
     for run in 1..=runs {
         let title = if runs > 1 { format!("run {run} of {runs}  ") } else { String::new() };
-        let running = engine::start(plan.clone(), addresses.clone())?;
+        let sink = raw.map(|raw| raw.sink(run, plan.kinds()));
+        let running = engine::start_keeping(plan.clone(), addresses.clone(), sink)?;
         let report = watch(running, Live::new(plan, title), &mut signals).await?;
         let interrupted = report.verdict.outcome == Outcome::Interrupted;
         reports.push(report);
