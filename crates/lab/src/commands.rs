@@ -2,6 +2,7 @@
 
 mod fallbacks;
 mod fault;
+mod history;
 mod up;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         Command::Fallbacks { out, tolerance } => {
             fallbacks::run(out.as_deref(), *tolerance, folder, settings, console, &operation)
         }
+        Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;
             stack.scale(*replicas, &operation)?;

@@ -11,6 +11,8 @@ use crate::ids::Ids;
 /// One kind of request, as a user describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestSpec {
+    /// What the kind is called in reports and conditions; method and path where it has no name.
+    pub name: Option<String>,
     pub method: String,
     /// Path and query, beginning with `/`.
     pub path: String,
@@ -23,7 +25,7 @@ pub struct RequestSpec {
 impl RequestSpec {
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
+        Self { name: None, method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
     }
 }
 
@@ -61,6 +63,15 @@ pub(crate) struct Mix {
     shares: Vec<f64>,
     ids: Vec<Ids>,
     run: u64,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// The place of its kind in the plan.
+    pub(crate) kind: usize,
+    /// Its answer has no body.
+    pub(crate) is_head: bool,
 }
 
 /// The values for the gaps of one request: `{n}`, `{run}`, then the variables.
@@ -102,16 +113,16 @@ impl Mix {
         self
     }
 
-    /// Writes request number `n` into `out`. Says whether it is a HEAD request, whose answer has no body.
-    pub(crate) fn write(&self, n: u64, chance: &mut fastrand::Rng, out: &mut Vec<u8>) -> bool {
-        let template = match self.templates.as_slice() {
-            [only] => only,
+    /// Writes request number `n` into `out`.
+    pub(crate) fn write(&self, n: u64, chance: &mut fastrand::Rng, out: &mut Vec<u8>) -> Written {
+        let kind = match self.templates.len() {
+            1 => 0,
             several => {
                 let dice = chance.f64();
-                let at = self.shares.iter().position(|share| dice < *share).unwrap_or(several.len() - 1);
-                &several[at]
+                self.shares.iter().position(|share| dice < *share).unwrap_or(several - 1)
             }
         };
+        let template = &self.templates[kind];
         let mut values: Values = [0; _];
         values[0] = n;
         values[1] = self.run;
@@ -125,7 +136,7 @@ impl Mix {
             out.extend_from_slice(b"\r\n\r\n");
             write_parts(body, &values, out);
         }
-        template.is_head
+        Written { kind, is_head: template.is_head }
     }
 }
 

@@ -26,7 +26,9 @@ mod task;
 
 use serde::{Deserialize, Serialize};
 
-use self::{family::Family, launch::Account, probe::Depth, programs::Programs, table::Identity};
+use self::{
+    family::Family, launch::Account, postgres::Role, probe::Depth, programs::Programs, redis::User, table::Identity,
+};
 use crate::{
     DriverKind, Endpoints, FaultKind, HostEnvironment, Operation, Project, StackError, State, Status, Target,
     UpOptions,
@@ -210,9 +212,10 @@ impl Driver for ProcessStack {
         Ok(Endpoints {
             base_url: record.url(Target::Nginx),
             replicas: record.replicas().map(|name| ReplicaEndpoint { name, url: record.url(name) }).collect(),
-            postgres_url: Some(postgres::url(&self.folder, &record)?),
-            postgres_admin_url: Some(postgres::admin_url(&self.folder, &record)?),
-            redis_url: Some(redis::url(&self.folder, &record)?),
+            postgres_url: Some(postgres::url(&self.folder, &record, Role::App)?),
+            postgres_admin_url: Some(postgres::url(&self.folder, &record, Role::Superuser)?),
+            redis_url: Some(redis::url(&self.folder, &record, User::App)?),
+            redis_admin_url: Some(redis::url(&self.folder, &record, User::Admin)?),
         })
     }
 

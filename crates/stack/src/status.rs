@@ -102,7 +102,10 @@ pub struct Endpoints {
     pub postgres_url: Option<String>,
     /// The database's superuser, for experiments that lock tables or limit connections.
     pub postgres_admin_url: Option<String>,
+    /// As the replicas use it: only the commands and keys that they need.
     pub redis_url: Option<String>,
+    /// Redis' own administrator, for experiments.
+    pub redis_admin_url: Option<String>,
 }
 
 impl std::fmt::Debug for Endpoints {

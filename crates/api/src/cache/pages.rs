@@ -19,6 +19,7 @@ use super::{
     GENERATION, MAX_ENTRY, Raw, StoreCounters, Stored,
     entry::{Entry, Kind, Stamp},
     milliseconds, now_ms,
+    records::Bypass,
     script::CacheScript,
 };
 use crate::{
@@ -85,13 +86,16 @@ impl PageCache {
     /// Looks a page up.
     ///
     /// # Errors
-    /// Redis did not answer: a bypass.
-    pub async fn find(&self, page: PageKey, deadline: Deadline) -> Result<Found, RedisError> {
+    /// The cache cannot answer: a bypass.
+    pub async fn find(&self, page: PageKey, deadline: Deadline) -> Result<Found, Bypass> {
         let find = self.0.find.run(&self.0.redis, deadline, |command| {
             command.arg(2).arg(GENERATION).arg(page.name()).arg(milliseconds(self.0.keep));
         });
-        let (generation, raw): (Raw, Raw) = find.await?;
-        let generation = generation.0.as_deref().and_then(Stamp::decode).ok_or(RedisError::Error)?;
+        let (generation, raw): (Raw, Raw) = find.await.map_err(Bypass::Redis)?;
+        if !self.0.redis.is_settled() {
+            return Err(Bypass::Settling);
+        }
+        let generation = generation.0.as_deref().and_then(Stamp::decode).ok_or(Bypass::Redis(RedisError::Error))?;
         let Some(bytes) = raw.0 else {
             return Ok(Found { entry: None, generation, corrupt: false });
         };

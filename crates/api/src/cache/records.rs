@@ -40,6 +40,9 @@ const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_
 /// Repairs are sent in the background, with time.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The prober waits for the repair: so long at most, then it looks again and goes on.
+const REPAIR_TURN: Duration = Duration::from_millis(200);
+
 /// Clones share everything.
 #[derive(Debug, Clone)]
 pub struct RecordCache(Arc<Inner>);
@@ -75,6 +78,8 @@ pub enum Bypass {
     Redis(RedisError),
     /// Redis did not hear of the last write of this record.
     MissedWrite,
+    /// Redis was away or refused writes until a moment ago: other replicas may still have writes to tell it of.
+    Settling,
 }
 
 impl Bypass {
@@ -83,6 +88,7 @@ impl Bypass {
         match self {
             Self::Redis(error) => error.as_str(),
             Self::MissedWrite => "missed_write",
+            Self::Settling => "settling",
         }
     }
 }
@@ -114,6 +120,7 @@ impl RecordCache {
         // Not GET: see the module above.
         get.arg("GETEX").arg(key(id));
         match self.0.redis.call(deadline, &get).await {
+            Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
             Ok(Raw(None)) => Ok(Found::default()),
             Ok(Raw(Some(bytes))) => Ok(self.decode(bytes, id)),
             Err(RedisError::Corrupt) => Ok(Found { corrupt: true, ..Found::default() }),
@@ -196,7 +203,12 @@ impl RecordCache {
     /// Tells Redis of the writes that it missed. Called when it takes writes.
     pub async fn repair_missed(&self) {
         let mut repaired = Vec::new();
+        let start = Instant::now();
         for (id, miss) in self.0.missed.all() {
+            if start.elapsed() > REPAIR_TURN {
+                self.0.redis.knowledge().suspect();
+                break;
+            }
             let deadline = Deadline::after(Instant::now(), Some(REPAIR_TIMEOUT));
             if self.run_script(id, &hold(), None, true, deadline).await != Stored::Yes {
                 break;

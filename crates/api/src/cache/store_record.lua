@@ -11,7 +11,7 @@ if type(held) == 'table' then
   end
   redis.call('DEL', KEYS[1])
   held = ''
-elseif #held ~= 20 or string.find(held, '%D') then
+elseif #held ~= 20 or string.find(held, '%D') or held > '18446744073709551615' then
   held = ''
 end
 if KEYS[2] then

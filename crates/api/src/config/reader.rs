@@ -1,8 +1,17 @@
 //! Reads variables one by one, collects every fault, and remembers what `config check` prints.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
-use super::value::{format_duration, hide_password, parse_duration, parse_switch};
+use super::value::{format_duration, parse_duration, parse_switch};
+
+/// For time-outs, intervals and delays: tokio's timers tick once a millisecond, and nobody waits longer than an hour.
+pub(super) const WAIT: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3_600));
+/// For how long something is kept: a cache that keeps things longer than a month is a database.
+pub(super) const KEEP: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(30 * 86_400));
 
 /// All faults of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +43,8 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub struct Reader {
     variables: BTreeMap<String, String>,
+    /// Those whose values are no text.
+    unreadable: BTreeSet<String>,
     faults: Vec<String>,
     listed: Vec<Listed>,
 }
@@ -47,8 +58,8 @@ impl Reader {
             let name = name.to_string_lossy().into_owned();
             match value.into_string() {
                 Ok(value) => drop(reader.variables.insert(name, value)),
-                // Named as a fault only if it is one of ours: it reads as a value no parser accepts.
-                Err(value) => drop(reader.variables.insert(name, value.to_string_lossy().into_owned())),
+                // A fault only if it is one of ours.
+                Err(_) => drop(reader.unreadable.insert(name)),
             }
         }
         reader
@@ -56,7 +67,7 @@ impl Reader {
 
     pub(super) fn from_variables<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { variables, faults: Vec::new(), listed: Vec::new() }
+        Self { variables, unreadable: BTreeSet::new(), faults: Vec::new(), listed: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Result<Vec<Listed>, ConfigErrors> {
@@ -72,47 +83,63 @@ impl Reader {
         parse: impl Fn(&str) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
-        let (value, origin) = match self.variables.get(name).map(|text| text.trim()) {
-            None | Some("") => (default, "default"),
-            Some(text) => match parse(text) {
+        let (value, origin) = match self.text(name) {
+            None => (default, "default"),
+            Some(text) => match parse(&text) {
                 Ok(value) => (value, "set"),
                 Err(fault) => {
-                    self.faults.push(format!("{name}: {fault}"));
+                    self.fault(name, fault);
                     (default, "default")
                 }
             },
         };
-        self.listed.push(Listed { name, value: show(&value), origin, meaning });
+        self.list(name, show(&value), origin, meaning);
         value
     }
 
-    /// A text that must be there and satisfy `check`; it is listed with its password hidden.
-    pub(super) fn url(
-        &mut self,
-        name: &'static str,
-        meaning: &'static str,
-        example: &str,
-        check: impl Fn(&str) -> Result<(), String>,
-    ) -> String {
-        match self.variables.get(name).map(|text| text.trim().to_owned()) {
-            None => self.faults.push(format!("{name}: is not set; it looks like {example}")),
-            Some(url) => match check(&url) {
-                Ok(()) => {
-                    self.listed.push(Listed { name, value: hide_password(&url), origin: "set", meaning });
-                    return url;
-                }
-                Err(fault) => self.faults.push(format!("{name}: {fault}; it looks like {example}")),
-            },
+    /// What a variable holds; one that is empty counts as not set, and so does one that is no text, which is a fault.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        if self.is_unreadable(name) {
+            self.fault(name, "is not UTF-8 text");
         }
-        String::new()
+        self.variables.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// Whether the variable is set to what is no text; that is a fault already.
+    pub(super) fn is_unreadable(&self, name: &str) -> bool {
+        self.unreadable.contains(name)
+    }
+
+    /// The name of a file, if one is given.
+    pub(super) fn path(&mut self, name: &'static str, meaning: &'static str) -> Option<String> {
+        let show = |path: &Option<String>| path.clone().unwrap_or_else(|| "none".to_owned());
+        self.value(name, None, meaning, |text| Ok(Some(text.to_owned())), show)
+    }
+
+    /// Notes what is wrong with a variable.
+    pub(super) fn fault(&mut self, name: &str, fault: impl fmt::Display) {
+        self.faults.push(format!("{name}: {fault}"));
+    }
+
+    /// Notes a line for `config check`.
+    pub(super) fn list(&mut self, name: &'static str, value: String, origin: &'static str, meaning: &'static str) {
+        self.listed.push(Listed { name, value, origin, meaning });
+    }
+
+    /// A duration within [`WAIT`].
     pub(super) fn duration(&mut self, name: &'static str, default: Duration, meaning: &'static str) -> Duration {
-        let positive = |text: &str| match parse_duration(text)? {
-            Duration::ZERO => Err("must be longer than zero".to_owned()),
-            duration => Ok(duration),
-        };
-        self.value(name, default, meaning, positive, |value| format_duration(*value))
+        self.duration_within(name, default, WAIT, meaning)
+    }
+
+    /// A duration within `bounds`.
+    pub(super) fn duration_within(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        bounds: (Duration, Duration),
+        meaning: &'static str,
+    ) -> Duration {
+        self.value(name, default, meaning, |text| parse_duration(text, bounds), |value| format_duration(*value))
     }
 
     pub(super) fn switch(&mut self, name: &'static str, default: bool, meaning: &'static str) -> bool {
@@ -151,9 +178,8 @@ impl Reader {
             && child_value > parent_value
         {
             let (child_value, parent_value) = (format_duration(child_value), format_duration(parent_value));
-            self.faults.push(format!(
-                "{child}: {child_value} is longer than {parent} ({parent_value}), which it must fit under"
-            ));
+            let fault = format!("{child_value} is longer than {parent} ({parent_value}), which it must fit under");
+            self.fault(child, fault);
         }
     }
 }

@@ -24,11 +24,13 @@ use tokio_util::sync::CancellationToken;
 
 mod connection;
 pub mod judge;
+mod settling;
 
 pub use self::judge::RedisError;
 use self::{
     connection::SharedConnection,
     judge::{Connection, Signal, signal},
+    settling::Settling,
 };
 use super::{
     LogLevel, Verdict,
@@ -59,6 +61,7 @@ struct Inner {
     connection: SharedConnection,
     guard: Guard,
     knowledge: Knowledge,
+    settling: Settling,
     retry: Retry,
     attempt_timeout: Option<Duration>,
     timeout: Option<Duration>,
@@ -82,6 +85,7 @@ impl Redis {
             connection: SharedConnection::new(config, instance)?,
             guard: Guard::new(REDIS, limits.breakers, metrics),
             knowledge: Knowledge::new(REDIS, metrics),
+            settling: Settling::new(Instant::now()),
             retry: Retry::new(config.attempts, Backoff::new(BACKOFF.0, BACKOFF.1), budget),
             attempt_timeout: config.attempt_timeout,
             timeout: config.timeout,
@@ -112,6 +116,11 @@ impl Redis {
         result.map_err(|signal| signal.ruling().error.unwrap_or(RedisError::Error))
     }
 
+    /// Whether what it holds may be read: not just after trouble, see [`settling`].
+    pub(crate) fn is_settled(&self) -> bool {
+        self.0.settling.is_over(Instant::now)
+    }
+
     /// What the prober knows.
     pub fn knowledge(&self) -> &Knowledge {
         &self.0.knowledge
@@ -131,14 +140,21 @@ impl Redis {
     pub async fn maintain(self, interval: Duration, stop: CancellationToken, writable: impl AsyncFn()) {
         stop.run_until_cancelled(async {
             let mut held = None;
+            let mut was_up = false;
             loop {
                 let observed = self.0.connection.maintain(&mut held).await;
                 let takes_writes = observed.up && observed.writable;
+                // Nothing old is left behind by a Redis that is full: what it cannot replace it deletes.
+                let still_deletes = observed.reason == connection::FULL;
+                was_up |= observed.up;
                 if self.0.knowledge.record(observed) == Change::CameUp {
                     self.0.guard.invite();
                 }
                 if takes_writes {
                     writable().await;
+                    self.0.settling.well(Instant::now());
+                } else if was_up && !still_deletes {
+                    self.0.settling.trouble();
                 }
                 self.0.knowledge.next_turn(interval).await;
             }
@@ -162,8 +178,14 @@ impl Inner {
         };
         let verdict = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling().verdict;
         settle(admitted, verdict);
-        if verdict == Verdict::Failure {
-            self.knowledge.suspect();
+        match &result {
+            // Seen here before the prober's next turn: look again, and do not trust what is held until then.
+            Err(Signal::RefusesWrites) if self.knowledge.is_up() => {
+                self.settling.trouble();
+                self.knowledge.suspect();
+            }
+            _ if verdict == Verdict::Failure => self.knowledge.suspect(),
+            _ => {}
         }
         result
     }

@@ -113,6 +113,9 @@ fn parse(text: &str) -> Option<OffsetDateTime> {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use std::{
         net::{TcpListener, TcpStream},

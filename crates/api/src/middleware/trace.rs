@@ -104,6 +104,9 @@ fn random_span_id() -> u128 {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

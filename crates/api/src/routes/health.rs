@@ -30,7 +30,12 @@ pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<impl Int
 /// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
 /// `warn`, also when one of them refuses writes. Without Postgres it can answer from the cache only: `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
-    let redis = state.redis.knowledge().last();
+    let settled = state.redis.is_settled();
+    let redis = state.redis.knowledge().last().map(|seen| match seen.up && seen.writable && !settled {
+        // It answers, and is not read yet.
+        true => Observation { writable: false, reason: "settling", ..seen },
+        false => seen,
+    });
     let postgres = state.postgres.knowledge().last();
     let is = |observation: &Option<Observation>, what: fn(&Observation) -> bool| observation.as_ref().is_some_and(what);
     let all_take_writes = [&redis, &postgres].into_iter().all(|seen| is(seen, |seen| seen.up && seen.writable));

@@ -1,8 +1,11 @@
 //! Start, configuration, migration, health check, and the way out.
 
 use std::{
+    ffi::OsStr,
     io::Write,
     net::TcpListener,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
@@ -33,6 +36,39 @@ fn a_bad_configuration_names_every_fault_and_exits_64() {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
     }
+}
+
+#[test]
+fn secrets_come_from_files_and_what_is_no_text_is_a_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "p/w#s3cret\n").expect("written");
+    let url = ("REDIS_URL", "redis://app@127.0.0.1:1/0");
+    let check = |password: &Path| {
+        let mut command = api(&["config", "check"]);
+        command.envs([NOBODY[0], url]).env("REDIS_PASSWORD_FILE", password);
+        command.output().expect("api runs")
+    };
+    let output = check(&password);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text.contains("redis://app:[hidden]@127.0.0.1:1/0") && !text.contains("s3cret"), "{text}");
+
+    let missing = folder.path().join("missing");
+    let output = check(&missing);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(text.contains(missing.to_str().expect("ASCII")) && text.contains("No such file"), "{text}");
+
+    let mut command = api(&["config", "check"]);
+    let output = command.env("DATABASE_URL", OsStr::from_bytes(b"postgres://a:s3cret\xff@h/d")).envs([url]).output();
+    let output = output.expect("api runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(
+        text.contains("1 fault") && text.contains("DATABASE_URL: is not UTF-8") && !text.contains("s3cret"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -76,7 +112,8 @@ async fn it_starts_stays_up_and_reports_itself_while_both_dependencies_are_away(
 #[test]
 fn migrations_that_run_at_once_do_no_harm() {
     let servers = Servers::shared();
-    let variables = [("DATABASE_URL", servers.database_url.as_str()), ("REDIS_URL", servers.redis_url.as_str())];
+    // The replicas' role cannot change tables.
+    let variables = [("DATABASE_URL", servers.database_admin_url.as_str()), ("REDIS_URL", servers.redis_url.as_str())];
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| run(&["migrate"], &variables))).collect();
         for migrated in runs {

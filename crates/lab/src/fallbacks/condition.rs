@@ -147,16 +147,16 @@ impl Session {
     }
 }
 
-/// One command to Redis, as its user.
+/// One command to Redis, as its administrator.
 fn redis(stack: &Stack, command: &str) -> Result<(), StackError> {
-    let url = published(stack.endpoints()?.redis_url)?;
+    let url = published(stack.endpoints()?.redis_admin_url)?;
     let send = || -> io::Result<String> {
         let rest = url.strip_prefix("redis://").ok_or(io::ErrorKind::InvalidInput)?;
         let (credentials, address) = rest.split_once('@').unwrap_or(("", rest));
         let mut stream = TcpStream::connect(address.split('/').next().unwrap_or_default())?;
         stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
-        if let Some((_, password)) = credentials.split_once(':') {
-            write!(stream, "AUTH {password}\r\n")?;
+        if let Some((user, password)) = credentials.split_once(':') {
+            write!(stream, "AUTH {user} {password}\r\n")?;
             expect_ok(&mut stream)?;
         }
         write!(stream, "{command}\r\n")?;

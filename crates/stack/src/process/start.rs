@@ -97,7 +97,7 @@ fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) 
     one(folder, record, Target::Redis, operation)?;
 
     operation.progress.begin("migrating the database");
-    task::run(folder, &replica::migration(folder, record)?, LONGEST_MIGRATION, operation)?;
+    task::run(folder, &replica::migration(folder, record), LONGEST_MIGRATION, operation)?;
     operation.progress.end("done");
 
     replicas(folder, record, &record.replicas().collect::<Vec<_>>(), Depth::Whole, operation)?;

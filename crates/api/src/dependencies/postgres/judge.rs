@@ -33,6 +33,9 @@ pub enum DatabaseError {
     /// Another transaction holds the row: nothing was done.
     #[error("another request is changing this record")]
     Locked,
+    /// The request's own time was over before anything was sent.
+    #[error("the request's deadline has passed")]
+    NoTime,
     /// A fault of this service's own; the log says which.
     #[error("the service failed")]
     Internal,
@@ -64,9 +67,11 @@ pub(in crate::dependencies) enum Stage {
 pub(in crate::dependencies) enum Signal {
     Answered,
     BreakerOpen,
+    NoTime,
     PoolFull,
     TooManyConnections,
     Unreachable,
+    ConnectSlow,
     ConnectTimeout,
     StartingUp,
     LoginRefused,
@@ -159,7 +164,9 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
             let severity = database.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
             match severity {
                 // Whatever it says: a fatal error is the last that comes over this connection.
-                Some(PgSeverity::Fatal | PgSeverity::Panic) if named == Signal::OwnDefect => Signal::EndedWhenReused,
+                Some(PgSeverity::Fatal | PgSeverity::Panic) if named.ruling().connection == Connection::Kept => {
+                    Signal::EndedWhenReused
+                }
                 _ => named,
             }
         }
@@ -196,9 +203,11 @@ impl Signal {
         match self {
             Self::Answered => "rows, or none",
             Self::BreakerOpen => "the breaker is open: nothing is sent",
+            Self::NoTime => "nothing is left of the request's time: nothing is sent",
             Self::PoolFull => "all connections are in use for as long as a request may wait",
             Self::TooManyConnections => "Postgres has no connection left; waited for like a full pool",
             Self::Unreachable => "refused, reset, unknown host",
+            Self::ConnectSlow => "connecting takes longer than a request may wait, and the prober sees Postgres up",
             Self::ConnectTimeout => "no answer to connecting in time",
             Self::StartingUp => "Postgres is starting up, shutting down or recovering",
             Self::LoginRefused => "wrong user, password or database name",
@@ -240,10 +249,29 @@ impl Signal {
                 Debug,
                 CallOutcome::BreakerOpen,
             ),
+            Self::NoTime => ruling(
+                Nobody,
+                Ignored,
+                NoConnection,
+                Again::No,
+                Some(DatabaseError::NoTime),
+                Debug,
+                CallOutcome::Timeout,
+            ),
             // All are in use, by statements that are judged themselves.
             Self::PoolFull | Self::TooManyConnections => {
                 ruling(Load, Ignored, NoConnection, Again::No, Some(DatabaseError::Busy), Debug, CallOutcome::Busy)
             }
+            // A busy machine, or the first moment of an outage: the prober will tell.
+            Self::ConnectSlow => ruling(
+                Load,
+                Ignored,
+                NoConnection,
+                Again::No,
+                Some(DatabaseError::Unavailable),
+                Debug,
+                CallOutcome::Away,
+            ),
             Self::Unreachable | Self::ConnectTimeout | Self::StartingUp => ruling(
                 Dependency,
                 Failure,
@@ -284,7 +312,7 @@ impl Signal {
             ),
             Self::EndedInWrite => ruling(
                 Dependency,
-                Failure,
+                Ignored,
                 AllDistrusted,
                 Again::No,
                 Some(DatabaseError::Timeout),
@@ -318,7 +346,7 @@ impl Signal {
             Self::ReadOnlyWhenReused => ruling(
                 Dependency,
                 Success,
-                Discarded,
+                AllDistrusted,
                 Again::FreshConnection,
                 Some(DatabaseError::ReadOnly),
                 Debug,

@@ -18,6 +18,7 @@ use deadpool_redis::{
     Manager, Pool, Runtime,
     redis::{AsyncConnectionConfig, Cmd, IntoConnectionInfo, Value, aio::MultiplexedConnection, io::tcp::TcpSettings},
 };
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::judge::{Signal, signal};
@@ -36,6 +37,9 @@ const POOL_SIZE: usize = 2;
 const PROBE_KEY: &str = "write-probe:v1:";
 const PROBE_KEPT_MS: u32 = 5_000;
 
+/// Why it refuses writes, when it still deletes.
+pub(super) const FULL: &str = "full";
+
 type Held = deadpool_redis::Connection;
 
 /// See the module's documentation.
@@ -50,7 +54,7 @@ impl SharedConnection {
     /// Connects to nothing yet.
     pub(super) fn new(config: &RedisConfig, instance: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let tcp = TcpSettings::default().set_nodelay(true);
-        let info = config.url.expose().into_connection_info()?.set_tcp_settings(tcp);
+        let info = config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
         // The attempts are bounded by their caller; a second timer per command would only cost.
         let connection =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
@@ -126,7 +130,7 @@ impl SharedConnection {
         write.arg("SET").arg(&self.probe_key).arg(1).arg("PX").arg(PROBE_KEPT_MS);
         match send(connection, &write).await {
             Signal::Answered => Observation::up(latency),
-            Signal::Full => Observation::read_only(latency, "full"),
+            Signal::Full => Observation::read_only(latency, FULL),
             Signal::RefusesWrites => Observation::read_only(latency, "read_only"),
             Signal::Silent => Observation::read_only(latency, "writes_paused"),
             Signal::BreakerOpen
