@@ -1,6 +1,7 @@
 //! Requests in flight, requests per second, slow clients.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
@@ -87,4 +88,19 @@ async fn more_requests_per_second_than_allowed_get_429() {
     let limited = get(&replica.url("/data/1")).await;
     assert_eq!((limited.status.as_u16(), limited.problem_code()), (429, "rate_limited"));
     assert_eq!(get(&replica.url("/livez")).await.status.as_u16(), 200, "only /data counts");
+}
+
+/// Clients that were refused together must not come back together.
+#[tokio::test]
+async fn refused_clients_are_told_different_times() {
+    let replica = Replica::start_connected(&[("CONCURRENCY_LIMIT", "1"), ("BODY_TIMEOUT", "1m")]);
+    let _slow = slow_post(&replica);
+    wait_in_flight(&replica, "1").await;
+    let mut times = BTreeSet::new();
+    for _ in 0..40 {
+        let shed = get(&replica.url("/data/1")).await;
+        assert_eq!(shed.problem_code(), "overloaded");
+        times.insert(shed.header("retry-after").to_owned());
+    }
+    assert_eq!(times, BTreeSet::from(["1", "2", "3"].map(str::to_owned)));
 }
