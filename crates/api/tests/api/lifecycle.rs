@@ -104,6 +104,7 @@ async fn it_starts_stays_up_and_reports_itself_while_both_dependencies_are_away(
     let health = get(&replica.url("/health")).await;
     assert_eq!((health.status.as_u16(), &health.body["status"]), (503, &"fail".into()));
     assert_eq!(health.header("content-type"), "application/health+json");
+    assert!(["1", "2", "3"].contains(&health.header("retry-after")), "{health:?}");
     let answer = get(&replica.url("/data/1")).await;
     assert_eq!((answer.status.as_u16(), answer.problem_code()), (503, "database_unavailable"));
     assert_eq!(answer.body["dependency"], "postgres");
