@@ -11,10 +11,11 @@ use std::{
 };
 
 use rustix::process::Signal;
+use sqlx::raw_sql;
 
 use crate::{
-    http::{connect, get, read_to_end},
-    replica::{Replica, api},
+    http::{connect, get, get_until, read_to_end},
+    replica::{PATIENCE, Replica, api},
     servers::Servers,
 };
 
@@ -170,6 +171,42 @@ fn draining_has_an_end() {
     replica.signal(Signal::TERM);
     assert_eq!(replica.wait().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+}
+
+/// Its connection was cut at the end of the drain time-out; what it has written must be in the cache all the same.
+#[tokio::test]
+async fn a_write_under_way_is_finished_and_told_to_the_cache_before_the_end() {
+    let servers = Servers::alone();
+    let variables = [
+        ("DB_LOCK_TIMEOUT", "5s"),
+        ("DB_STATEMENT_TIMEOUT", "5s"),
+        ("REQUEST_TIMEOUT", "6s"),
+        ("WRITE_WINDOW", "6s"),
+        ("DRAIN_DELAY", "10ms"),
+        ("DRAIN_TIMEOUT", "50ms"),
+    ];
+    let mut ending = Replica::start_on(&servers, &variables);
+    let other = Replica::start_on(&servers, &[]);
+    let url = other.url("/data/1");
+    get_until(&url, |read| read.cache_status().starts_with("redis; hit")).await;
+    let mut admin = servers.admin().await;
+    raw_sql("BEGIN; SELECT 1 FROM records WHERE id = 1 FOR UPDATE").execute(&mut admin).await.expect("held");
+    let body = r#"{"name":"n","value":"finished"}"#;
+    let mut client = connect(ending.address);
+    let head = "PUT /data/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:";
+    client.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).expect("sent");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let mut watch = servers.admin().await;
+    let give_up = Instant::now() + PATIENCE;
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watch).await.expect("counted") == 0 {
+        assert!(Instant::now() < give_up, "it never waits for the row");
+    }
+    ending.signal(Signal::TERM);
+    ending.wait_for_log(|line| line["message"] == "connections cut after the drain time-out");
+    raw_sql("COMMIT").execute(&mut admin).await.expect("released");
+    assert_eq!(ending.wait().code(), Some(0));
+    let read = get(&url).await;
+    assert_eq!(read.body["value"], "finished", "{read:?}");
 }
 
 #[test]
