@@ -11,6 +11,7 @@ mod consistency;
 mod containers;
 mod edge;
 mod faults;
+mod late_writes;
 mod life;
 mod observe;
 mod refusals;
