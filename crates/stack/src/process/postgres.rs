@@ -48,7 +48,7 @@ impl Role {
 }
 
 pub(super) fn data(folder: &Folder) -> PathBuf {
-    folder.postgres().join("data")
+    folder.postgres_data()
 }
 
 /// The major version that made the existing data.

@@ -1,13 +1,14 @@
 //! A replica of the API: its environment is all it is told.
 
-use super::{ProcessRecord, cpu_quota, launch::Launch, postgres, redis};
+use super::{ProcessRecord, cpu_quota, launch::Launch, postgres, proxies, redis};
 use crate::{StackError, Target, folder::Folder};
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Result<Launch, StackError> {
     let name = Target::Api(number);
     let mut launch = Launch::new(name, &record.programs.api, folder.root()).arguments(["serve"]);
-    launch.environment = environment(folder, record, name, record.port(name))?;
-    launch.cpu_group = record.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
+    let seen = proxies::as_replicas_see_it(record);
+    launch.environment = environment(folder, &seen, name, record.port(name))?;
+    launch.cpu_group = record.topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
 }
 
@@ -30,8 +31,8 @@ fn environment(
         ("DATABASE_URL".to_owned(), postgres::url(folder, record)?),
         ("REDIS_URL".to_owned(), redis::url(folder, record)?),
     ];
-    environment.extend(record.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
+    environment.extend(record.topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
     // Last, so that the user has the last word.
-    environment.extend(record.env.iter().cloned());
+    environment.extend(record.topology.env.iter().cloned());
     Ok(environment)
 }
