@@ -42,8 +42,8 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             let target = target.as_deref().map(|target| stack.target(target)).transpose()?;
             fault::heal(&stack, target, console, &operation)
         }
-        Command::Fallbacks { out, tolerance } => {
-            fallbacks::run(out.as_deref(), *tolerance, folder, settings, console, &operation)
+        Command::Fallbacks { out, allowance } => {
+            fallbacks::run(out.as_deref(), f64::from(*allowance) / 100.0, folder, settings, console, &operation)
         }
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;

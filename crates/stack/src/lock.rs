@@ -65,6 +65,9 @@ impl Folder {
     }
 
     fn attempt_lock(&self, command: &str) -> Result<Result<Lock, Holder>, StackError> {
+        if !self.root().is_dir() {
+            return Err(StackError::NotRunning { folder: self.root().to_owned() });
+        }
         let mut file = open_file(self)?;
         let what = || cannot("lock", self.root().join(LOCK));
         match file.try_lock() {

@@ -85,7 +85,9 @@ pub(crate) fn hello(target: Target) -> Vec<u8> {
     match target {
         Target::Postgres => postgres_hello(),
         Target::Redis => b"PING\r\n".to_vec(),
-        Target::Nginx | Target::Api(_) => b"GET /readyz HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".to_vec(),
+        // Answered by nginx itself, whatever is with the replicas; the refusal is the right answer.
+        Target::Nginx => b"GET /metrics HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".to_vec(),
+        Target::Api(_) => b"GET /readyz HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".to_vec(),
     }
 }
 

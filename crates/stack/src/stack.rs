@@ -183,8 +183,10 @@ impl Stack {
     /// one after the other. Dependencies and data stay.
     pub fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError> {
         wanted.check()?;
-        let (_lock, _) = self.change("configure", operation)?;
-        self.driver.configure(wanted, operation)
+        let (_lock, agent) = self.change("configure", operation)?;
+        let configured = self.driver.configure(wanted, operation);
+        healing::forget_what_is_over(&self.site(&agent, operation))?;
+        configured
     }
 
     /// Restarts every replica that runs.
@@ -255,7 +257,11 @@ pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<boo
     };
     session::ask_to_end(&folder, operation)?;
     // From here on an interrupt no longer ends the operation, it only hurries it: see `Interrupt::count`.
-    let _lock = folder.lock_to_stop(operation)?;
+    let _lock = match folder.lock_to_stop(operation) {
+        // The holder has stopped it, and removed the folder.
+        Err(StackError::NotRunning { .. }) => return Ok(true),
+        lock => lock?,
+    };
     let found = stop(&folder, purge, operation)?;
     if purge {
         folder.purge()?;

@@ -39,8 +39,10 @@ impl Topology {
     /// Sets a variable, in the place of an earlier value.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.env.retain(|(known, _)| known != name);
-        self.env.push((name.to_owned(), value.to_owned()));
+        match self.env.iter_mut().rfind(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => self.env.push((name.to_owned(), value.to_owned())),
+        }
         self
     }
 

@@ -10,8 +10,12 @@ mod consistency;
 #[cfg(feature = "docker")]
 mod containers;
 mod edge;
+mod effects;
 mod faults;
+mod holding;
 mod life;
 mod observe;
 mod refusals;
+mod shape;
 mod support;
+mod undoing;

@@ -45,7 +45,7 @@ pub(crate) fn heal(site: &Site<'_>, only: Option<Target>) -> Result<Vec<Healed>,
         let mine = begun.extract_if(.., |begun| begun.target == *target).collect();
         complete(site, *target, mine, &mut outcome)?;
     }
-    forget_the_gone(site, only)?;
+    forget_what_is_over(site)?;
     outcome.into_result()
 }
 
@@ -166,21 +166,21 @@ fn forget(site: &Site<'_>, id: u64) -> Result<(), StackError> {
     ledger.save(site.folder)
 }
 
-/// A replica that was scaled away took its faults with it.
-fn forget_the_gone(site: &Site<'_>, only: Option<Target>) -> Result<(), StackError> {
-    if only.is_some() {
-        return Ok(());
-    }
+/// After a change of the stack's shape: a replica that was scaled away took its faults with it, and one that was started again
+/// is dead no longer.
+pub(crate) fn forget_what_is_over(site: &Site<'_>) -> Result<(), StackError> {
     let targets = site.driver.targets()?;
     let mut ledger = Ledger::load(site.folder)?;
-    let gone: Vec<u64> = ledger
-        .entries()
-        .iter()
-        .filter(|entry| !targets.contains(&entry.fault.target))
-        .map(|entry| entry.fault.id)
-        .collect();
-    gone.iter().for_each(|id| ledger.remove(*id));
-    if gone.is_empty() { Ok(()) } else { ledger.save(site.folder) }
+    let mut over = Vec::new();
+    for entry in ledger.entries() {
+        let target = entry.fault.target;
+        let is_over = !targets.contains(&target)
+            || matches!(entry.fault.kind, FaultKind::Kill | FaultKind::Stop)
+                && site.driver.state(target)? != State::Stopped;
+        over.extend(is_over.then_some(entry.fault.id));
+    }
+    over.iter().for_each(|id| ledger.remove(*id));
+    if over.is_empty() { Ok(()) } else { ledger.save(site.folder) }
 }
 
 /// Undoes what an earlier stack has left in Postgres' data; `admin_url` is the superuser's.

@@ -64,6 +64,8 @@ fn start(
     agent: &Path,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
+    // A lab that was killed between starting one and noting its port has left one.
+    ProcessTree::find(folder, &name(target))?.kill()?;
     let shape = folder.proxy(target);
     let text = serde_json::to_string(&Shape::default()).unwrap_or_default();
     write_private(&shape, &text)?;
