@@ -56,5 +56,5 @@ fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a m
 images: ## Build the container images from Debian packages, for machines without a registry
 	deploy/images/build.sh
 
-e2e: images ## Prove the compose stack on a real Docker engine (about a minute)
+e2e: images ## Prove the compose stack on a real Docker engine (about three minutes)
 	deploy/e2e.sh

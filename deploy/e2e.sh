@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Proves on a real Docker engine what docker-compose.yml promises: three replicas answer, scaling and crashes lose no
-# request, outages of Redis and Postgres have the documented answers, records outlive `down`, nothing but nginx is to be
-# reached. It uses a project, a port and passwords of its own and removes everything it made, also when interrupted.
+# Proves on a real Docker engine what docker-compose.yml promises: a clone starts without another step, three replicas
+# answer, scaling and crashes lose no request, outages of Redis and Postgres have the documented answers, records outlive
+# `down`, nothing but nginx is to be reached and nothing reaches out. It works on a copy of the committed files, with a
+# project and ports of its own, and removes everything it made, also when interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C # numbers with a point
@@ -46,15 +47,18 @@ flock --nonblock 9 || {
 
 # ---- The stack ----
 
+# As `git clone` would make it, whatever else lies in this folder.
+(umask 022 && mkdir "$work/clone" && git ls-files -z | xargs -0 cp --parents --target-directory "$work/clone")
+# What is said here and not to a clone: images, and ports that are free.
 cat "$images" - >"$work/env" <<END
-POSTGRES_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-REDIS_PASSWORD=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 HTTP_BIND=127.0.0.1
 HTTP_PORT=0
 PROMETHEUS_PORT=0
 END
 
-compose() { docker compose --project-name "$project" --env-file "$work/env" "$@" 9>&-; }
+compose() {
+    docker compose --file "$work/clone/docker-compose.yml" --project-name "$project" --env-file "$work/env" "$@" 9>&-
+}
 quiet_compose() { compose --progress quiet "$@"; }
 containers() { compose ps --quiet "$@"; }
 remove_stack() { quiet_compose --profile observability down --volumes --timeout 3 --remove-orphans 2>/dev/null || true; }
@@ -62,6 +66,7 @@ inspect() { docker inspect --format "$@"; }
 
 cleanup() {
     local code=$?
+    docker rm --force "$project-listener" >/dev/null 2>&1 || true
     trap - ERR EXIT INT TERM HUP
     case $code in
     0) ;;
@@ -197,6 +202,9 @@ no_failed_request() {
 
 # ---- What is looked at ----
 
+# shellcheck source=deploy/e2e/safety.sh
+source deploy/e2e/safety.sh
+
 healthy() {
     local container states
     states=$(for container in $(containers "$@"); do inspect '{{.State.Health.Status}}' "$container"; done | sort | uniq -c)
@@ -273,6 +281,12 @@ records() {
     compose exec -T postgres sh -c 'psql --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" -Atc "select count(*) from records"' </dev/null
 }
 
+has_setting() {
+    local got
+    got=$(compose run --rm --no-deps -T api config check </dev/null 2>/dev/null)
+    grep -E "^$1 +$2 +set " <<<"$got" || { echo "$got" && return 1; }
+}
+
 logged_by_both() {
     local id=$1
     # Not `grep -q`: it would end the pipe early, which counts as a failure.
@@ -337,6 +351,16 @@ check "memory, CPU and processes of every container are limited" limited
 check "the API's image has at most 100 MB" small
 check "Postgres is not to be reached from the edge" edge_is_apart postgres 5432
 check "Redis is not to be reached from the edge" edge_is_apart redis 6379
+begin_listening
+check "a replica reaches no address of the engine's machine, and nothing beyond" replica_cannot_get_out
+docker rm --force "$project-listener" >/dev/null
+check "every password is random" passwords_are_random
+check "a replica knows its own passwords and no other" knows_only api api
+check "nginx knows none" knows_only nginx ''
+check "Redis knows those of Redis" knows_only redis redis
+check "Postgres knows its superuser's" knows_only postgres postgres
+check "the migration knows its own" knows_only migrate migrate
+check "the replicas' role in Postgres owns nothing" role_is_small
 check "/metrics is refused to the outside" problem 403 forbidden /metrics
 check "an unknown id is 404" problem 404 not_found /data/999999999
 answer /data/1 --header 'x-request-id: e2e.1' >/dev/null
@@ -367,6 +391,11 @@ docker unpause "$victim" >/dev/null
 check "after a pause the replica answers again" within 15 instances 3
 end_loops
 check "no GET failed over the pause" no_failed_request
+
+check "a client that asks too much is limited" one_client_is_limited
+check "by a problem that says when to come back" refused_as_a_problem
+check "and served again" within 5 get 200 /data/1 '"id":1[,}]'
+check "the replicas' user in Redis may do what they do, and no more" user_is_small
 
 begin_requests
 quiet_compose stop --timeout 3 redis
@@ -410,15 +439,29 @@ quiet_compose start postgres
 check "which ends when it is back" within 30 series_of 0 'ALERTS{alertname="DependencyDown",dependency="postgres"}'
 check "Prometheus is hardened and limited like the rest" hardened
 check "and published on loopback only" grep -q '^http://127\.0\.0\.1:' <<<"$prometheus"
-observed rm --force --stop prometheus
+observed rm --force --stop prometheus 2>/dev/null
 
 quiet_compose stop --timeout 15 api
 check "stopped replicas end with 0" ended_well
 quiet_compose down --timeout 10
-note "docker compose down, then up"
+note "docker compose down, then up with a .env"
+printf '%s\n' CACHE_FRESH=29s MAX_CONNECTIONS=1000 >"$work/clone/.env"
+export CLIENT_LIMITS=off
 bring_up
 check "the record outlived down and up" within 30 kept_record
 check "no demo record was made twice" test "$(records)" = "$before"
+check "no password was made twice" test "$(passwords)" = "$(cat "$work/passwords")"
+check "a variable of the API is taken from .env" has_setting CACHE_FRESH 29s
+check "and so is any other" has_setting MAX_CONNECTIONS 1000
+check "CLIENT_LIMITS=off limits nobody" nobody_is_limited
+unset CLIENT_LIMITS
+
+note "a volume of an earlier version, and lost passwords"
+age
+bring_up
+check "the record outlived that" within 30 kept_record
+check "the passwords are new" new_passwords
+check "the role owns nothing again" role_is_small
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] || exit 1

@@ -176,4 +176,4 @@ for name in "${names[@]}"; do
     *) build_if_changed "$name" "$(image debian)" "$name" ;;
     esac
 done
-say "to use them: docker compose --env-file .env --env-file deploy/images/offline.env up --scale api=3"
+say "to use them: docker compose --env-file deploy/images/offline.env up --scale api=3"

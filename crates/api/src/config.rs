@@ -9,7 +9,9 @@ mod limits;
 mod phase;
 mod reader;
 mod redis;
+mod secret_file;
 mod server;
+mod server_url;
 mod value;
 
 pub use self::{
@@ -18,7 +20,6 @@ pub use self::{
     reader::{ConfigErrors, Reader},
     redis::{CacheConfig, RedisConfig},
     server::ServerConfig,
-    value::Secret,
 };
 
 /// Everything `api` can be told.

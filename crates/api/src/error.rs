@@ -1,12 +1,18 @@
 //! Everything a request can fail with, and the answer to each: one closed enum, one exhaustive table.
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
 use resilience::{admission::Overloaded, deadline::DeadlineExceeded, rate_limit::RateLimited};
 
 use crate::{
     dependencies::postgres::{DatabaseError, POSTGRES},
     problem::{Code, Problem},
 };
+
+const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Why a request was not answered as it wished.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -35,6 +41,12 @@ pub enum Error {
         /// The version that the record has.
         current: i64,
     },
+    /// `If-Match`, and there is nothing that it could name.
+    #[error("nothing here has an entity tag that If-Match names")]
+    NotMatched,
+    /// `If-None-Match: *`, and there is something.
+    #[error("If-None-Match wants nothing to be here, and there is something")]
+    Present,
     /// The body is too large.
     #[error("the body is larger than {limit} bytes")]
     BodyTooLarge {
@@ -56,6 +68,12 @@ pub enum Error {
     /// Not JSON.
     #[error("the content type must be application/json")]
     NotJson,
+    /// JSON in another charset.
+    #[error("the charset must be UTF-8, which is the only one of JSON")]
+    NotUtf8,
+    /// A coding that is not undone here.
+    #[error("the body must not have a Content-Encoding")]
+    Encoded,
     /// The key was used with another body.
     #[error("this Idempotency-Key was used for a request with another body")]
     IdempotencyKeyReused,
@@ -80,6 +98,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database did not answer, so that an old entry is better than this.
+    pub(crate) fn is_of_the_database(&self) -> bool {
+        match self {
+            Self::Database(error) => *error != DatabaseError::Internal,
+            Self::DeadlineExceeded(_) => true,
+            _ => false,
+        }
+    }
+
     /// The answer.
     pub fn problem(&self) -> Problem {
         let code = match self {
@@ -88,11 +115,11 @@ impl Error {
             Self::MethodNotAllowed => Code::MethodNotAllowed,
             Self::BodyTimeout => Code::RequestTimeout,
             Self::BodyBrokeOff => Code::ClientClosed,
-            Self::VersionMismatch { .. } => Code::PreconditionFailed,
+            Self::VersionMismatch { .. } | Self::NotMatched | Self::Present => Code::PreconditionFailed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
             Self::UriTooLong { .. } => Code::UriTooLong,
             Self::HeadersTooLarge { .. } => Code::HeadersTooLarge,
-            Self::NotJson => Code::UnsupportedMediaType,
+            Self::NotJson | Self::NotUtf8 | Self::Encoded => Code::UnsupportedMediaType,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::RateLimited(_) => Code::RateLimited,
             Self::Overloaded(_) => Code::Overloaded,
@@ -101,16 +128,22 @@ impl Error {
             Self::Internal => Code::Internal,
             Self::Database(error) => match error {
                 DatabaseError::Unavailable => Code::DatabaseUnavailable,
-                DatabaseError::BreakerOpen => Code::DatabaseNotAsked,
-                DatabaseError::AcquireTimeout => Code::DatabaseBusy,
-                DatabaseError::StatementTimeout => Code::DatabaseTimeout,
-                DatabaseError::Failed => Code::Internal,
+                DatabaseError::NotAsked => Code::DatabaseNotAsked,
+                DatabaseError::Busy => Code::DatabaseBusy,
+                DatabaseError::Timeout => Code::DatabaseTimeout,
+                DatabaseError::ReadOnly => Code::DatabaseReadOnly,
+                DatabaseError::Locked => Code::RecordLocked,
+                DatabaseError::Internal => Code::Internal,
             },
         };
-        let mut problem = Problem::new(code, self.to_string());
+        let mut problem = Problem::new(code, &self.to_string());
         match self {
+            Self::Database(DatabaseError::Internal) => {}
             Self::Database(_) => problem.dependency = Some(POSTGRES),
-            Self::RateLimited(limited) => problem.retry_after = Some(limited.retry_after.as_secs() + 1),
+            Self::RateLimited(limited) => problem.earliest_retry = Some(limited.retry_after.as_secs() + 1),
+            // RFC 9110, 12.5.1, 12.5.3 and 15.5.16: what would have been accepted.
+            Self::NotJson | Self::NotUtf8 => problem.accepted = Some((header::ACCEPT, APPLICATION_JSON)),
+            Self::Encoded => problem.accepted = Some((header::ACCEPT_ENCODING, IDENTITY)),
             Self::Invalid(_)
             | Self::NoRecord(_)
             | Self::NoRoute
@@ -118,10 +151,11 @@ impl Error {
             | Self::BodyTimeout
             | Self::BodyBrokeOff
             | Self::VersionMismatch { .. }
+            | Self::NotMatched
+            | Self::Present
             | Self::BodyTooLarge { .. }
             | Self::UriTooLong { .. }
             | Self::HeadersTooLarge { .. }
-            | Self::NotJson
             | Self::IdempotencyKeyReused
             | Self::Overloaded(_)
             | Self::DeadlineExceeded(_)

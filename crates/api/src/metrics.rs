@@ -82,14 +82,21 @@ declare! {
     );
     cache_requests: IntCounterVec(
         "cache_requests_total",
-        "Reads by what the cache said: hit, stale (an old entry was served), miss, refresh (an old entry was renewed), \
-         bypass (Redis did not answer).",
+        "Reads by what the cache said: hit, stale (an old entry was served), miss, corrupt (what was there could not be \
+         read and was replaced), refresh (an old entry was renewed), revalidated (the client asked to go past it), \
+         bypass (it could not answer, or was not asked).",
         ["result"]
     );
     cache_writes: IntCounterVec(
         "cache_writes_total",
-        "Entries sent to the cache: stored, superseded (a newer version was there), failed.",
+        "Entries sent to the cache: stored, superseded (a newer version was there), too_large, refused (Redis takes no \
+         writes), failed (Redis did not answer).",
         ["result"]
+    );
+    cache_missed_writes: IntGauge(
+        "cache_missed_writes",
+        "Records whose last write Redis has not heard of; they are read past the cache until it has.",
+        []
     );
     collapsed_reads: IntCounterVec(
         "collapsed_reads_total",
@@ -106,6 +113,11 @@ declare! {
         "Whether the dependency answered the prober last time (1) or not (0).",
         ["dependency"]
     );
+    dependency_writable: IntGaugeVec(
+        "dependency_writable",
+        "Whether the dependency took writes last time (1) or refused them (0).",
+        ["dependency"]
+    );
     breaker_state: IntGaugeVec(
         "breaker_state",
         "State of the circuit breaker: 0 closed, 1 half-open, 2 open.",
@@ -113,7 +125,7 @@ declare! {
     );
     retries: IntCounterVec(
         "retries_total",
-        "Further attempts by how they ended (succeeded, failed), and those refused by the budget or the deadline.",
+        "Further attempts by how they ended (succeeded, failed, not_sent), and those refused by the budget or the deadline.",
         ["dependency", "outcome"]
     );
     pool_connections: IntGaugeVec(

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, Request, Version, header},
+    http::{HeaderName, HeaderValue, Request, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
 use hyper::body::Incoming;
@@ -23,9 +23,9 @@ pub mod trace;
 use self::{access_log::Line, request_id::RequestId, route::Route, trace::Trace};
 use crate::{
     error::Error,
-    http::answer::Observed,
+    http::answer::{NO_STORE, Observed},
     metrics::requests::Outcome,
-    problem::{Code, OwnBody, Problem},
+    problem::{Code, OwnBody, Problem, retry_after},
     routes::Routes,
     state::AppState,
 };
@@ -88,7 +88,13 @@ impl RequestScope {
     fn end(&mut self, mut response: Response) -> Response {
         let outcome = self.outcome(&mut response);
         let observed = response.extensions_mut().remove::<Observed>();
+        let status = response.status();
         let headers = response.headers_mut();
+        if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            // axum adds a zero, which is forbidden for 204 and wrong for 304, where it would be the whole answer's length
+            // (RFC 9110, 8.6).
+            headers.remove(header::CONTENT_LENGTH);
+        }
         headers.insert(X_INSTANCE, self.state.instance_header.clone());
         headers.insert(X_REQUEST_ID, self.id.header());
         headers.insert(TRACEPARENT, self.trace.header());
@@ -106,16 +112,25 @@ impl RequestScope {
             return Outcome::Good(status);
         }
         if let Some(OwnBody(code)) = response.extensions_mut().remove() {
+            self.say_when_to_return(code.earliest_retry(), response);
             return Outcome::Problem(code);
         }
         let problem = response.extensions_mut().remove::<Problem>();
         let problem = problem.unwrap_or_else(|| Problem::new(Code::of_status(status), "the request was refused"));
         *response.body_mut() = Body::from(problem.document(self.id.as_str(), self.trace.id()));
+        self.say_when_to_return(problem.earliest_retry, response);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
         // A library's own error answer carried another length.
         headers.remove(header::CONTENT_LENGTH);
         Outcome::Problem(problem.code)
+    }
+
+    fn say_when_to_return(&self, earliest: Option<u64>, response: &mut Response) {
+        if let Some(earliest) = earliest {
+            response.headers_mut().insert(header::RETRY_AFTER, retry_after(earliest, self.trace.span()));
+        }
     }
 
     fn count(&mut self, outcome: Outcome, observed: Option<Observed>) {

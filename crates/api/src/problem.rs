@@ -4,10 +4,19 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+
+pub mod catalogue;
+
+/// Longest `detail`, in characters. Some details quote the request, and a request may be long.
+const MAX_DETAIL: usize = 200;
+
+/// Between the earliest time to come back and the latest: 1 to 3 s for most. Clients that were refused together do not
+/// come back together.
+const RETRY_SPREAD: u64 = 3;
 
 /// What went wrong, in one word: the member `code` of the body, the log field and the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
@@ -20,15 +29,15 @@ pub enum Code {
     NotFound,
     /// The route has no such method.
     MethodNotAllowed,
-    /// The request head did not come in time.
+    /// The request head or body did not come in time.
     RequestTimeout,
-    /// `If-Match` does not name the present version.
+    /// `If-Match` does not name the present version, or `If-None-Match` does.
     PreconditionFailed,
     /// The body is larger than the limit.
     PayloadTooLarge,
     /// The target is longer than the limit.
     UriTooLong,
-    /// The body is not JSON by its content type.
+    /// The body is not JSON by its content type, not in UTF-8, or encoded.
     UnsupportedMediaType,
     /// The `Idempotency-Key` was used for another body.
     IdempotencyKeyReused,
@@ -94,6 +103,19 @@ impl Code {
         }
     }
 
+    /// The page about it, as a reference to be resolved against the request's target (RFC 9457, 3.1.1).
+    pub fn type_reference(self) -> String {
+        format!("{}{}", catalogue::BASE, self.as_str())
+    }
+
+    /// The seconds after which it makes sense to ask again at the earliest: what is away is looked for twice a second.
+    pub(crate) const fn earliest_retry(self) -> Option<u64> {
+        match self.status() {
+            429 | 503 => Some(1),
+            _ => None,
+        }
+    }
+
     /// The code for an error answer that a library made, by its status.
     pub(crate) const fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -117,12 +139,14 @@ pub struct OwnBody(pub Code);
 pub struct Problem {
     /// What went wrong.
     pub code: Code,
-    /// One sentence for a human; never a cause from inside the service.
-    pub detail: String,
+    /// One sentence for a human; never a cause from inside the service. At most [`MAX_DETAIL`] characters.
+    detail: String,
     /// The dependency at fault.
     pub dependency: Option<&'static str>,
-    /// Seconds after which it makes sense to ask again.
-    pub retry_after: Option<u64>,
+    /// Seconds after which it makes sense to ask again at the earliest.
+    pub earliest_retry: Option<u64>,
+    /// What would have been accepted: `Accept` or `Accept-Encoding` of the answer (RFC 9110, 15.5.16).
+    pub accepted: Option<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -140,10 +164,9 @@ struct Document<'a> {
 
 impl Problem {
     /// A problem without a dependency.
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        // Every 503 says when to come back: what is away is looked for twice a second.
-        let retry_after = (code.status() == 503).then_some(1);
-        Self { code, detail: detail.into(), dependency: None, retry_after }
+    pub fn new(code: Code, detail: &str) -> Self {
+        let detail = shortened(detail);
+        Self { code, detail, dependency: None, earliest_retry: code.earliest_retry(), accepted: None }
     }
 
     fn status(&self) -> StatusCode {
@@ -153,9 +176,8 @@ impl Problem {
     /// The JSON body.
     pub(crate) fn document(&self, request_id: &str, trace_id: &str) -> Vec<u8> {
         let document = Document {
-            // `about:blank`: the code says it all, and the title is then the status' own phrase (RFC 9457, 4.2.1).
-            r#type: "about:blank",
-            title: self.status().canonical_reason().unwrap_or_default(),
+            r#type: &self.code.type_reference(),
+            title: catalogue::title(self.code),
             status: self.code.status(),
             detail: &self.detail,
             code: self.code.as_str(),
@@ -168,14 +190,51 @@ impl Problem {
     }
 }
 
+/// `Retry-After`: the earliest time, and up to 2 s more by `chance`, any number.
+pub(crate) fn retry_after(earliest: u64, chance: u64) -> HeaderValue {
+    HeaderValue::from(earliest + chance % RETRY_SPREAD)
+}
+
+/// Begin and end of a text that is too long; what is wrong tends to stand at one of them.
+fn shortened(text: &str) -> String {
+    let length = text.chars().count();
+    if length <= MAX_DETAIL {
+        return text.to_owned();
+    }
+    let half = (MAX_DETAIL - 1) / 2;
+    let begin = text.chars().take(half);
+    let end = text.chars().skip(length - half);
+    begin.chain(['…']).chain(end).collect()
+}
+
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some((name, value)) = self.accepted.take() {
+            response.headers_mut().insert(name, value);
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_keeps_its_begin_and_end_within_200_characters() {
+        assert_eq!(shortened(&"ä".repeat(200)), "ä".repeat(200));
+        let long = format!("the body: {}: at line 1", "ä".repeat(100_000));
+        let short = shortened(&long);
+        assert!(short.starts_with("the body: ") && short.ends_with(": at line 1") && short.contains('…'), "{short}");
+        assert!(short.chars().count() <= MAX_DETAIL, "{short}");
+    }
+
+    #[test]
+    fn clients_come_back_at_different_times() {
+        let seconds: Vec<HeaderValue> = (0..4).map(|chance| retry_after(1, chance)).collect();
+        assert_eq!(seconds, ["1", "2", "3", "1"].map(HeaderValue::from_static));
     }
 }

@@ -1,5 +1,6 @@
 //! Records: the read path and the write path over cache and database.
 
+pub(crate) mod flights;
 pub mod model;
 pub mod reads;
 pub mod sql;

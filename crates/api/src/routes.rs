@@ -14,8 +14,10 @@ use crate::{error::Error, state::AppState};
 
 pub mod admission;
 pub mod health;
+pub mod methods;
 pub mod metrics;
 pub mod openapi;
+pub mod problems;
 pub mod records;
 
 /// The routes, and the one layer around them. The limits in front of `/data` are an argument of its handlers
@@ -29,8 +31,9 @@ pub fn router(state: AppState) -> Routes {
         .route("/readyz", get(health::get_readyz))
         .route("/metrics", get(metrics::get_metrics))
         .route("/openapi.json", get(openapi::get_openapi))
-        .fallback(async || Error::NoRoute)
-        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .route("/problems/{code}", get(problems::get_problem))
+        .fallback(methods::answer_without_route)
+        .method_not_allowed_fallback(methods::answer_other_methods)
         .with_state(state);
     // A panic in a handler is a 500 for one request, and the middleware counts it like any other.
     CatchPanicLayer::custom(panicked as fn(_) -> _).layer(router)

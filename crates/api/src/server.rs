@@ -14,9 +14,10 @@
 //! ## Gone
 //! The caller closes the pools, last.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http1, service::service_fn};
+use axum::http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -24,7 +25,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{middleware, routes::Routes, state::AppState};
+use crate::{http::receipt::Peer, middleware, routes::Routes, state::AppState};
 
 /// hyper's own limit on the head, above the middleware's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
@@ -129,7 +130,15 @@ async fn serve(
     }
     let _open = Open::new(&state);
     let header_timeout = state.config.server.header_timeout;
-    let service = service_fn(move |request| middleware::handle(state.clone(), routes.clone(), request));
+    // A write asks whether its client is still there. The duplicate ends with this function, as the connection does.
+    let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
+    let peer = socket.as_ref().ok().map(|socket| Peer::new(Arc::downgrade(socket)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer.as_ref().filter(|_| !request.method().is_safe()) {
+            request.extensions_mut().insert(peer.clone());
+        }
+        middleware::handle(state.clone(), routes.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

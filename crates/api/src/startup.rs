@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cache::Cache,
+    cache::{pages::PageCache, records::RecordCache},
     config::Config,
     dependencies::{
         postgres::{Postgres, connect_options},
@@ -48,8 +48,8 @@ const MIGRATE_WAIT: Duration = Duration::from_secs(30);
 /// `api healthcheck`: a replica that needs longer for /readyz is not ready.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For closing the pools: idle connections close at once, others belong to requests that were cut.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For writes whose connections were cut: a statement's time and Redis' time.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `api serve`.
 pub fn serve(config: Config) -> ExitCode {
@@ -64,7 +64,9 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     let state = assemble(config)?;
     let background = TaskTracker::new();
     let stop_background = CancellationToken::new();
-    background.spawn(state.redis.clone().maintain(interval, stop_background.clone()));
+    let repaired = state.records.clone();
+    let repair = async move || repaired.repair_missed().await;
+    background.spawn(state.redis.clone().maintain(interval, stop_background.clone(), repair));
     background.spawn(state.postgres.clone().probe(interval, stop_background.clone()));
     background.close();
 
@@ -96,11 +98,14 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
         tracing::warn!(signal, "second signal: ending at once");
         std::process::exit(1);
     }
+    // A write whose client was cut is still to be finished, and told to the cache.
+    if tokio::time::timeout(FINISH_TIMEOUT, state.writes.finish()).await.is_err() {
+        tracing::warn!("writes under way were cut");
+    }
     stop_background.cancel();
     background.wait().await;
-    if tokio::time::timeout(CLOSE_TIMEOUT, state.postgres.close()).await.is_err() {
-        tracing::warn!("database connections left open");
-    }
+    state.redis.close();
+    state.postgres.close();
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -112,11 +117,12 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION"), instance.as_str()]).set(1.0);
     let access_log =
         config.server.access_log.then(|| AccessLog::start(metrics.log_lines_dropped.clone())).transpose()?;
-    let redis = Redis::new(&config.redis, &config.limits, &metrics)?;
-    let postgres = Postgres::new(&config.database, &config.limits, instance, &metrics)?;
-    let cache = Cache::new(redis.clone(), &config.cache, &metrics);
-    let reads = Reads::new(cache.clone(), postgres.clone(), &config.cache, &metrics);
-    let writes = Writes::new(cache, postgres.clone(), &config.cache);
+    let redis = Redis::new(&config.redis, &config.limits, instance, &metrics)?;
+    let postgres = Postgres::new(&config.database, &config.limits, config.redis.retry_budget, instance, &metrics)?;
+    let records = RecordCache::new(redis.clone(), &config.cache, config.redis.timeout, &metrics);
+    let pages = PageCache::new(redis.clone(), &config.cache, &metrics);
+    let reads = Reads::new(records.clone(), pages, postgres.clone(), &config.cache, &metrics);
+    let writes = Writes::new(records.clone(), postgres.clone(), &config.cache);
     // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
     let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
     Ok(AppState::new(Parts {
@@ -129,6 +135,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
         metrics,
         redis,
         postgres,
+        records,
         reads,
         writes,
         config,

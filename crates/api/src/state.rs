@@ -12,6 +12,7 @@ use axum::http::HeaderValue;
 use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
 
 use crate::{
+    cache::records::RecordCache,
     config::Config,
     dependencies::{postgres::Postgres, redis::Redis},
     metrics::{Metrics, requests::RequestMetrics},
@@ -40,6 +41,8 @@ pub struct Parts {
     pub redis: Redis,
     /// Behind its guards.
     pub postgres: Postgres,
+    /// The cache of records.
+    pub records: RecordCache,
     /// The read path.
     pub reads: Reads,
     /// The write path.

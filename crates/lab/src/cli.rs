@@ -64,6 +64,8 @@ pub enum Command {
         #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(0..=1000))]
         allowance: u16,
     },
+    /// Record a history of reads and writes under faults on a stack of its own, and judge the promises by it
+    History(HistoryArguments),
     /// Change the number of replicas while the stack runs
     Scale {
         /// How many API replicas there shall be
@@ -198,6 +200,34 @@ pub struct ConfigureArguments {
     pub no_cpus: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lab history                          two minutes, faults by a seed that it tells\n  \
+    lab history --seed 7 --duration 10m  the faults and the load of that seed\n  \
+    lab history --check history-7.ndjson judge a recorded one again\n\n\
+    Exit codes: 0 every promise held, 1 one was broken, 2 not possible as asked or nothing proven, 130 interrupted.")]
+pub struct HistoryArguments {
+    /// For how long to write, read and break
+    #[arg(long, value_name = "TIME", value_parser = parse_recording_time, default_value = "2m")]
+    pub duration: Duration,
+
+    /// Of the load and of the faults [default: another one each time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Keep the history in this file, which must not exist [default: history-SEED.ndjson, with a number if that exists]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Judge a recorded history instead of recording one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "out"])]
+    pub check: Option<PathBuf>,
+
+    /// Write the few calls that prove a violation, the first three of each promise, to files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub proof: Option<PathBuf>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum DriverArgument {
     Process,
@@ -242,6 +272,13 @@ fn parse_size(text: &str) -> Result<u64, String> {
         other => return Err(format!("unknown unit `{other}`: use b, kb, mb or gb")),
     };
     number.checked_mul(factor).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+/// A recording in memory has its bounds: an hour is some two million calls.
+fn parse_recording_time(text: &str) -> Result<Duration, String> {
+    let time = parse_time(text)?;
+    let bounds = Duration::from_secs(5)..=Duration::from_secs(3_600);
+    if bounds.contains(&time) { Ok(time) } else { Err("from 5s to 60m".to_owned()) }
 }
 
 fn parse_variable(text: &str) -> Result<(String, String), String> {

@@ -2,6 +2,7 @@
 
 mod fallbacks;
 mod fault;
+mod history;
 mod logs;
 mod tools;
 mod up;
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         Command::Fallbacks { out, allowance } => {
             fallbacks::run(out.as_deref(), f64::from(*allowance) / 100.0, folder, settings, console, &operation)
         }
+        Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;
             stack.scale(*replicas, &operation)?;

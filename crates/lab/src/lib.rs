@@ -1,9 +1,11 @@
 //! The `lab` command: what its arguments mean, what it prints, how it ends. What it does is in the crate `stack`.
 
+mod admin;
 mod cli;
 mod commands;
 mod console;
 pub mod fallbacks;
+pub mod history;
 mod settings;
 mod signals;
 mod table;

@@ -1,17 +1,18 @@
 //! A retry budget: retries may be a fraction of the calls, however many calls fail.
 //!
 //! # In the order of time
-//! The budget starts full. Each first attempt [deposits](Budget::deposit) a fraction of a token; each retry
-//! [withdraws](Budget::withdraw) one whole token or is refused with [`BudgetExhausted`]. While all is well the budget is
-//! full and a retry is free; in an outage it is empty after `reserve` retries, and from then on the extra load on the
-//! failing dependency is at most `ratio`.
+//! The budget starts full. Each call of which something was sent [deposits](Budget::deposit) a fraction of a token; each
+//! retry [withdraws](Budget::withdraw) one whole [`Token`] or is refused with [`BudgetExhausted`]. The token is
+//! [spent](Token::spend) when the retry is sent; dropped before that, it goes back. While all is well the budget is full
+//! and a retry is free; in an outage it is empty after `reserve` retries, and from then on the extra load on the failing
+//! dependency is at most `ratio` of what the calls themselves send.
 //!
-//! The scheme is that of retry throttling in gRPC (gRFC A6), with deposits on first attempts instead of on successes:
-//! so the bound holds for every sequence of outcomes. There is no clock in it.
+//! The scheme is that of retry throttling in gRPC (gRFC A6), with deposits on calls instead of on successes: so the bound
+//! holds for every sequence of outcomes. There is no clock in it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Thousandths of a retry: the unit in which the balance is kept.
+/// A token in thousandths of a retry: the unit in which the balance is kept.
 const TOKEN: u64 = 1_000;
 
 /// Shared by all calls to one dependency.
@@ -27,8 +28,13 @@ pub struct Budget {
 #[error("the retry budget is exhausted")]
 pub struct BudgetExhausted;
 
+/// Leave for one retry, taken out of the budget; dropping it puts it back.
+#[derive(Debug)]
+#[must_use = "dropping the token puts it back into the budget"]
+pub struct Token<'a>(&'a Budget);
+
 impl Budget {
-    /// `reserve` retries may come at once; beyond that, `ratio` (0.0..=1.0) retries per first attempt.
+    /// `reserve` retries may come at once; beyond that, `ratio` (0.0..=1.0) retries per call that was sent.
     pub fn new(reserve: u32, ratio: f64) -> Self {
         let full = u64::from(reserve) * TOKEN;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 just before")]
@@ -36,11 +42,10 @@ impl Budget {
         Self { balance: AtomicU64::new(full), full, deposit }
     }
 
-    /// Counts a first attempt. Costs one load while the budget is full.
+    /// Counts a call of which something was sent. Costs one load while the budget is full.
     pub fn deposit(&self) {
         if self.balance.load(Ordering::Relaxed) < self.full {
-            let add = |balance: u64| Some((balance + self.deposit).min(self.full));
-            let _always_some = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            self.add(self.deposit);
         }
     }
 
@@ -48,9 +53,34 @@ impl Budget {
     ///
     /// # Errors
     /// [`BudgetExhausted`] when no whole token is left.
-    pub fn withdraw(&self) -> Result<(), BudgetExhausted> {
+    pub fn withdraw(&self) -> Result<Token<'_>, BudgetExhausted> {
         let take = |balance: u64| balance.checked_sub(TOKEN);
-        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(drop).map_err(|_| BudgetExhausted)
+        let taken = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map(|_| Token(self)).map_err(|_| BudgetExhausted)
+    }
+
+    /// Puts a spent token back: the retry was not sent after all.
+    pub(crate) fn put_back(&self) {
+        self.add(TOKEN);
+    }
+
+    /// What does not fit is lost: the budget never holds more than its reserve.
+    fn add(&self, amount: u64) {
+        let add = |balance: u64| Some((balance + amount).min(self.full));
+        let _always_some = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+}
+
+impl Token<'_> {
+    /// The retry is sent.
+    pub fn spend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.0.put_back();
     }
 }
 
@@ -62,17 +92,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_allows_more_than_it_holds(reserve in 0u32..20, ratio in 0.0f64..1.0, calls in proptest::collection::vec(any::<bool>(), 0..500)) {
+        fn never_allows_more_than_it_holds(reserve in 0u32..20, ratio in 0.0f64..1.0, steps in proptest::collection::vec(0u8..4, 0..500)) {
             let budget = Budget::new(reserve, ratio);
-            let (mut first, mut retries) = (0u32, 0u32);
-            for is_retry in calls {
-                if is_retry {
-                    retries += u32::from(budget.withdraw().is_ok());
-                } else {
-                    budget.deposit();
-                    first += 1;
+            let (mut sent, mut retries, mut held) = (0u32, 0u32, Vec::new());
+            for step in steps {
+                match step {
+                    0 => { budget.deposit(); sent += 1; }
+                    1 => held.extend(budget.withdraw()),
+                    2 => if let Some(token) = held.pop() { token.spend(); retries += 1; },
+                    _ => drop(held.pop()),
                 }
-                prop_assert!(f64::from(retries) <= f64::from(reserve) + ratio * f64::from(first) + 1e-6);
+                let granted = f64::from(retries) + held.len() as f64;
+                prop_assert!(granted <= f64::from(reserve) + ratio * f64::from(sent) + 1e-6);
+            }
+        }
+
+        #[test]
+        fn a_token_that_was_not_spent_can_be_withdrawn_again(reserve in 1u32..20) {
+            let budget = Budget::new(reserve, 0.0);
+            for _ in 0..3 {
+                let tokens: Vec<_> = (0..reserve).map(|_| budget.withdraw().expect("a token is left")).collect();
+                prop_assert!(budget.withdraw().is_err());
+                drop(tokens);
             }
         }
     }
@@ -80,10 +121,12 @@ mod tests {
     #[test]
     fn refuses_when_empty_and_fills_up_again() {
         let budget = Budget::new(2, 0.5);
-        assert!(budget.withdraw().is_ok() && budget.withdraw().is_ok());
-        assert_eq!(budget.withdraw(), Err(BudgetExhausted));
+        for _ in 0..2 {
+            budget.withdraw().expect("the reserve").spend();
+        }
+        assert!(budget.withdraw().is_err());
         budget.deposit();
-        assert_eq!(budget.withdraw(), Err(BudgetExhausted), "half a token is not a retry");
+        assert!(budget.withdraw().is_err(), "half a token is not a retry");
         budget.deposit();
         assert!(budget.withdraw().is_ok());
     }
@@ -91,9 +134,9 @@ mod tests {
     #[test]
     fn holds_under_many_threads() {
         let budget = Budget::new(50, 0.0);
+        let take = || (0..100).filter_map(|_| budget.withdraw().ok()).map(Token::spend).count();
         let taken: usize = std::thread::scope(|scope| {
-            let workers: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| (0..100).filter(|_| budget.withdraw().is_ok()).count())).collect();
+            let workers: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();
             workers.into_iter().map(|worker| worker.join().expect("no panic")).sum()
         });
         assert_eq!(taken, 50);

@@ -1,13 +1,22 @@
 //! Bounded retries: attempts, budget and remaining deadline, each with a word of its own when it says no.
 //!
 //! # In the order of time
-//! [`Retry::call`] runs the first attempt and counts it in the budget. After a failure that the caller calls retryable it
-//! asks [`Retry::next`]: is an attempt left, is the wait shorter than what remains of the deadline, does the budget hold
-//! a token? It then waits with jitter and tries again. What the retry ended in goes to the caller's hook.
+//! ## First attempt
+//! [`Retry::call`] runs it. The caller says what a failure is worth: see [`Failure`]. A call of which something was sent
+//! makes its deposit in the budget, also one that failed; a call that was refused before it was sent makes none, so that
+//! an open breaker does not fill the budget for the time after it. A call that is cancelled under way makes none either.
+//! ## Wait
+//! After a retryable failure: is an attempt left, is the wait shorter than what remains of the deadline, does the budget
+//! hold a token? A call that is cancelled in the wait puts its token back: nothing was sent for it.
+//! ## Next attempt
+//! The token is spent as the attempt begins: one that is cancelled under way may have been sent. If it turns out that it
+//! was not sent, the token goes back, and the call ends: nothing is tried again that was not sent, so nothing is retried
+//! into an open breaker.
 //!
-//! Only idempotent operations may come here; that is the caller's promise.
+//! What each retry ended in goes to the caller's hook. Only idempotent operations may come here; that is the caller's
+//! promise.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -19,6 +28,17 @@ pub struct Retry {
     attempts: u32,
     backoff: Backoff,
     budget: Option<Arc<Budget>>,
+}
+
+/// What the failure of an attempt is worth; the caller judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing was sent: the breaker is open, there is no connection, the deadline has passed.
+    NotSent,
+    /// It was sent, and another attempt would end in the same way.
+    Final,
+    /// It was sent, or may have been, and another attempt may succeed.
+    Retryable,
 }
 
 /// Why there was no further attempt.
@@ -40,8 +60,10 @@ pub enum RetryRefused {
 pub enum RetryOutcome {
     /// An attempt after the first succeeded.
     Succeeded,
-    /// An attempt after the first failed.
+    /// An attempt after the first was sent and failed.
     Failed,
+    /// An attempt after the first was not sent, see [`Failure::NotSent`].
+    NotSent,
     /// There was no further attempt although the failure was retryable.
     Refused(RetryRefused),
 }
@@ -53,35 +75,18 @@ impl Retry {
         Self { attempts: attempts.max(1), backoff, budget }
     }
 
-    /// The wait before the attempt that follows `attempt` (counted from 1). Takes a token from the budget, and does so
-    /// last, so that a refusal for another reason costs nothing.
+    /// Calls `operation` until it succeeds, fails for good, is not sent, or a bound is reached. It gets the number of the
+    /// attempt, from 1. `judge` says what a failure is worth, `chance` is asked for each wait, `outcome` hears of each
+    /// retry.
     ///
     /// # Errors
-    /// [`RetryRefused`] names the bound that was reached.
-    pub fn next(&self, attempt: u32, now: Instant, deadline: Deadline, chance: f64) -> Result<Duration, RetryRefused> {
-        if attempt >= self.attempts {
-            return Err(RetryRefused::Attempts);
-        }
-        let delay = self.backoff.delay(attempt, chance);
-        if deadline.remaining(now).is_some_and(|left| left <= delay) {
-            return Err(RetryRefused::Deadline);
-        }
-        match &self.budget {
-            Some(budget) => budget.withdraw().map(|()| delay).map_err(|_| RetryRefused::Budget),
-            None => Ok(delay),
-        }
-    }
-
-    /// Calls `operation` until it succeeds, fails for good, or a bound is reached. `chance` is asked for each wait;
-    /// `outcome` hears of each retry.
-    ///
-    /// # Errors
-    /// The error of the last attempt.
+    /// The error of the last attempt that was sent: an attempt that was refused after one whose effect is in doubt must
+    /// not make it look as if nothing had been sent. The error of the first attempt when none was sent.
     pub async fn call<T, E, Operation, Attempt>(
         &self,
         deadline: Deadline,
         chance: impl Fn() -> f64,
-        is_retryable: impl Fn(&E) -> bool,
+        judge: impl Fn(&E) -> Failure,
         outcome: impl Fn(RetryOutcome),
         mut operation: Operation,
     ) -> Result<T, E>
@@ -89,114 +94,73 @@ impl Retry {
         Operation: FnMut(u32) -> Attempt,
         Attempt: Future<Output = Result<T, E>>,
     {
-        if let Some(budget) = &self.budget {
-            budget.deposit();
-        }
+        let result = operation(1).await;
+        let (mut error, mut failure) = match self.first(result, &judge) {
+            Ok(value) => return Ok(value),
+            Err(failed) => failed,
+        };
         let mut attempt = 1;
-        loop {
-            let error = match operation(attempt).await {
-                Ok(value) => {
-                    if attempt > 1 {
-                        outcome(RetryOutcome::Succeeded);
-                    }
-                    return Ok(value);
+        while failure == Failure::Retryable {
+            if let Err(refused) = self.wait(attempt, deadline, &chance).await {
+                // Running out of attempts is the plan, not a refusal.
+                if refused != RetryRefused::Attempts {
+                    outcome(RetryOutcome::Refused(refused));
                 }
-                Err(error) => error,
-            };
-            if attempt > 1 {
-                outcome(RetryOutcome::Failed);
-            }
-            if self.attempts == 1 || !is_retryable(&error) {
-                return Err(error);
-            }
-            match self.next(attempt, Instant::now(), deadline, chance()) {
-                Ok(delay) => tokio::time::sleep(delay).await,
-                Err(refused) => {
-                    // Running out of attempts is the plan, not a refusal.
-                    if refused != RetryRefused::Attempts {
-                        outcome(RetryOutcome::Refused(refused));
-                    }
-                    return Err(error);
-                }
+                break;
             }
             attempt += 1;
+            let again = match operation(attempt).await {
+                Ok(value) => {
+                    outcome(RetryOutcome::Succeeded);
+                    return Ok(value);
+                }
+                Err(again) => again,
+            };
+            failure = judge(&again);
+            if failure == Failure::NotSent {
+                if let Some(budget) = &self.budget {
+                    budget.put_back();
+                }
+                outcome(RetryOutcome::NotSent);
+                break;
+            }
+            outcome(RetryOutcome::Failed);
+            error = again;
         }
+        Err(error)
+    }
+
+    /// Judges the first attempt, and makes the deposit of a call that was sent.
+    fn first<T, E>(&self, result: Result<T, E>, judge: impl Fn(&E) -> Failure) -> Result<T, (E, Failure)> {
+        let result = result.map_err(|error| {
+            let failure = judge(&error);
+            (error, failure)
+        });
+        match (&self.budget, &result) {
+            (Some(budget), Ok(_) | Err((_, Failure::Final | Failure::Retryable))) => budget.deposit(),
+            (Some(_), Err((_, Failure::NotSent))) | (None, _) => {}
+        }
+        result
+    }
+
+    /// Waits for the attempt that follows `attempt`, and spends its token.
+    async fn wait(&self, attempt: u32, deadline: Deadline, chance: impl Fn() -> f64) -> Result<(), RetryRefused> {
+        if attempt >= self.attempts {
+            return Err(RetryRefused::Attempts);
+        }
+        let delay = self.backoff.delay(attempt, chance());
+        if deadline.remaining(Instant::now()).is_some_and(|left| left <= delay) {
+            return Err(RetryRefused::Deadline);
+        }
+        // The token comes last, so that a refusal for another reason costs nothing.
+        let token = self.budget.as_deref().map(Budget::withdraw).transpose().map_err(|_| RetryRefused::Budget)?;
+        tokio::time::sleep(delay).await;
+        if let Some(token) = token {
+            token.spend();
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    fn retry(attempts: u32, budget: Option<Budget>) -> Retry {
-        Retry::new(attempts, Backoff::new(Duration::from_millis(10), Duration::from_millis(10)), budget.map(Arc::new))
-    }
-
-    async fn failing(
-        retry: &Retry,
-        deadline: Deadline,
-        succeed_at: u32,
-    ) -> (Result<u32, &'static str>, Vec<RetryOutcome>) {
-        let outcomes = RefCell::new(Vec::new());
-        let result = retry
-            .call(
-                deadline,
-                || 0.5,
-                |_| true,
-                |outcome| outcomes.borrow_mut().push(outcome),
-                |attempt| async move { if attempt >= succeed_at { Ok(attempt) } else { Err("down") } },
-            )
-            .await;
-        (result, outcomes.into_inner())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stops_at_the_first_success() {
-        let (result, outcomes) = failing(&retry(3, None), Deadline::NEVER, 2).await;
-        assert_eq!((result, outcomes), (Ok(2), vec![RetryOutcome::Succeeded]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn stops_after_the_last_attempt_with_its_error() {
-        let (result, outcomes) = failing(&retry(2, None), Deadline::NEVER, 9).await;
-        assert_eq!((result, outcomes), (Err("down"), vec![RetryOutcome::Failed]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn does_not_wait_past_the_deadline() {
-        let deadline = Deadline::after(Instant::now(), Some(Duration::from_millis(5)));
-        let (result, outcomes) = failing(&retry(2, None), deadline, 2).await;
-        assert_eq!((result, outcomes), (Err("down"), vec![RetryOutcome::Refused(RetryRefused::Deadline)]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outage_costs_the_reserve_and_then_the_ratio() {
-        let retry = retry(2, Some(Budget::new(5, 0.1)));
-        let mut retries = 0;
-        for _ in 0..100 {
-            let (_, outcomes) = failing(&retry, Deadline::NEVER, 9).await;
-            retries += outcomes.iter().filter(|outcome| **outcome == RetryOutcome::Failed).count();
-        }
-        assert!((14..=15).contains(&retries), "5 in reserve and 10 % of 100 calls, got {retries}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_not_retryable_is_not_tried_again() {
-        let attempts = RefCell::new(0);
-        let result: Result<(), &str> = retry(5, None)
-            .call(
-                Deadline::NEVER,
-                || 0.0,
-                |_| false,
-                |_| (),
-                |_| {
-                    *attempts.borrow_mut() += 1;
-                    async { Err("bad request") }
-                },
-            )
-            .await;
-        assert_eq!((result, attempts.into_inner()), (Err("bad request"), 1));
-    }
-}
+mod tests;

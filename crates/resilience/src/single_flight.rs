@@ -1,10 +1,18 @@
 //! One flight per key: of many who want the same thing at the same time, one fetches it and all get the result.
 //!
 //! # In the order of time
+//! ## Flying
 //! The first to ask for a key starts its flight, as a task of its own: so the flight ends, and every waiter gets its
-//! result, also when the one who started it hangs up. Whoever asks while it is under way waits for it. With the result
-//! the key is free again; nothing is kept. A flight that panics ends in [`FlightLost`] for all who waited, and the next
-//! one to ask starts a new flight.
+//! result, also when the one who started it hangs up. Whoever asks with [`SingleFlight::run`] while it is under way waits
+//! for it.
+//! ## Waiting
+//! Whoever asks with [`SingleFlight::run_next`] must not be answered with what was read before it asked, so it does not
+//! join a flight under way. The first who asks so becomes the leader of the next flight; all who come before that one
+//! begins share it. It is a task of its own, too, and begins when the present flight has ended, however it ended. So a
+//! key has at most one flight under way and one waiting, and at most two flights pass before anybody is answered.
+//! ## Landed
+//! With the result the key is free again; nothing is kept. A flight that panics ends in [`FlightLost`] for all who waited
+//! for it, and for nobody else.
 
 use std::{
     collections::HashMap,
@@ -17,15 +25,15 @@ use tokio::sync::watch;
 
 /// Clones share the flights.
 pub struct SingleFlight<K, V> {
-    flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    flights: Flights<K, V>,
 }
 
 /// How the caller came to its result; for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The caller started the flight.
+    /// The caller's `fetch` is used.
     Leader,
-    /// The caller waited for a flight that was under way.
+    /// The caller waited for the flight of another.
     Follower,
 }
 
@@ -34,10 +42,15 @@ pub enum Role {
 #[error("the flight ended without a result")]
 pub struct FlightLost;
 
-/// Frees the key when the flight ends, however it ends.
-struct Landing<K: Eq + Hash, V> {
-    flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
-    key: K,
+type Flights<K, V> = Arc<Mutex<HashMap<K, Slot<V>>>>;
+type Guard<'a, K, V> = MutexGuard<'a, HashMap<K, Slot<V>>>;
+type Landed<V> = watch::Receiver<Option<V>>;
+
+/// The flights of one key. It is in the map as long as it has one; between the end of one flight and the beginning of the
+/// next it has only the waiting one.
+struct Slot<V> {
+    flying: Option<Landed<V>>,
+    waiting: Option<Landed<V>>,
 }
 
 impl<K, V> SingleFlight<K, V>
@@ -55,7 +68,7 @@ where
         lock(&self.flights).contains_key(key)
     }
 
-    /// How many flights are under way.
+    /// How many flights are under way; those that wait for the end of another are not counted.
     pub fn len(&self) -> usize {
         lock(&self.flights).len()
     }
@@ -74,46 +87,147 @@ where
         F: FnOnce() -> Fetch,
         Fetch: Future<Output = V> + Send + 'static,
     {
-        let (role, mut landed) = self.join(key, fetch);
-        let result = match landed.wait_for(Option::is_some).await {
-            Ok(value) => value.clone().ok_or(FlightLost),
-            Err(_) => Err(FlightLost),
-        };
-        (role, result)
+        let (role, landed) = self.join(key, fetch);
+        (role, result(landed).await)
     }
 
-    fn join<F, Fetch>(&self, key: K, fetch: F) -> (Role, watch::Receiver<Option<V>>)
+    /// The result of a flight for `key` that begins after this call: of a new one that runs `fetch`, or of the one that
+    /// waits for the end of the flight under way. Inside a `fetch` it must not be asked for the same key: it would wait
+    /// for its own end.
+    ///
+    /// # Errors
+    /// [`FlightLost`] when the flight panicked.
+    pub async fn run_next<F, Fetch>(&self, key: K, fetch: F) -> (Role, Result<V, FlightLost>)
+    where
+        F: FnOnce() -> Fetch + Send + 'static,
+        Fetch: Future<Output = V> + Send + 'static,
+    {
+        let (role, landed) = self.join_next(key, fetch);
+        (role, result(landed).await)
+    }
+
+    fn join<F, Fetch>(&self, key: K, fetch: F) -> (Role, Landed<V>)
     where
         F: FnOnce() -> Fetch,
         Fetch: Future<Output = V> + Send + 'static,
     {
-        let mut flights = lock(&self.flights);
-        if let Some(flight) = flights.get(&key) {
-            return (Role::Follower, flight.clone());
+        let flights = lock(&self.flights);
+        // Between two flights the waiting one is about to begin.
+        match flights.get(&key).and_then(|slot| slot.flying.as_ref().or(slot.waiting.as_ref())) {
+            Some(flight) => (Role::Follower, flight.clone()),
+            None => (Role::Leader, self.begin(flights, key, fetch)),
         }
-        let (land, landed) = watch::channel(None);
-        flights.insert(key.clone(), landed.clone());
+    }
+
+    fn join_next<F, Fetch>(&self, key: K, fetch: F) -> (Role, Landed<V>)
+    where
+        F: FnOnce() -> Fetch + Send + 'static,
+        Fetch: Future<Output = V> + Send + 'static,
+    {
+        let mut flights = lock(&self.flights);
+        match flights.get_mut(&key) {
+            Some(Slot { waiting: Some(next), .. }) => (Role::Follower, next.clone()),
+            Some(Slot { flying: Some(present), waiting }) => {
+                let (mut flight, landed) = self.flight(key, Stage::Waiting);
+                let mut present = present.clone();
+                *waiting = Some(landed.clone());
+                drop(flights);
+                tokio::spawn(async move {
+                    // An error says that the present flight was lost; it has ended, too.
+                    drop(present.wait_for(Option::is_some).await);
+                    drop(present);
+                    flight.take_off();
+                    flight.land(fetch().await);
+                });
+                (Role::Leader, landed)
+            }
+            Some(Slot { flying: None, waiting: None }) | None => (Role::Leader, self.begin(flights, key, fetch)),
+        }
+    }
+
+    /// Begins a flight at once: `key` is free.
+    fn begin<F, Fetch>(&self, mut flights: Guard<'_, K, V>, key: K, fetch: F) -> Landed<V>
+    where
+        F: FnOnce() -> Fetch,
+        Fetch: Future<Output = V> + Send + 'static,
+    {
+        let (flight, landed) = self.flight(key.clone(), Stage::Flying);
+        flights.insert(key, Slot { flying: Some(landed.clone()), waiting: None });
         drop(flights);
-        let landing = Landing { flights: Arc::clone(&self.flights), key };
         let fetch = fetch();
-        tokio::spawn(async move {
-            let value = fetch.await;
-            // The key is free before the result is known, so that nobody who has seen it can join the old flight.
-            drop(landing);
-            land.send_replace(Some(value));
-        });
-        (Role::Leader, landed)
+        tokio::spawn(async move { flight.land(fetch.await) });
+        landed
+    }
+
+    /// The caller holds the lock and puts the receiver into the place that `stage` names.
+    fn flight(&self, key: K, stage: Stage) -> (Flight<K, V>, Landed<V>) {
+        let (land, landed) = watch::channel(None);
+        (Flight { flights: Arc::clone(&self.flights), key, stage, land, value: None }, landed)
     }
 }
 
-fn lock<K, V>(flights: &Mutex<HashMap<K, V>>) -> MutexGuard<'_, HashMap<K, V>> {
-    flights.lock().unwrap_or_else(PoisonError::into_inner)
+/// Which place of its slot a flight has.
+#[derive(Clone, Copy)]
+enum Stage {
+    Waiting,
+    Flying,
 }
 
-impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+/// A flight from the taking of its place on. Dropping it frees the place and then lets those who wait for it know,
+/// however it ended.
+struct Flight<K: Eq + Hash, V> {
+    flights: Flights<K, V>,
+    key: K,
+    stage: Stage,
+    land: watch::Sender<Option<V>>,
+    value: Option<V>,
+}
+
+impl<K: Eq + Hash, V> Flight<K, V> {
+    /// From waiting to flying: from now on nobody joins it who must not see what was read before.
+    fn take_off(&mut self) {
+        if let Some(slot) = lock(&self.flights).get_mut(&self.key) {
+            slot.flying = slot.waiting.take();
+        }
+        self.stage = Stage::Flying;
+    }
+
+    /// The end with a result.
+    fn land(mut self, value: V) {
+        self.value = Some(value);
+    }
+}
+
+impl<K: Eq + Hash, V> Drop for Flight<K, V> {
     fn drop(&mut self) {
-        lock(&self.flights).remove(&self.key);
+        let mut flights = lock(&self.flights);
+        if let Some(slot) = flights.get_mut(&self.key) {
+            match self.stage {
+                Stage::Waiting => slot.waiting = None,
+                Stage::Flying => slot.flying = None,
+            }
+            if slot.waiting.is_none() && slot.flying.is_none() {
+                flights.remove(&self.key);
+            }
+        }
+        drop(flights);
+        // The place is free before the result is known, so that nobody who has seen it can join the old flight. Without a
+        // result the sender closes after this, which is the sign that the flight was lost.
+        if let Some(value) = self.value.take() {
+            self.land.send_replace(Some(value));
+        }
     }
+}
+
+async fn result<V: Clone>(mut landed: Landed<V>) -> Result<V, FlightLost> {
+    match landed.wait_for(Option::is_some).await {
+        Ok(value) => value.clone().ok_or(FlightLost),
+        Err(_) => Err(FlightLost),
+    }
+}
+
+fn lock<K, V>(flights: &Mutex<HashMap<K, Slot<V>>>) -> Guard<'_, K, V> {
+    flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<K, V> Clone for SingleFlight<K, V> {
@@ -139,104 +253,4 @@ impl<K, V> fmt::Debug for SingleFlight<K, V> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        sync::atomic::{AtomicU32, Ordering},
-        time::Duration,
-    };
-
-    use proptest::prelude::*;
-    use tokio::task::JoinSet;
-
-    use super::*;
-
-    async fn slow(fetches: Arc<AtomicU32>) -> u32 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        fetches.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_who_ask_at_once_cause_one_fetch() {
-        let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
-        let mut callers = JoinSet::new();
-        for _ in 0..100 {
-            let (flights, fetches) = (flights.clone(), Arc::clone(&fetches));
-            callers.spawn(async move { flights.run("key", || slow(fetches)).await });
-        }
-        let results = callers.join_all().await;
-        assert_eq!(results.iter().filter(|(role, _)| *role == Role::Leader).count(), 1);
-        assert!(results.iter().all(|(_, result)| *result == Ok(1)));
-        assert!(flights.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_one_to_ask_fetches_anew() {
-        let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
-        for expected in 1..=3 {
-            let fetches = Arc::clone(&fetches);
-            assert_eq!(flights.run("key", || slow(fetches)).await, (Role::Leader, Ok(expected)));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_leader_that_hangs_up_leaves_the_result_to_the_others() {
-        let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
-        let leader = tokio::spawn({
-            let (flights, fetches) = (flights.clone(), Arc::clone(&fetches));
-            async move { flights.run("key", || slow(fetches)).await }
-        });
-        while !flights.is_flying(&"key") {
-            tokio::task::yield_now().await;
-        }
-        let follower = tokio::spawn({
-            let (flights, fetches) = (flights.clone(), Arc::clone(&fetches));
-            async move { flights.run("key", || slow(fetches)).await }
-        });
-        tokio::task::yield_now().await;
-        leader.abort();
-        assert_eq!(follower.await.expect("not aborted"), (Role::Follower, Ok(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_flight_that_panics_is_lost_for_all_and_blocks_nobody() {
-        let flights: SingleFlight<&str, u32> = SingleFlight::new();
-        let lost = flights.run("key", || async { panic!("the fetch panics on purpose") }).await;
-        assert_eq!(lost, (Role::Leader, Err(FlightLost)));
-        assert_eq!(flights.run("key", || async { 7 }).await, (Role::Leader, Ok(7)));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn every_waiter_gets_one_result_of_its_own_key(asks in proptest::collection::vec((0u8..4, 0u64..30, any::<bool>()), 1..60)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
-            runtime.block_on(async {
-                let flights: SingleFlight<u8, u8> = SingleFlight::new();
-                let mut callers = Vec::new();
-                for (key, start, hangs_up) in asks {
-                    let flights = flights.clone();
-                    callers.push((key, hangs_up, tokio::spawn(async move {
-                        tokio::time::sleep(Duration::from_millis(start)).await;
-                        flights.run(key, || async move {
-                            tokio::time::sleep(Duration::from_millis(7)).await;
-                            key
-                        }).await.1
-                    })));
-                }
-                tokio::time::sleep(Duration::from_millis(12)).await;
-                for (_, hangs_up, caller) in &callers {
-                    if *hangs_up { caller.abort(); }
-                }
-                for (key, hangs_up, caller) in callers {
-                    match caller.await {
-                        Ok(result) => assert_eq!(result, Ok(key)),
-                        Err(error) => assert!(hangs_up && error.is_cancelled()),
-                    }
-                }
-                // Flights of callers that hung up may still be under way; they end by themselves.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                assert!(flights.is_empty());
-            });
-        }
-    }
-}
+mod tests;

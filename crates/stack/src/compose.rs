@@ -1,5 +1,6 @@
 //! The compose driver: the same stack in containers, by the project's `docker-compose.yml` and the Docker command line.
 
+mod address;
 mod container;
 mod cut;
 mod docker;
@@ -82,23 +83,19 @@ impl ComposeRecord {
         let containers = self.containers()?;
         let find = |target| containers.iter().find(|(name, _)| *name == target).map(|(_, container)| container);
         let replicas = || containers.iter().filter(|(name, _)| matches!(name, Target::Api(_)));
-        // As a replica was told it, with the container's address in place of the name that only containers know.
-        let url = |variable, target, host| {
-            let told = replicas().find_map(|(_, container)| container.variable(variable))?;
-            Some(told.replace(&format!("@{host}:"), &format!("@{}:", find(target)?.address()?)))
+        let told = |target: Target| address::Told {
+            container: find(target),
+            replica: replicas().next().map(|(_, container)| container),
         };
-        let postgres_url = url("DATABASE_URL", Target::Postgres, "postgres");
-        let redis_url = url("REDIS_URL", Target::Redis, "redis");
         Ok(Endpoints {
             base_url: self.base_url(),
             replicas: replicas()
                 .map(|(name, container)| ReplicaEndpoint { name: *name, url: replica_url(Some(container)) })
                 .collect(),
-            // The image makes its user a superuser.
-            postgres_admin_url: postgres_url.clone(),
-            postgres_url,
-            redis_admin_url: redis_url.clone(),
-            redis_url,
+            postgres_url: told(Target::Postgres).as_the_replicas("DATABASE")?,
+            postgres_admin_url: told(Target::Postgres).postgres_admin()?,
+            redis_url: told(Target::Redis).as_the_replicas("REDIS")?,
+            redis_admin_url: told(Target::Redis).redis_admin()?,
         })
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use self::network::Shape;
 use crate::{StackError, Target};
 
 /// A way to break a server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FaultKind {
     /// It crashes: SIGKILL, no chance to say goodbye. It stays dead until it is healed.
@@ -70,11 +70,28 @@ pub enum FaultKind {
 
 /// What a driver does to a server as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ServerFault {
+pub enum ServerFault {
     Kill,
     Stop,
     Pause,
     Cut,
+}
+
+impl From<ServerFault> for FaultKind {
+    fn from(fault: ServerFault) -> Self {
+        match fault {
+            ServerFault::Kill => Self::Kill,
+            ServerFault::Stop => Self::Stop,
+            ServerFault::Pause => Self::Pause,
+            ServerFault::Cut => Self::Cut,
+        }
+    }
+}
+
+impl fmt::Display for ServerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(FaultKind::from(*self).name())
+    }
 }
 
 impl FaultKind {

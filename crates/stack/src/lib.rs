@@ -53,7 +53,7 @@ mod topology;
 pub use agent::run_agent;
 pub use driver::{DriverKind, HostEnvironment, Logs, UpOptions, Watched};
 pub use error::StackError;
-pub use fault::{ActiveFault, FaultKind, Healed, Injected};
+pub use fault::{ActiveFault, FaultKind, Healed, Injected, ServerFault};
 pub use guard::FaultGuard;
 pub use http::{Answer, get};
 pub use interrupt::Interrupt;

@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use self::programs::Programs;
+use self::{postgres::Role, programs::Programs, redis::User};
 use crate::{
     DriverKind, Endpoints, HostEnvironment, Operation, Project, StackError, State, Status, Target, Topology, UpOptions,
     driver::{Driver, Logs, Starter},
@@ -226,14 +226,13 @@ impl Driver for ProcessStack {
 
     fn endpoints(&self) -> Result<Endpoints, StackError> {
         let record = self.record()?;
-        let redis = redis::url(&self.folder, &record)?;
         Ok(Endpoints {
             base_url: record.url(Target::Nginx),
             replicas: record.replicas().map(|name| ReplicaEndpoint { name, url: record.url(name) }).collect(),
-            postgres_url: Some(postgres::url(&self.folder, &record)?),
-            postgres_admin_url: Some(postgres::admin_url(&self.folder, &record)?),
-            redis_admin_url: Some(redis.clone()),
-            redis_url: Some(redis),
+            postgres_url: Some(postgres::url(&self.folder, &record, Role::App)?),
+            postgres_admin_url: Some(postgres::url(&self.folder, &record, Role::Superuser)?),
+            redis_url: Some(redis::url(&self.folder, &record, User::App)?),
+            redis_admin_url: Some(redis::url(&self.folder, &record, User::Admin)?),
         })
     }
 

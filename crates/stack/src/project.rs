@@ -1,4 +1,4 @@
-//! Where the project's files are: the nginx configuration and the compose file that the drivers use.
+//! Where the project's files are: the configurations and the compose file that the drivers use.
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,16 @@ impl Project {
 
     pub(crate) fn nginx_configuration(&self) -> PathBuf {
         self.0.join("nginx/nginx.conf")
+    }
+
+    /// Roles of the database and their rights.
+    pub(crate) fn roles(&self) -> PathBuf {
+        self.0.join("deploy/postgres/roles.sql")
+    }
+
+    /// Rights of the replicas' user in Redis.
+    pub(crate) fn redis_rules(&self) -> PathBuf {
+        self.0.join("deploy/redis/app.acl")
     }
 
     pub(crate) fn compose_file(&self) -> PathBuf {

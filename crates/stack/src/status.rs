@@ -129,8 +129,9 @@ pub struct Endpoints {
     pub postgres_url: Option<String>,
     /// The database's superuser, for experiments that lock tables or limit connections.
     pub postgres_admin_url: Option<String>,
+    /// As the replicas use it: only the commands and keys that they need.
     pub redis_url: Option<String>,
-    /// For faults: a user who may configure and empty it.
+    /// Redis' own administrator, for experiments.
     pub redis_admin_url: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Behaves as the official image does where docker-compose.yml relies on it: the first start makes a cluster in $PGDATA
-# with POSTGRES_USER, POSTGRES_PASSWORD and POSTGRES_DB; later starts use it as it is. Not here: *_FILE variables and
-# /docker-entrypoint-initdb.d.
+# with POSTGRES_USER, POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) and POSTGRES_DB; later starts use it as it is. Not here:
+# other *_FILE variables and /docker-entrypoint-initdb.d.
 set -euo pipefail
 
 if [ "${1:-}" = "" ] || [ "${1:0:1}" = - ]; then
@@ -18,6 +18,9 @@ if [ "$(id -u)" = 0 ]; then
 fi
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
+    if [ -n "${POSTGRES_PASSWORD_FILE:-}" ]; then
+        POSTGRES_PASSWORD=$(<"$POSTGRES_PASSWORD_FILE")
+    fi
     : "${POSTGRES_PASSWORD:?must be set for the first start, when the database is created}"
     user=${POSTGRES_USER:-postgres}
     database=${POSTGRES_DB:-$user}

@@ -1,13 +1,14 @@
-//! An entry: a head of fixed width, and then the body exactly as it is sent to clients.
+//! How entries look: a head of fixed width, and then the body exactly as it is sent to clients.
 //!
 //! ```text
-//! 00000000000000000007 1790000000000 1790000030000 R {"id":1,…}
-//! stamp (20 digits)    stored at     fresh until   kind
+//! 00000000000000000007 1790000000000 1790000030000 00000214 R {"id":1,…}
+//! stamp (20 digits)    stored at     fresh until   length   kind
 //! ```
-//! (without the blanks). The fixed width makes a hit cheap, nothing is parsed but three numbers, and lets the script in
-//! Redis compare stamps as texts.
+//! (without the blanks). The fixed width makes a hit cheap, nothing is parsed but four numbers, and lets the scripts in
+//! Redis compare stamps as texts. The length is that of the body: JSON that was cut may end with a brace all the same.
+//! What does not decode, or belongs to another key, is [`Corrupt`]: a fact about one key, as good as a miss.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io::Write as _, time::Duration};
 
 use bytes::Bytes;
 
@@ -15,22 +16,36 @@ use super::now_ms;
 
 const STAMP: usize = 20;
 const TIME: usize = 13;
-const HEAD: usize = STAMP + 2 * TIME + 1;
+const LENGTH: usize = 8;
+const HEAD: usize = STAMP + 2 * TIME + LENGTH + 1;
+
+/// The greatest numbers that fit into the head: the year 2286, and far more than is ever stored.
+const MAX_TIME_MS: u64 = 10u64.pow(TIME as u32) - 1;
+const MAX_LENGTH: u64 = 10u64.pow(LENGTH as u32) - 1;
+
+/// Clocks of replicas on several hosts agree within this; an entry from further ahead is none of ours.
+const CLOCK_ALLOWANCE_MS: u64 = 60_000;
 
 /// What orders entries of one key: the version of a record, or the generation of a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(u64);
 
 impl Stamp {
+    /// Of an id that was never seen: older than every version.
+    pub const NONE: Self = Self(0);
+
+    /// Newer than every version: while it is held, nothing is stored.
+    pub(super) const HOLD: Self = Self(u64::MAX);
+
     /// The stamp of a record's version.
     pub fn of_version(version: i64) -> Self {
         Self(u64::try_from(version).unwrap_or(0))
     }
 
-    /// A generation that no other is equal to.
-    #[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
-    pub fn random() -> Self {
-        Self(fastrand::u64(1..))
+    /// The next one: newer than this, older than no later version.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 
     /// The version behind it.
@@ -49,6 +64,11 @@ impl fmt::Display for Stamp {
     }
 }
 
+/// The bytes under a key are no entry of that key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cache entry cannot be read")]
+pub struct Corrupt;
+
 /// What the entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -58,6 +78,24 @@ pub enum Kind {
     Missing,
     /// Here is the page.
     Page,
+    /// Nothing, and nothing is to be stored for a moment.
+    Hold,
+}
+
+impl Kind {
+    const fn letter(self) -> char {
+        match self {
+            Self::Record => 'R',
+            Self::Missing => 'M',
+            Self::Page => 'P',
+            Self::Hold => 'H',
+        }
+    }
+
+    fn of_letter(letter: u8) -> Option<Self> {
+        let kinds = [Self::Record, Self::Missing, Self::Page, Self::Hold];
+        kinds.into_iter().find(|kind| kind.letter() == char::from(letter))
+    }
 }
 
 /// One entry. Clones share the body.
@@ -74,30 +112,61 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn new(kind: Kind, stamp: Stamp, now: u64, fresh: Duration, body: &[u8]) -> Self {
-        let fresh_until_ms = now.saturating_add(u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX));
-        let letter = match kind {
-            Kind::Record => 'R',
-            Kind::Missing => 'M',
-            Kind::Page => 'P',
-        };
-        let mut encoded = format!("{stamp}{now:013}{fresh_until_ms:013}{letter}").into_bytes();
+        let stored_ms = now.min(MAX_TIME_MS);
+        let fresh_ms = u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX);
+        let fresh_until_ms = stored_ms.saturating_add(fresh_ms).min(MAX_TIME_MS);
+        let (length, letter) = ((body.len() as u64).min(MAX_LENGTH), kind.letter());
+        let mut encoded = Vec::with_capacity(HEAD + body.len());
+        // Writing to a Vec cannot fail.
+        let _infallible = write!(encoded, "{stamp}{stored_ms:013}{fresh_until_ms:013}{length:08}{letter}");
         encoded.extend_from_slice(body);
-        Self { stamp, stored_ms: now, fresh_until_ms, kind, encoded: encoded.into() }
+        Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() }
     }
 
-    /// Reads an entry; what is not one (another version's, somebody else's) counts as absent.
-    pub(super) fn decode(encoded: Vec<u8>) -> Option<Self> {
-        let head = encoded.get(..HEAD)?;
-        let stamp = Stamp::decode(&head[..STAMP])?;
-        let stored_ms = digits(&head[STAMP..STAMP + TIME])?;
-        let fresh_until_ms = digits(&head[STAMP + TIME..STAMP + 2 * TIME])?;
-        let kind = match head[HEAD - 1] {
-            b'R' => Kind::Record,
-            b'M' => Kind::Missing,
-            b'P' => Kind::Page,
-            _ => return None,
+    /// Reads the entry of a record.
+    ///
+    /// # Errors
+    /// [`Corrupt`], also when it is the entry of another id.
+    pub(super) fn decode_record(encoded: Vec<u8>, id: i64) -> Result<Self, Corrupt> {
+        let entry = Self::decode(encoded)?;
+        let body = &entry.encoded[HEAD..];
+        let belongs = match entry.kind {
+            Kind::Record => {
+                let rest = body.strip_prefix(br#"{"id":"#).and_then(|rest| strip_number(rest, id));
+                entry.stamp > Stamp::NONE && rest.is_some_and(|rest| rest.starts_with(b",") && rest.ends_with(b"}"))
+            }
+            Kind::Missing => strip_number(body, id).is_some_and(<[u8]>::is_empty),
+            Kind::Hold => body.is_empty(),
+            Kind::Page => false,
         };
-        Some(Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() })
+        if belongs { Ok(entry) } else { Err(Corrupt) }
+    }
+
+    /// Reads the entry of a page.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    pub(super) fn decode_page(encoded: Vec<u8>) -> Result<Self, Corrupt> {
+        let entry = Self::decode(encoded)?;
+        let body = &entry.encoded[HEAD..];
+        let is_page = entry.kind == Kind::Page && body.starts_with(br#"{"items":["#) && body.ends_with(b"}");
+        if is_page { Ok(entry) } else { Err(Corrupt) }
+    }
+
+    fn decode(encoded: Vec<u8>) -> Result<Self, Corrupt> {
+        let head = encoded.get(..HEAD).ok_or(Corrupt)?;
+        let stamp = Stamp::decode(&head[..STAMP]).ok_or(Corrupt)?;
+        let stored_ms = digits(&head[STAMP..STAMP + TIME]).ok_or(Corrupt)?;
+        let fresh_until_ms = digits(&head[STAMP + TIME..STAMP + 2 * TIME]).ok_or(Corrupt)?;
+        let length = digits(&head[STAMP + 2 * TIME..HEAD - 1]).ok_or(Corrupt)?;
+        let kind = Kind::of_letter(head[HEAD - 1]).ok_or(Corrupt)?;
+        if length != (encoded.len() - HEAD) as u64 {
+            return Err(Corrupt);
+        }
+        if stored_ms > now_ms() + CLOCK_ALLOWANCE_MS || fresh_until_ms < stored_ms {
+            return Err(Corrupt);
+        }
+        Ok(Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() })
     }
 
     /// What it says.
@@ -119,6 +188,12 @@ impl Entry {
         self.fresh_until_ms.saturating_sub(self.stored_ms).max(1)
     }
 
+    /// Fresh for no longer than `longest` from its storing on, whatever it says itself: the setting may have changed.
+    pub(super) fn limit_freshness(&mut self, longest: Duration) {
+        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
+        self.fresh_until_ms = self.fresh_until_ms.min(self.stored_ms.saturating_add(longest));
+    }
+
     /// Seconds for which it is still fresh; `None` when it is not.
     pub fn fresh_for(&self) -> Option<u64> {
         self.fresh_until_ms.checked_sub(now_ms()).filter(|left| *left > 0).map(|left| left.div_ceil(1_000))
@@ -133,11 +208,6 @@ impl Entry {
     pub fn age(&self) -> u64 {
         now_ms().saturating_sub(self.stored_ms) / 1_000
     }
-
-    /// Makes it old: it is known to be out of date.
-    pub(super) fn expire(&mut self) {
-        self.fresh_until_ms = 0;
-    }
 }
 
 fn digits(text: &[u8]) -> Option<u64> {
@@ -147,44 +217,14 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_comes_back_as_it_was_stored() {
-        let entry = Entry::new(Kind::Record, Stamp::of_version(7), now_ms(), Duration::from_secs(30), b"{}");
-        let back = Entry::decode(entry.encoded().to_vec()).expect("whole");
-        assert_eq!(
-            (back.stamp, back.kind(), back.body()),
-            (Stamp::of_version(7), Kind::Record, Bytes::from_static(b"{}"))
-        );
-        assert_eq!((back.age(), back.fresh_for(), back.old_for()), (0, Some(30), Duration::ZERO));
-    }
-
-    #[test]
-    fn an_old_entry_is_not_fresh_and_has_an_age() {
-        let long_ago = now_ms() - 5_500;
-        let entry = Entry::new(Kind::Record, Stamp::of_version(1), long_ago, Duration::from_secs(2), b"");
-        assert_eq!((entry.fresh_for(), entry.age()), (None, 5));
-        assert!(entry.old_for() >= Duration::from_millis(3_500), "{:?}", entry.old_for());
-    }
-
-    #[test]
-    fn stamps_order_as_texts_as_they_do_as_numbers() {
-        for (a, b) in [(0, 1), (9, 10), (99, 1_000_000_000_000), (1, i64::MAX)] {
-            assert!(Stamp::of_version(a).to_string() < Stamp::of_version(b).to_string());
-        }
-    }
-
-    #[test]
-    fn what_is_no_entry_counts_as_absent() {
-        let good = Entry::new(Kind::Page, Stamp::of_version(1), now_ms(), Duration::from_secs(1), b"[]");
-        for cut in 0..HEAD {
-            assert!(Entry::decode(good.encoded()[..cut].to_vec()).is_none());
-            let mut broken = good.encoded().to_vec();
-            broken[cut] = b'x';
-            assert!(Entry::decode(broken).is_none());
-        }
-    }
+/// What follows `number` in decimal digits, written in the one way in which this service writes it.
+fn strip_number(text: &[u8], number: i64) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (written, rest) = text.split_at(end);
+    let is_padded = written.len() > 1 && written[0] == b'0';
+    let is_number = !written.is_empty() && !is_padded && i64::try_from(digits(written)?).ok()? == number;
+    is_number.then_some(rest)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,10 @@ const BREAKER_PROBES: u32 = 1;
 pub struct LimitsConfig {
     /// From the first byte of the handler to the answer; `None`: time-outs are off.
     pub request_timeout: Option<Duration>,
+    /// From the time at which nginx sent a write to the last moment at which it may take effect; `None`: time-outs are
+    /// off. nginx gives up after 1 s and may send it to another replica; before that lie the wait for a row's lock, which
+    /// begins after the last look at the clock (100 ms), and what clocks may differ by (100 ms).
+    pub write_window: Option<Duration>,
     /// Requests to `/data` in flight; `None`: no limit.
     pub concurrency: Option<usize>,
     /// Requests to `/data` per second; `None`: no limit.
@@ -32,6 +36,11 @@ impl LimitsConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
         let timeouts = reader.switch("TIMEOUTS", preset.timeouts, "deadlines of requests, Redis and Postgres calls");
         let request_timeout = reader.duration("REQUEST_TIMEOUT", Duration::from_millis(300), "for the whole answer");
+        let write_window = reader.duration(
+            "WRITE_WINDOW",
+            Duration::from_millis(800),
+            "from nginx sending a write to its last moment to take effect",
+        );
         let concurrency = reader.limit(
             "CONCURRENCY_LIMIT",
             preset.concurrency,
@@ -50,7 +59,9 @@ impl LimitsConfig {
             open_for: reader.duration("BREAKER_OPEN", BREAKER_OPEN, "how long it refuses before it tries again"),
             probes: BREAKER_PROBES,
         };
+        let timed = |value| timeouts.then_some(value);
         Self {
+            write_window: timed(write_window),
             request_timeout: timeouts.then_some(request_timeout),
             concurrency: concurrency.map(|limit| limit as usize),
             max_rps,

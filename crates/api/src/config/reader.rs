@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::value::{format_duration, hide_password, parse_duration, parse_switch};
+use super::value::{format_duration, parse_duration, parse_switch};
+
+/// For time-outs, intervals and delays: tokio's timers tick once a millisecond, and nobody waits longer than an hour.
+pub(super) const WAIT: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3_600));
+/// For how long something is kept: a cache that keeps things longer than a month is a database.
+pub(super) const KEEP: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(30 * 86_400));
 
 /// All faults of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,47 +77,55 @@ impl Reader {
         parse: impl Fn(&str) -> Result<T, String>,
         show: impl Fn(&T) -> String,
     ) -> T {
-        let (value, origin) = match self.variables.get(name).map(|text| text.trim()) {
-            None | Some("") => (default, "default"),
-            Some(text) => match parse(text) {
+        let (value, origin) = match self.text(name) {
+            None => (default, "default"),
+            Some(text) => match parse(&text) {
                 Ok(value) => (value, "set"),
                 Err(fault) => {
-                    self.faults.push(format!("{name}: {fault}"));
+                    self.fault(name, fault);
                     (default, "default")
                 }
             },
         };
-        self.listed.push(Listed { name, value: show(&value), origin, meaning });
+        self.list(name, show(&value), origin, meaning);
         value
     }
 
-    /// A text that must be there and satisfy `check`; it is listed with its password hidden.
-    pub(super) fn url(
-        &mut self,
-        name: &'static str,
-        meaning: &'static str,
-        example: &str,
-        check: impl Fn(&str) -> Result<(), String>,
-    ) -> String {
-        match self.variables.get(name).map(|text| text.trim().to_owned()) {
-            None => self.faults.push(format!("{name}: is not set; it looks like {example}")),
-            Some(url) => match check(&url) {
-                Ok(()) => {
-                    self.listed.push(Listed { name, value: hide_password(&url), origin: "set", meaning });
-                    return url;
-                }
-                Err(fault) => self.faults.push(format!("{name}: {fault}; it looks like {example}")),
-            },
-        }
-        String::new()
+    /// What a variable holds; one that is empty counts as not set.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.variables.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
+    /// The name of a file, if one is given.
+    pub(super) fn path(&mut self, name: &'static str, meaning: &'static str) -> Option<String> {
+        let show = |path: &Option<String>| path.clone().unwrap_or_else(|| "none".to_owned());
+        self.value(name, None, meaning, |text| Ok(Some(text.to_owned())), show)
+    }
+
+    /// Notes what is wrong with a variable.
+    pub(super) fn fault(&mut self, name: &str, fault: impl fmt::Display) {
+        self.faults.push(format!("{name}: {fault}"));
+    }
+
+    /// Notes a line for `config check`.
+    pub(super) fn list(&mut self, name: &'static str, value: String, origin: &'static str, meaning: &'static str) {
+        self.listed.push(Listed { name, value, origin, meaning });
+    }
+
+    /// A duration within [`WAIT`].
     pub(super) fn duration(&mut self, name: &'static str, default: Duration, meaning: &'static str) -> Duration {
-        let positive = |text: &str| match parse_duration(text)? {
-            Duration::ZERO => Err("must be longer than zero".to_owned()),
-            duration => Ok(duration),
-        };
-        self.value(name, default, meaning, positive, |value| format_duration(*value))
+        self.duration_within(name, default, WAIT, meaning)
+    }
+
+    /// A duration within `bounds`.
+    pub(super) fn duration_within(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        bounds: (Duration, Duration),
+        meaning: &'static str,
+    ) -> Duration {
+        self.value(name, default, meaning, |text| parse_duration(text, bounds), |value| format_duration(*value))
     }
 
     pub(super) fn switch(&mut self, name: &'static str, default: bool, meaning: &'static str) -> bool {
@@ -151,9 +164,8 @@ impl Reader {
             && child_value > parent_value
         {
             let (child_value, parent_value) = (format_duration(child_value), format_duration(parent_value));
-            self.faults.push(format!(
-                "{child}: {child_value} is longer than {parent} ({parent_value}), which it must fit under"
-            ));
+            let fault = format!("{child_value} is longer than {parent} ({parent_value}), which it must fit under");
+            self.fault(child, fault);
         }
     }
 }

@@ -3,14 +3,33 @@
 use std::time::Duration;
 
 use deadpool_redis::redis::IntoConnectionInfo;
+use secrecy::SecretString;
 
-use super::{limits::LimitsConfig, phase::Preset, reader::Reader, value::Secret};
+use super::{
+    limits::LimitsConfig,
+    phase::Preset,
+    reader::{KEEP, Reader},
+    server_url::{self, UrlForm},
+};
+
+/// What the client of Redis understands.
+pub(super) const URL: UrlForm = UrlForm {
+    variable: "REDIS_URL",
+    variable_file: "REDIS_URL_FILE",
+    password_file: "REDIS_PASSWORD_FILE",
+    server: "Redis",
+    schemes: &["redis"],
+    example: "redis://user:password@host:6379/0",
+    shown: &["protocol"],
+    hidden: &[],
+    is_understood: |url| url.into_connection_info().is_ok(),
+};
 
 /// How to reach Redis.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://[:password@]host:port/db`.
-    pub url: Secret,
+    /// `redis://user:password@host:port/db`, the password included.
+    pub url: SecretString,
     /// For one attempt; `None`: time-outs are off.
     pub attempt_timeout: Option<Duration>,
     /// For all attempts of one call; `None`: time-outs are off.
@@ -23,11 +42,11 @@ pub struct RedisConfig {
 
 impl RedisConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset, limits: &LimitsConfig) -> Self {
-        let url = reader.url("REDIS_URL", "Redis", "redis://:password@host:6379/0", check_url);
+        let url = server_url::read(reader, &URL);
         let attempt = reader.duration("REDIS_ATTEMPT_TIMEOUT", Duration::from_millis(40), "for one attempt");
         let total = reader.duration("REDIS_TIMEOUT", Duration::from_millis(80), "for all attempts of one call");
         let config = Self {
-            url: Secret::new(url),
+            url,
             attempt_timeout: limits.timeouts().then_some(attempt),
             timeout: limits.timeouts().then_some(total),
             attempts: reader.number("REDIS_ATTEMPTS", preset.redis_attempts, (1, 10), "attempts, the first included"),
@@ -65,9 +84,19 @@ impl CacheConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
         let config = Self {
             enabled: reader.switch("CACHE", preset.cache, "reads through Redis"),
-            fresh: reader.duration("CACHE_FRESH", Duration::from_secs(30), "how long an entry counts as fresh"),
-            keep: reader.duration("CACHE_KEEP", Duration::from_secs(3_600), "how long an entry is kept"),
-            missing: reader.duration("CACHE_MISSING", Duration::from_secs(2), "how long a missing id is remembered"),
+            fresh: reader.duration_within(
+                "CACHE_FRESH",
+                Duration::from_secs(30),
+                KEEP,
+                "how long an entry counts as fresh",
+            ),
+            keep: reader.duration_within("CACHE_KEEP", Duration::from_secs(3_600), KEEP, "how long an entry is kept"),
+            missing: reader.duration_within(
+                "CACHE_MISSING",
+                Duration::from_secs(2),
+                KEEP,
+                "how long a missing id is remembered",
+            ),
             stale_if_error: reader.switch(
                 "STALE_IF_ERROR",
                 preset.beyond_the_notes,
@@ -83,12 +112,4 @@ impl CacheConfig {
         reader.fits(("CACHE_MISSING", Some(config.missing)), ("CACHE_KEEP", Some(config.keep)));
         config
     }
-}
-
-fn check_url(url: &str) -> Result<(), String> {
-    if !url.starts_with("redis://") {
-        return Err("is not a Redis URL".to_owned());
-    }
-    // The parser's own message could quote the password.
-    url.into_connection_info().map(drop).map_err(|_| "cannot be read as a Redis URL".to_owned())
 }

@@ -1,72 +1,25 @@
-//! The text forms of values: durations with a unit, switches, secrets.
+//! The text forms of values: durations with a unit, switches.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-/// A value that must not be printed; `Debug` and `Display` hide it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
+/// Reads `250ms`, `30s`, `5m`, `1h`, `1m 30s`: whole milliseconds within `bounds`.
+pub(super) fn parse_duration(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|_| {
+        format!("`{text}` is not a duration: write numbers with their units, as in 250ms, 30s, 5m, 1h or 1m 30s")
+    })?;
+    if !(least..=most).contains(&duration) {
+        let (least, most) = (format_duration(least), format_duration(most));
+        return Err(format!("`{text}` is not from {least} to {most}"));
     }
-
-    /// The value itself, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
+        return Err(format!("`{text}` is finer than a millisecond, which no timer here can tell"));
     }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[hidden]")
-    }
-}
-
-/// Hides the password of a URL (`scheme://user:password@host/…`) and leaves the rest readable.
-pub(super) fn hide_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "[hidden]".to_owned();
-    };
-    // The last `@` before the path ends the credentials: a password may itself hold one.
-    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(authority_end);
-    match authority.rsplit_once('@') {
-        Some((credentials, host)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:[hidden]@{host}{tail}")
-        }
-        None => format!("{scheme}://{authority}{tail}"),
-    }
-}
-
-/// Reads `250ms`, `30s`, `5m`, `1h`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration: write a whole number and a unit, as in 250ms, 30s, 5m or 1h");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let milliseconds = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => return Err(wrong()),
-    };
-    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+    Ok(duration)
 }
 
 /// Writes a duration in the form that [`parse_duration`] reads.
 pub(super) fn format_duration(duration: Duration) -> String {
-    let milliseconds = duration.as_millis();
-    match milliseconds {
-        0 => "0ms".to_owned(),
-        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
-        ms => format!("{ms}ms"),
-    }
+    humantime::format_duration(duration).to_string()
 }
 
 /// Reads `on` or `off`.
@@ -80,23 +33,60 @@ pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
 
     #[test]
     fn durations_need_a_unit_and_come_back_as_they_were_written() {
-        for text in ["0ms", "250ms", "30s", "5m", "1h", "1500ms"] {
-            assert_eq!(format_duration(parse_duration(text).expect(text)), text);
+        for text in ["1ms", "250ms", "30s", "5m", "1h", "1m 30s", "1s 500ms"] {
+            assert_eq!(parse_duration(text, (MS, HOUR)).map(format_duration).as_deref(), Ok(text));
         }
-        for text in ["", "5", "ms", "-1s", "1.5s", "1 s", "1d", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
+        assert_eq!(parse_duration("1m30s", (MS, HOUR)), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1500ms", (MS, HOUR)), Ok(Duration::from_millis(1_500)));
     }
 
     #[test]
-    fn passwords_are_hidden_wherever_they_stand() {
-        assert_eq!(hide_password("postgres://app:pw@h:5/db"), "postgres://app:[hidden]@h:5/db");
-        assert_eq!(hide_password("redis://:p@w@h/0"), "redis://:[hidden]@h/0");
-        assert_eq!(hide_password("redis://h:6379/0"), "redis://h:6379/0");
-        assert_eq!(hide_password("pw"), "[hidden]");
+    fn zero_negative_absurd_and_unitless_durations_are_refused() {
+        for text in [
+            "",
+            "5",
+            "ms",
+            "-1s",
+            "0",
+            "0ms",
+            "0s",
+            "1ns",
+            "999us",
+            "1ms 1us",
+            "61m",
+            "1d",
+            "1year",
+            "s5",
+            "1,5s",
+            "∞",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "5 s extra",
+        ] {
+            let fault = parse_duration(text, (MS, HOUR)).expect_err(text);
+            assert!(fault.contains(&format!("`{text}`")), "{fault}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_duration_within_the_bounds_is_read_back(milliseconds in 1_u64..=3_600_000) {
+            let duration = Duration::from_millis(milliseconds);
+            prop_assert_eq!(parse_duration(&format_duration(duration), (MS, HOUR)), Ok(duration));
+        }
+
+        #[test]
+        fn no_text_makes_the_parser_panic(text in ".{0,40}") {
+            drop(parse_duration(&text, (MS, HOUR)));
+        }
     }
 }

@@ -1,11 +1,16 @@
-//! What both dependencies share: an optional breaker that is counted, and the durations of calls.
+//! What both dependencies share: an optional breaker that is counted, and the durations of calls by outcome.
 
 use std::time::Duration;
 
-use prometheus::Histogram;
-use resilience::breaker::{Admitted, Breaker, BreakerConfig, BreakerOpen, BreakerState};
+use prometheus::{Histogram, IntCounter};
+use resilience::{
+    breaker::{Admitted, Breaker, BreakerConfig, BreakerOpen, BreakerState},
+    retry::{RetryOutcome, RetryRefused},
+};
+use strum::{EnumCount, VariantArray};
 use tokio::time::Instant;
 
+use super::{CallOutcome, Verdict};
 use crate::metrics::Metrics;
 
 /// The breaker of one dependency, or none when `BREAKERS` is off.
@@ -49,38 +54,62 @@ impl Guard {
     }
 }
 
-/// What a call came to, for the breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The dependency answered.
-    Answered,
-    /// The dependency did not do its part.
-    Failed,
-    /// It says nothing about the dependency.
-    Silent,
-}
-
+/// Tells the breaker what a call came to.
 pub(super) fn settle(admitted: Option<Admitted<'_>>, verdict: Verdict) {
     match (admitted, verdict) {
-        (Some(admitted), Verdict::Answered) => admitted.succeed(),
-        (Some(admitted), Verdict::Failed) => admitted.fail(Instant::now()),
-        (Some(_), Verdict::Silent) | (None, _) => {}
+        (Some(admitted), Verdict::Success) => admitted.succeed(),
+        (Some(admitted), Verdict::Failure) => admitted.fail(Instant::now()),
+        (Some(_), Verdict::Ignored) | (None, _) => {}
     }
 }
 
 /// Durations of one dependency's calls by outcome, the children kept: looking them up is slow.
 #[derive(Debug)]
-pub(super) struct Durations {
-    pub(super) ok: Histogram,
-    pub(super) timeout: Histogram,
-    pub(super) error: Histogram,
-    pub(super) breaker_open: Histogram,
-}
+pub(super) struct Durations([Histogram; CallOutcome::COUNT]);
 
 impl Durations {
     pub(super) fn new(metrics: &Metrics, dependency: &str) -> Self {
-        let child = |outcome: &str| metrics.dependency_duration.with_label_values(&[dependency, outcome]);
-        Self { ok: child("ok"), timeout: child("timeout"), error: child("error"), breaker_open: child("breaker_open") }
+        Self(std::array::from_fn(|i| {
+            metrics.dependency_duration.with_label_values(&[dependency, CallOutcome::VARIANTS[i].into()])
+        }))
+    }
+
+    pub(super) fn observe(&self, outcome: CallOutcome, duration: Duration) {
+        self.0[outcome as usize].observe(duration.as_secs_f64());
+    }
+}
+
+/// Further attempts by how they ended.
+#[derive(Debug)]
+pub(super) struct Retries {
+    pub(super) succeeded: IntCounter,
+    pub(super) failed: IntCounter,
+    pub(super) not_sent: IntCounter,
+    pub(super) refused_budget: IntCounter,
+    pub(super) refused_deadline: IntCounter,
+}
+
+impl Retries {
+    pub(super) fn new(metrics: &Metrics, dependency: &str) -> Self {
+        let child = |outcome: &str| metrics.retries.with_label_values(&[dependency, outcome]);
+        Self {
+            succeeded: child("succeeded"),
+            failed: child("failed"),
+            not_sent: child("not_sent"),
+            refused_budget: child("refused_budget"),
+            refused_deadline: child("refused_deadline"),
+        }
+    }
+
+    pub(super) fn count(&self, outcome: RetryOutcome) {
+        match outcome {
+            RetryOutcome::Succeeded => self.succeeded.inc(),
+            RetryOutcome::Failed => self.failed.inc(),
+            RetryOutcome::NotSent => self.not_sent.inc(),
+            RetryOutcome::Refused(RetryRefused::Budget) => self.refused_budget.inc(),
+            RetryOutcome::Refused(RetryRefused::Deadline) => self.refused_deadline.inc(),
+            RetryOutcome::Refused(RetryRefused::Attempts) => {}
+        }
     }
 }
 

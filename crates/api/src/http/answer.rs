@@ -12,14 +12,23 @@ use axum::{
 };
 use bytes::Bytes;
 
+use super::conditions::{OfCollection, ReadConditions};
 use crate::error::Error;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// May be stored, and not be used again without asking: any write may have come since (RFC 9111, 5.2.2.4).
+pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// Of this moment and this replica: of no use to anybody else, or later (RFC 9111, 5.2.2.5).
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// What the cache said, in one word: the log field and the metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[repr(u8)]
 pub enum CacheResult {
     /// A fresh entry answered.
     Hit,
@@ -27,22 +36,20 @@ pub enum CacheResult {
     Stale,
     /// There was no entry.
     Miss,
+    /// What was there could not be read, and was replaced.
+    Corrupt,
     /// An old entry was renewed first.
     Refresh,
-    /// Redis did not answer.
+    /// The client asked to go past the entry.
+    Revalidated,
+    /// The cache could not answer, or was not asked.
     Bypass,
 }
 
 impl CacheResult {
     /// The word.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Refresh => "refresh",
-            Self::Bypass => "bypass",
-        }
+        self.into_str()
     }
 }
 
@@ -75,8 +82,12 @@ pub enum CacheStatus {
 pub enum Forward {
     /// No entry.
     Miss,
+    /// Something that is no entry.
+    Corrupt,
     /// An old entry.
     Stale,
+    /// The client asked for it (`Cache-Control: no-cache`).
+    Request,
     /// Redis was not asked or did not answer, for this reason.
     Bypass(&'static str),
 }
@@ -88,7 +99,9 @@ impl CacheStatus {
             Self::Hit { .. } => CacheResult::Hit,
             Self::Stale { .. } => CacheResult::Stale,
             Self::Forward { why: Forward::Miss, .. } => CacheResult::Miss,
+            Self::Forward { why: Forward::Corrupt, .. } => CacheResult::Corrupt,
             Self::Forward { why: Forward::Stale, .. } => CacheResult::Refresh,
+            Self::Forward { why: Forward::Request, .. } => CacheResult::Revalidated,
             Self::Forward { why: Forward::Bypass(_), .. } => CacheResult::Bypass,
         }
     }
@@ -101,8 +114,10 @@ impl fmt::Display for CacheStatus {
             Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
             Self::Forward { why, stored, collapsed } => {
                 match why {
-                    Forward::Miss => f.write_str("redis; fwd=uri-miss")?,
+                    // RFC 9211, 2.2: nothing usable for this URI.
+                    Forward::Miss | Forward::Corrupt => f.write_str("redis; fwd=uri-miss")?,
                     Forward::Stale => f.write_str("redis; fwd=stale")?,
+                    Forward::Request => f.write_str("redis; fwd=request")?,
                     Forward::Bypass(reason) => write!(f, "redis; fwd=bypass; detail={reason}")?,
                 }
                 if *stored {
@@ -110,6 +125,9 @@ impl fmt::Display for CacheStatus {
                 }
                 if *collapsed {
                     f.write_str("; collapsed")?;
+                }
+                if *why == Forward::Corrupt {
+                    f.write_str("; detail=corrupt")?;
                 }
                 Ok(())
             }
@@ -163,6 +181,8 @@ pub enum Content {
     },
     /// A page.
     Page(Bytes),
+    /// The client has some page, and does not want another (`If-None-Match: *`).
+    PageNotModified,
     /// Nothing to say.
     Gone,
 }
@@ -174,6 +194,34 @@ pub struct Answer {
     pub content: Result<Content, Error>,
     /// How.
     pub provenance: Provenance,
+}
+
+impl Answer {
+    /// Holds a good answer against the conditions of its request.
+    pub(crate) fn permitted(mut self, conditions: &ReadConditions) -> Self {
+        let version = match &self.content {
+            Ok(Content::Record { version, .. } | Content::NotModified { version }) => *version,
+            Ok(Content::Created { .. } | Content::Page(_) | Content::PageNotModified | Content::Gone) | Err(_) => {
+                return self;
+            }
+        };
+        if !conditions.permit(version) {
+            self.content = Err(Error::VersionMismatch { current: i64::try_from(version).unwrap_or(i64::MAX) });
+        }
+        self
+    }
+
+    /// Holds a good page against the conditions of its request.
+    pub(crate) fn page_permitted(mut self, conditions: OfCollection) -> Self {
+        if self.content.is_ok() {
+            match conditions {
+                OfCollection::Met => {}
+                OfCollection::NotMatched => self.content = Err(Error::NotMatched),
+                OfCollection::Present => self.content = Ok(Content::PageNotModified),
+            }
+        }
+        self
+    }
 }
 
 impl From<Error> for Answer {
@@ -201,29 +249,27 @@ impl IntoResponse for Content {
         let with = |status: StatusCode, body: Bytes| {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() = status;
+            let headers = response.headers_mut();
             if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
-                response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+                headers.insert(header::CONTENT_TYPE, JSON);
             }
+            headers.insert(header::CACHE_CONTROL, NO_CACHE);
+            response
+        };
+        let tagged = |mut response: Response, version: u64| {
+            response.headers_mut().insert(header::ETAG, etag(version));
             response
         };
         match self {
-            Self::Record { body, version } => {
-                let mut response = with(StatusCode::OK, body);
-                response.headers_mut().insert(header::ETAG, etag(version));
-                response
-            }
-            Self::NotModified { version } => {
-                let mut response = with(StatusCode::NOT_MODIFIED, Bytes::new());
-                response.headers_mut().insert(header::ETAG, etag(version));
-                response
-            }
+            Self::Record { body, version } => tagged(with(StatusCode::OK, body), version),
+            Self::NotModified { version } => tagged(with(StatusCode::NOT_MODIFIED, Bytes::new()), version),
             Self::Created { id, body } => {
-                let mut response = with(StatusCode::CREATED, body);
+                let mut response = tagged(with(StatusCode::CREATED, body), 1);
                 response.headers_mut().insert(header::LOCATION, value(format_args!("/data/{id}")));
-                response.headers_mut().insert(header::ETAG, etag(1));
                 response
             }
             Self::Page(body) => with(StatusCode::OK, body),
+            Self::PageNotModified => with(StatusCode::NOT_MODIFIED, Bytes::new()),
             Self::Gone => with(StatusCode::NO_CONTENT, Bytes::new()),
         }
     }

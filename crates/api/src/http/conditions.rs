@@ -1,94 +1,176 @@
-//! `If-Match` and `If-None-Match` (RFC 9110, section 13) over versions as entity tags.
+//! Conditional requests (RFC 9110, section 13), with a record's version as its entity tag.
+//!
+//! # In the order of RFC 9110, 13.2.2
+//! ## `If-Match`
+//! Strong comparison. False: 412, and nothing is done.
+//! ## `If-None-Match`
+//! Weak comparison. False: 304 to GET and HEAD, 412 to every other method.
+//!
+//! Conditions are looked at last: what would be refused without them (400, 404, 415, 503 …) is refused as if they were not
+//! there (13.2.1). So a PUT to a record that does not exist is 404, while a DELETE of one, which would be 204, is 412 when
+//! it has an `If-Match`. Pages and records have no modification date, so `If-Modified-Since` and `If-Unmodified-Since` are
+//! ignored (13.1.3, 13.1.4).
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 
+use super::entity_tag::{EntityTag, EntityTags, Malformed};
 use crate::error::Error;
 
 /// Which present versions a write may replace. Decided inside the statement itself, so that nothing comes between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteConditions {
-    /// Only these; `None`: any.
+    /// Only these; `None`: any. An empty list refuses whatever is there.
     pub only: Option<Vec<i64>>,
     /// None of these.
     pub except: Vec<i64>,
+    /// Whether there must be a record: without one, `If-Match` is false in any form (RFC 9110, 13.1.1).
+    pub must_exist: bool,
 }
 
 impl WriteConditions {
-    /// Reads `If-Match`.
+    /// Reads both fields.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the header is not one strong entity tag of ours: a condition that cannot be understood
-    /// must not be passed over.
+    /// [`Error::Invalid`] when one of them does not follow its grammar: a condition that cannot be understood must not be
+    /// passed over.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        let only = expected_version(headers)?.map(|version| vec![version]);
-        Ok(Self { only, except: Vec::new() })
+        let if_match = strict(headers, &header::IF_MATCH)?;
+        let mut conditions = Self { must_exist: if_match.is_some(), ..Self::default() };
+        if let Some(EntityTags::List(tags)) = &if_match {
+            let strong = tags.iter().filter(|tag| !tag.is_weak());
+            conditions.only = Some(strong.filter_map(EntityTag::version).collect());
+        }
+        match strict(headers, &header::IF_NONE_MATCH)? {
+            None => {}
+            Some(EntityTags::Any) => conditions.only = Some(Vec::new()),
+            Some(EntityTags::List(tags)) => conditions.except = tags.iter().filter_map(EntityTag::version).collect(),
+        }
+        Ok(conditions)
     }
 }
 
-/// The version that `If-Match` asks for; `None` when it asks for nothing, or for any (`*`).
-fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Error> {
-    let mut given = headers.get_all(header::IF_MATCH).iter();
-    let Some(tag) = given.next() else { return Ok(None) };
-    let invalid = || Error::Invalid("If-Match: must be one version in quotes, as in \"3\", or *".to_owned());
-    if given.next().is_some() {
-        return Err(invalid());
-    }
-    let tag = tag.to_str().map_err(|_| invalid())?.trim();
-    if tag == "*" {
-        return Ok(None);
-    }
-    let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(invalid)?;
-    version.parse().map(Some).map_err(|_| invalid())
-}
-
-/// `If-None-Match`: the versions that the client has already.
+/// The conditions of a GET or HEAD.
 #[derive(Debug)]
-pub(crate) struct KnownVersions(Option<String>);
+pub(crate) struct ReadConditions {
+    only: Option<EntityTags>,
+    known: Option<EntityTags>,
+}
 
-impl KnownVersions {
-    /// Reads the header; several are one list.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut lists =
-            headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).peekable();
-        Self(lists.peek().is_some().then(|| lists.collect::<Vec<_>>().join(",")))
+impl ReadConditions {
+    /// Reads both fields. An `If-None-Match` that cannot be understood matches nothing: the whole answer is never wrong.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `If-Match` does not follow its grammar.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let known = EntityTags::of(headers, &header::IF_NONE_MATCH).unwrap_or(Some(EntityTags::List(Vec::new())));
+        Ok(Self { only: strict(headers, &header::IF_MATCH)?, known })
     }
 
-    /// Whether `version` is among them. Weak comparison, lists, `*`.
-    pub(crate) fn contain(&self, version: u64) -> bool {
-        self.0.as_deref().is_some_and(|list| {
-            list.split(',').map(str::trim).any(|tag| {
-                let strong = tag.strip_prefix("W/").unwrap_or(tag);
-                let text = strong.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                tag == "*" || text == Some(version.to_string().as_str())
-            })
+    /// Whether the client has this version already.
+    pub(crate) fn know(&self, version: u64) -> bool {
+        self.known.as_ref().is_some_and(|tags| tags.match_weakly(version))
+    }
+
+    /// Whether the client accepts this version.
+    pub(crate) fn permit(&self, version: u64) -> bool {
+        self.only.as_ref().is_none_or(|tags| tags.match_strongly(version))
+    }
+}
+
+/// What the conditions of a request to the collection come to. It always exists and has no entity tag, so that `*` is all
+/// that matches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfCollection {
+    /// They are met.
+    Met,
+    /// `If-Match` has a list.
+    NotMatched,
+    /// `If-None-Match` is `*`.
+    Present,
+}
+
+impl OfCollection {
+    /// Reads both fields.
+    ///
+    /// # Errors
+    /// As for [`WriteConditions`].
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
+        let if_match = strict(headers, &header::IF_MATCH)?;
+        let if_none_match = strict(headers, &header::IF_NONE_MATCH)?;
+        Ok(match (if_match, if_none_match) {
+            (Some(EntityTags::List(_)), _) => Self::NotMatched,
+            (_, Some(EntityTags::Any)) => Self::Present,
+            (None | Some(EntityTags::Any), None | Some(EntityTags::List(_))) => Self::Met,
         })
     }
 }
 
+fn strict(headers: &HeaderMap, name: &HeaderName) -> Result<Option<EntityTags>, Error> {
+    EntityTags::of(headers, name).map_err(|Malformed| {
+        let name = if *name == header::IF_MATCH { "If-Match" } else { "If-None-Match" };
+        Error::Invalid(format!("{name}: must be * or a list of entity tags, as in \"3\", \"4\""))
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderValue;
 
     use super::*;
 
-    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn if_match_is_one_strong_tag_or_a_star() {
-        let expected = |value| expected_version(&headers(header::IF_MATCH, value));
-        assert_eq!(expected("\"3\"").expect("valid"), Some(3));
-        assert_eq!(expected("*").expect("valid"), None);
-        for wrong in ["3", "W/\"3\"", "\"3\", \"4\"", "\"x\"", ""] {
-            assert!(expected(wrong).is_err(), "{wrong}");
+    fn headers(lines: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_static(value));
         }
+        headers
+    }
+
+    fn write(lines: &[(HeaderName, &'static str)]) -> WriteConditions {
+        WriteConditions::of(&headers(lines)).expect("well-formed")
     }
 
     #[test]
-    fn if_none_match_takes_lists_and_weak_tags() {
-        let names = |value| KnownVersions::of(&headers(header::IF_NONE_MATCH, value)).contain(3);
-        assert!(names("\"3\"") && names("W/\"3\"") && names("\"1\", \"3\"") && names("*"));
-        assert!(!names("\"33\"") && !names("3") && !names(""));
+    fn a_write_replaces_only_what_its_conditions_name() {
+        use header::{IF_MATCH, IF_NONE_MATCH};
+        let conditions = |only: Option<&[i64]>, except: &[i64], must_exist| WriteConditions {
+            only: only.map(<[i64]>::to_vec),
+            except: except.to_vec(),
+            must_exist,
+        };
+        assert_eq!(write(&[]), conditions(None, &[], false));
+        assert_eq!(write(&[(IF_MATCH, "*")]), conditions(None, &[], true));
+        assert_eq!(write(&[(IF_MATCH, "\"3\"")]), conditions(Some(&[3]), &[], true));
+        assert_eq!(write(&[(IF_MATCH, "\"3\", \"a,b\""), (IF_MATCH, "\"5\"")]), conditions(Some(&[3, 5]), &[], true));
+        for never in ["W/\"3\"", "\"03\"", "\"9999999999999999999999\"", "\"0\"", "\"-3\"", "\"x\"", ""] {
+            assert_eq!(write(&[(IF_MATCH, never)]), conditions(Some(&[]), &[], true), "{never}");
+        }
+        assert_eq!(write(&[(IF_NONE_MATCH, "*")]), conditions(Some(&[]), &[], false));
+        assert_eq!(write(&[(IF_NONE_MATCH, "W/\"3\", \"4\", \"x\"")]), conditions(None, &[3, 4], false));
+        assert_eq!(write(&[(IF_MATCH, "\"3\""), (IF_NONE_MATCH, "\"3\"")]), conditions(Some(&[3]), &[3], true));
+        assert_eq!(write(&[(IF_MATCH, "\"3\""), (IF_NONE_MATCH, "*")]), conditions(Some(&[]), &[], true));
+        assert!(WriteConditions::of(&headers(&[(IF_MATCH, "3")])).is_err());
+        assert!(WriteConditions::of(&headers(&[(IF_NONE_MATCH, "\"3")])).is_err());
+    }
+
+    #[test]
+    fn a_read_is_lenient_with_what_saves_it_a_body_only() {
+        use header::{IF_MATCH, IF_NONE_MATCH};
+        let read = |lines| ReadConditions::of(&headers(lines));
+        assert!(read(&[(IF_NONE_MATCH, "\"a,3\", W/\"3\"")]).is_ok_and(|read| read.know(3) && read.permit(3)));
+        assert!(read(&[(IF_NONE_MATCH, "3")]).is_ok_and(|read| !read.know(3)));
+        assert!(read(&[(IF_MATCH, "W/\"3\"")]).is_ok_and(|read| !read.permit(3)));
+        assert!(read(&[(IF_MATCH, "3")]).is_err());
+        assert!(read(&[]).is_ok_and(|read| !read.know(3) && read.permit(3)));
+    }
+
+    #[test]
+    fn the_collection_is_matched_by_a_star_alone() {
+        use header::{IF_MATCH, IF_NONE_MATCH};
+        let of = |lines| OfCollection::of(&headers(lines)).expect("well-formed");
+        assert_eq!(of(&[]), OfCollection::Met);
+        assert_eq!(of(&[(IF_MATCH, "*"), (IF_NONE_MATCH, "\"1\"")]), OfCollection::Met);
+        assert_eq!(of(&[(IF_MATCH, "\"1\""), (IF_NONE_MATCH, "*")]), OfCollection::NotMatched);
+        assert_eq!(of(&[(IF_NONE_MATCH, "*")]), OfCollection::Present);
     }
 }

@@ -53,7 +53,7 @@ fn page() -> String {
         "outcome of `dependency_request_duration_seconds`",
         "`ok`, `timeout`, `error`, `breaker_open` (it was not asked)",
     );
-    label("outcome of `retries_total`", "`succeeded`, `failed`, `refused_budget`, `refused_deadline`");
+    label("outcome of `retries_total`", "`succeeded`, `failed`, `not_sent`, `refused_budget`, `refused_deadline`");
     page
 }
 

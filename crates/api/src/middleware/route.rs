@@ -1,5 +1,7 @@
 //! Which route a path belongs to: the closed set of the metric label `http_route`.
 
+use crate::problem::catalogue;
+
 /// The routes of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray)]
 #[repr(u8)]
@@ -18,6 +20,8 @@ pub enum Route {
     Metrics,
     /// `/openapi.json`
     OpenApi,
+    /// `/problems/{code}`
+    Problem,
     /// Everything else: one label, or a scanner makes series without end.
     Unmatched,
 }
@@ -32,10 +36,9 @@ impl Route {
             "/readyz" => Self::Readyz,
             "/metrics" => Self::Metrics,
             "/openapi.json" => Self::OpenApi,
-            _ => match path.strip_prefix("/data/") {
-                Some(id) if !id.is_empty() && !id.contains('/') => Self::Record,
-                _ => Self::Unmatched,
-            },
+            _ if is_segment(path.strip_prefix("/data/")) => Self::Record,
+            _ if is_segment(path.strip_prefix(catalogue::BASE)) => Self::Problem,
+            _ => Self::Unmatched,
         }
     }
 
@@ -49,9 +52,26 @@ impl Route {
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
+            Self::Problem => "/problems/{code}",
             Self::Unmatched => "_unmatched",
         }
     }
+
+    /// Its methods (RFC 9110, 10.2.1); for the service as a whole, all of them.
+    pub const fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Records => &["GET", "HEAD", "POST", "OPTIONS"],
+            Self::Record => &["GET", "HEAD", "PUT", "DELETE", "OPTIONS"],
+            Self::Health | Self::Livez | Self::Readyz | Self::Metrics | Self::OpenApi | Self::Problem => {
+                &["GET", "HEAD", "OPTIONS"]
+            }
+            Self::Unmatched => &["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"],
+        }
+    }
+}
+
+fn is_segment(rest: Option<&str>) -> bool {
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
 }
 
 #[cfg(test)]
@@ -60,10 +80,23 @@ mod tests {
 
     #[test]
     fn a_scanner_finds_one_label() {
-        for path in ["/", "", "/data/", "/data/1/2", "/wp-login.php", "/Data", "/metrics/", "*", "//data"] {
+        for path in [
+            "/",
+            "",
+            "/data/",
+            "/data/1/2",
+            "/wp-login.php",
+            "/Data",
+            "/metrics/",
+            "*",
+            "//data",
+            "/problems",
+            "/problems/",
+        ] {
             assert_eq!(Route::of(path), Route::Unmatched, "{path}");
         }
         assert_eq!(Route::of("/data/17"), Route::Record);
         assert_eq!(Route::of("/data"), Route::Records);
+        assert_eq!(Route::of("/problems/not_found"), Route::Problem);
     }
 }

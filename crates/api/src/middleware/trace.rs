@@ -48,6 +48,12 @@ impl Trace {
         str::from_utf8(&self.0[TRACE_ID]).unwrap_or_default()
     }
 
+    /// The span id, a number made by chance for this request.
+    pub fn span(&self) -> u64 {
+        let digits = str::from_utf8(&self.0[SPAN_ID]).unwrap_or_default();
+        u64::from_str_radix(digits, 16).unwrap_or_default()
+    }
+
     /// `traceparent`.
     pub fn header(&self) -> HeaderValue {
         // Hexadecimal digits and dashes are always a valid header value.
@@ -96,6 +102,9 @@ fn random_trace_id() -> u128 {
 fn random_span_id() -> u128 {
     fastrand::u64(1..).into()
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,12 @@
 //! What a record is, and what a client may send to make or replace one.
 
 use serde::{Deserialize, Serialize};
-use sqlx::{Row, postgres::PgRow};
-use time::OffsetDateTime;
+use sqlx::{
+    Decode, Postgres, Row, Type,
+    error::BoxDynError,
+    postgres::{PgRow, PgTypeInfo, PgValueRef},
+};
+use time::{OffsetDateTime, macros::datetime};
 
 use crate::error::Error;
 
@@ -34,14 +38,42 @@ impl Record {
             name: row.try_get(1)?,
             value: row.try_get(2)?,
             version: row.try_get(3)?,
-            updated_at: row.try_get(4)?,
+            updated_at: row.try_get::<Timestamp, _>(4)?.0,
         })
     }
 
-    /// Its JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        // Strings, numbers and a time in our own century: this cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+    /// Its JSON; `None`, and a line in the log, if there is none: never an empty body.
+    pub fn to_json(&self) -> Option<Vec<u8>> {
+        to_json("record", self)
+    }
+}
+
+fn to_json(what: &str, value: &impl Serialize) -> Option<Vec<u8>> {
+    serde_json::to_vec(value)
+        .inspect_err(|error| tracing::error!(what, error = %error, "an answer cannot be written as JSON"))
+        .ok()
+}
+
+/// A `timestamptz` of the years 1 to 9999, which RFC 3339 can write. sqlx's own decoding panics for others.
+struct Timestamp(OffsetDateTime);
+
+/// From which Postgres counts microseconds.
+const POSTGRES_EPOCH: OffsetDateTime = datetime!(2000-01-01 00:00 UTC);
+
+impl Type<Postgres> for Timestamp {
+    fn type_info() -> PgTypeInfo {
+        <OffsetDateTime as Type<Postgres>>::type_info()
+    }
+}
+
+impl Decode<'_, Postgres> for Timestamp {
+    fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
+        let microseconds = i64::from_be_bytes(value.as_bytes()?.try_into()?);
+        let time = POSTGRES_EPOCH.checked_add(time::Duration::microseconds(microseconds));
+        match time.filter(|time| (1..=9999).contains(&time.year())) {
+            Some(time) => Ok(Self(time)),
+            None => Err("a time outside of the years 1 to 9999".into()),
+        }
     }
 }
 
@@ -90,9 +122,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// Its JSON.
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+    /// Its JSON; `None`, and a line in the log, if there is none.
+    pub fn to_json(&self) -> Option<Vec<u8>> {
+        to_json("page", self)
     }
 }
 

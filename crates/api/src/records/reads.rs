@@ -2,12 +2,11 @@
 //!
 //! # In the order of time
 //! ## Look up
-//! A fresh entry answers. Redis not answering is a bypass: counted, never an error to the client.
+//! A fresh entry answers. A cache that cannot answer is a bypass: counted, never an error to the client.
 //! ## Fetch
-//! One flight per key reads Postgres; whoever wants the same key meanwhile waits for it. The flight runs as a task of
-//! its own, so a client that hangs up takes nothing away from the others.
+//! One [flight](super::flights) per key reads Postgres; who wants the same key meanwhile waits for it.
 //! ## Store
-//! The flight stores what it read, guarded by the version. After a bypass it does not try: Redis has just failed.
+//! The flight stores what it read. After a bypass it does not try: Redis has just failed.
 //! ## Fall back
 //! An old entry answers, with `detail=stale` and its `Age`: instead of an error when Postgres does not answer, and at
 //! once for those who come while another renews it. The latter only shortly after it was fresh: an entry that nobody
@@ -16,23 +15,21 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use prometheus::IntCounter;
-use resilience::{
-    deadline::{Deadline, DeadlineExceeded},
-    single_flight::{Role, SingleFlight},
-};
+use resilience::deadline::Deadline;
+use strum::{EnumCount, VariantArray};
 use tokio::time::Instant;
 
-use super::sql;
+use super::flights::{Fetched, Flights, Source};
 use crate::{
     cache::{
-        Cache, Stored,
         entry::{Entry, Kind, Stamp},
-        key::Key,
+        pages::{self, PageCache, PageKey},
+        records::{self, RecordCache},
     },
     config::CacheConfig,
-    dependencies::postgres::{DatabaseError, Postgres},
+    dependencies::postgres::Postgres,
     error::Error,
-    http::answer::{Answer, CacheStatus, Content, Forward, Provenance},
+    http::answer::{Answer, CacheResult, CacheStatus, Content, Forward, Provenance},
     metrics::Metrics,
 };
 
@@ -46,59 +43,54 @@ pub struct Reads(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    cache: Option<Cache>,
-    source: Source,
-    flights: Option<SingleFlight<Key, Fetched>>,
-    stale_if_error: bool,
-    results: [IntCounter; 5],
-    collapsed: IntCounter,
-}
-
-/// Where the truth is, and where to put what was read of it.
-#[derive(Debug, Clone)]
-struct Source {
+    records: RecordCache,
+    pages: PageCache,
+    cache_is_on: bool,
     postgres: Postgres,
-    /// Makes entries also while `CACHE` is off: an entry is how a result looks.
-    shape: Cache,
+    flights: Flights,
+    stale_if_error: bool,
+    results: [IntCounter; CacheResult::COUNT],
 }
 
-/// What a flight brought home.
-#[derive(Debug, Clone)]
-struct Fetched {
-    entry: Result<Entry, DatabaseError>,
-    stored: bool,
-    database: Duration,
-}
+/// An entry or why there is none, and how it came about.
+type Read = (Result<Entry, Error>, Provenance);
 
-type Fetching<'a> = Pin<Box<dyn Future<Output = (Result<Entry, Error>, Provenance)> + Send + 'a>>;
-
-/// Whether and under which stamp to store what is fetched.
-#[derive(Debug, Clone, Copy)]
-enum Store {
-    No,
-    Record,
-    Page(Stamp),
+/// What goes into a read of Postgres: why it is needed, what would do instead, and when it must be there.
+struct Forwarded {
+    why: Forward,
+    /// An old entry, for the case that Postgres does not answer.
+    old: Option<Entry>,
+    provenance: Provenance,
 }
 
 impl Reads {
-    /// The read path; `cache` is not asked when the configuration says so.
-    pub fn new(cache: Cache, postgres: Postgres, config: &CacheConfig, metrics: &Metrics) -> Self {
-        let results = ["hit", "stale", "miss", "refresh", "bypass"];
+    /// The read path; the caches are not asked when the configuration says so.
+    pub fn new(
+        records: RecordCache,
+        pages: PageCache,
+        postgres: Postgres,
+        config: &CacheConfig,
+        metrics: &Metrics,
+    ) -> Self {
+        let source = Source { postgres: postgres.clone(), records: records.clone(), pages: pages.clone() };
         Self(Arc::new(Inner {
-            cache: config.enabled.then(|| cache.clone()),
-            source: Source { postgres, shape: cache },
-            flights: config.single_flight.then(SingleFlight::new),
+            records,
+            pages,
+            cache_is_on: config.enabled,
+            postgres,
+            flights: Flights::new(source, config.single_flight, metrics),
             stale_if_error: config.stale_if_error,
-            results: results.map(|result| metrics.cache_requests.with_label_values(&[result])),
-            collapsed: metrics.collapsed_reads.with_label_values(&["single_flight"]),
+            results: std::array::from_fn(|i| {
+                metrics.cache_requests.with_label_values(&[CacheResult::VARIANTS[i].as_str()])
+            }),
         }))
     }
 
-    /// One record, or 304 if it has a version in `known`.
-    pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, deadline: Deadline) -> Answer {
-        let (entry, provenance) = self.entry(Key::Record(id), deadline).await;
+    /// One record, or 304 if it has a version in `known`. `past_cache`: the client asked for what Postgres has.
+    pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, past_cache: bool, deadline: Deadline) -> Answer {
+        let (entry, provenance) = self.count(self.find_record(id, past_cache, deadline).await);
         let content = entry.and_then(|entry| match entry.kind() {
-            Kind::Missing => Err(Error::NoRecord(id)),
+            Kind::Missing | Kind::Hold => Err(Error::NoRecord(id)),
             Kind::Record | Kind::Page => {
                 let version = entry.stamp.version();
                 let body = entry.body();
@@ -108,88 +100,130 @@ impl Reads {
         Answer { content, provenance }
     }
 
-    /// One page.
-    pub async fn page(&self, after: i64, limit: u16, deadline: Deadline) -> Answer {
-        let (entry, provenance) = self.entry(Key::Page { after, limit }, deadline).await;
+    /// One page. `past_cache`: the client asked for what Postgres has.
+    pub async fn page(&self, page: PageKey, past_cache: bool, deadline: Deadline) -> Answer {
+        let (entry, provenance) = self.count(Box::pin(self.find_page(page, past_cache, deadline)).await);
         Answer { content: entry.map(|entry| Content::Page(entry.body())), provenance }
     }
 
-    /// How many reads of Postgres are under way for more than one.
-    pub fn flights(&self) -> usize {
-        self.0.flights.as_ref().map_or(0, SingleFlight::len)
-    }
-
-    async fn entry(&self, key: Key, deadline: Deadline) -> (Result<Entry, Error>, Provenance) {
-        let (result, provenance) = self.find_or_fetch(key, deadline).await;
-        if let Some(cache) = provenance.cache {
+    fn count(&self, read: Read) -> Read {
+        if let Some(cache) = read.1.cache {
             self.0.results[cache.result() as usize].inc();
         }
-        (result, provenance)
+        read
     }
 
-    async fn find_or_fetch(&self, key: Key, deadline: Deadline) -> (Result<Entry, Error>, Provenance) {
-        let Some(cache) = &self.0.cache else {
-            return self.fetch(key, Forward::Bypass("off"), Store::No, None, Provenance::default(), deadline).await;
-        };
+    async fn find_record(&self, id: i64, past_cache: bool, deadline: Deadline) -> Read {
+        if !self.0.cache_is_on {
+            return self.forward_record(id, None, Forwarded::bypass("off", Provenance::default()), deadline).await;
+        }
         let start = Instant::now();
-        let found = cache.find(&key, deadline).await;
+        let found = self.0.records.find(id, deadline).await;
         let provenance = Provenance { redis: Some(start.elapsed()), ..Provenance::default() };
-        let found = match found {
+        let records::Found { entry, seen, corrupt } = match found {
             Ok(found) => found,
-            Err(error) => {
-                let why = Forward::Bypass(error.as_str());
-                return self.fetch(key, why, Store::No, None, provenance, deadline).await;
+            Err(why) => {
+                return self.forward_record(id, None, Forwarded::bypass(why.as_str(), provenance), deadline).await;
             }
         };
-        let store = match (key, found.generation) {
-            (Key::Record(_), _) => Store::Record,
-            (Key::Page { .. }, Some(generation)) => Store::Page(generation),
-            (Key::Page { .. }, None) => Store::No,
-        };
-        match found.entry {
-            None => self.fetch(key, Forward::Miss, store, None, provenance, deadline).await,
+        let why = match &entry {
+            _ if past_cache => Forward::Request,
+            None if corrupt => Forward::Corrupt,
+            None => Forward::Miss,
             Some(entry) => match entry.fresh_for() {
-                Some(ttl) => (Ok(entry), Provenance { cache: Some(CacheStatus::Hit { ttl }), ..provenance }),
-                None if self.is_being_renewed(&key, &entry) => stale(entry, provenance),
-                None => self.fetch(key, Forward::Stale, store, Some(entry), provenance, deadline).await,
+                Some(ttl) => {
+                    let cache = Some(CacheStatus::Hit { ttl });
+                    // The usual way out. What follows has room of its own.
+                    return (Ok(entry.clone()), Provenance { cache, ..provenance });
+                }
+                None if self.is_being_renewed(id, entry) => return stale(entry.clone(), provenance),
+                None => Forward::Stale,
             },
-        }
+        };
+        self.forward_record(id, Some(seen), Forwarded { why, old: entry, provenance }, deadline).await
     }
 
-    /// Somebody else is fetching this key: an entry that was fresh a moment ago is good enough for the others, and any
-    /// while Postgres is known to be away. Not so for pages, whose old entries are known to be out of date.
-    fn is_being_renewed(&self, key: &Key, entry: &Entry) -> bool {
+    /// Somebody else is fetching this record: an entry that was fresh a moment ago is good enough for the others, and any
+    /// while Postgres is known to be away.
+    fn is_being_renewed(&self, id: i64, entry: &Entry) -> bool {
         let inner = &self.0;
-        entry.kind() != Kind::Page
-            && (entry.old_for() <= LONGEST_RENEWAL
-                || inner.stale_if_error && !inner.source.postgres.knowledge().is_up())
-            && inner.flights.as_ref().is_some_and(|flights| flights.is_flying(key))
+        (entry.old_for() <= LONGEST_RENEWAL || inner.stale_if_error && !inner.postgres.knowledge().is_up())
+            && inner.flights.is_renewing(id, entry.stamp)
     }
 
     /// Everything that follows a look-up without a fresh entry. Boxed: the future of a hit, which is moved about for each
-    /// request, must not carry the room that a read of Postgres needs.
-    fn fetch<'a>(
-        &'a self,
-        key: Key,
-        why: Forward,
-        store: Store,
-        old: Option<Entry>,
-        provenance: Provenance,
+    /// request, must not carry the room that a read of Postgres needs. `seen`: what the look-up saw, if there was one.
+    fn forward_record(
+        &self,
+        id: i64,
+        seen: Option<Option<Stamp>>,
+        forwarded: Forwarded,
         deadline: Deadline,
-    ) -> Fetching<'a> {
-        Box::pin(self.fetch_or_fall_back(key, why, store, old, provenance, deadline))
+    ) -> Pin<Box<dyn Future<Output = Read> + Send + '_>> {
+        Box::pin(async move {
+            let flown = match (seen, forwarded.why) {
+                (Some(seen), Forward::Miss | Forward::Stale | Forward::Corrupt) => {
+                    self.0.flights.record(id, seen, deadline).await
+                }
+                (seen, _) => self.0.flights.record_after(id, seen, deadline).await,
+            };
+            self.arrive(flown, forwarded)
+        })
     }
 
-    async fn fetch_or_fall_back(
+    async fn find_page(&self, page: PageKey, past_cache: bool, deadline: Deadline) -> Read {
+        if !self.0.cache_is_on {
+            return self.forward_page(page, None, Forwarded::bypass("off", Provenance::default()), deadline).await;
+        }
+        if self.0.records.has_missed_writes() {
+            // The page may hold one of them, under a generation that did not end.
+            let missed = Forwarded::bypass("missed_write", Provenance::default());
+            return self.forward_page(page, None, missed, deadline).await;
+        }
+        let start = Instant::now();
+        let found = self.0.pages.find(page, deadline).await;
+        let provenance = Provenance { redis: Some(start.elapsed()), ..Provenance::default() };
+        let found: pages::Found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                return self.forward_page(page, None, Forwarded::bypass(error.as_str(), provenance), deadline).await;
+            }
+        };
+        let why = match &found.entry {
+            _ if past_cache => Forward::Request,
+            None if found.corrupt => Forward::Corrupt,
+            None => Forward::Miss,
+            Some(_) => match found.fresh() {
+                Some((entry, ttl)) => {
+                    return (Ok(entry.clone()), Provenance { cache: Some(CacheStatus::Hit { ttl }), ..provenance });
+                }
+                None => Forward::Stale,
+            },
+        };
+        let generation = Some(found.generation);
+        self.forward_page(page, generation, Forwarded { why, old: found.entry, provenance }, deadline).await
+    }
+
+    async fn forward_page(
         &self,
-        key: Key,
-        why: Forward,
-        store: Store,
-        old: Option<Entry>,
-        provenance: Provenance,
+        page: PageKey,
+        generation: Option<Stamp>,
+        forwarded: Forwarded,
         deadline: Deadline,
-    ) -> (Result<Entry, Error>, Provenance) {
-        let (collapsed, fetched) = match self.fly(key, store, deadline).await {
+    ) -> Read {
+        let flown = match (generation, forwarded.why) {
+            (Some(generation), Forward::Miss | Forward::Stale | Forward::Corrupt) => {
+                self.0.flights.page(page, generation, deadline).await
+            }
+            (generation, _) => self.0.flights.page_after(page, generation, deadline).await,
+        };
+        self.arrive(flown, forwarded)
+    }
+
+    /// What a flight brought home, or an old entry instead of an error.
+    fn arrive(&self, flown: Result<(bool, Fetched), Error>, forwarded: Forwarded) -> Read {
+        let Forwarded { why, old, provenance } = forwarded;
+        let (collapsed, fetched) = match flown {
             Ok(flown) => flown,
             Err(error) => return self.fall_back(old, error, why, provenance),
         };
@@ -199,86 +233,28 @@ impl Reads {
                 let cache = Some(CacheStatus::Forward { why, stored: fetched.stored, collapsed });
                 (Ok(entry), Provenance { cache, ..provenance })
             }
-            Err(error) => self.fall_back(old, error.into(), why, provenance),
+            Err(error) => self.fall_back(old, error, why, provenance),
         }
     }
 
-    fn fall_back(
-        &self,
-        old: Option<Entry>,
-        error: Error,
-        why: Forward,
-        provenance: Provenance,
-    ) -> (Result<Entry, Error>, Provenance) {
+    fn fall_back(&self, old: Option<Entry>, error: Error, why: Forward, provenance: Provenance) -> Read {
         match old {
-            Some(entry) if self.0.stale_if_error => stale(entry, provenance),
+            Some(entry) if self.0.stale_if_error && error.is_of_the_database() => stale(entry, provenance),
             _ => {
                 let cache = Some(CacheStatus::Forward { why, stored: false, collapsed: false });
                 (Err(error), Provenance { cache, ..provenance })
             }
         }
     }
+}
 
-    /// Reads Postgres, alone or together with others who want the same.
-    async fn fly(&self, key: Key, store: Store, deadline: Deadline) -> Result<(bool, Fetched), Error> {
-        let source = self.0.source.clone();
-        let fetch = move || async move { source.fetch(key, store, deadline).await };
-        let Some(flights) = &self.0.flights else {
-            return Ok((false, fetch().await));
-        };
-        // A follower's own deadline may be earlier than that of the flight.
-        let landed = match deadline.remaining(Instant::now()) {
-            Some(left) => tokio::time::timeout(left, flights.run(key, fetch)).await.map_err(|_| DeadlineExceeded)?,
-            None => flights.run(key, fetch).await,
-        };
-        let (role, fetched) = landed;
-        if role == Role::Follower {
-            self.0.collapsed.inc();
-        }
-        Ok((role == Role::Follower, fetched.map_err(|_| Error::Internal)?))
+impl Forwarded {
+    fn bypass(reason: &'static str, provenance: Provenance) -> Self {
+        Self { why: Forward::Bypass(reason), old: None, provenance }
     }
 }
 
-fn stale(entry: Entry, provenance: Provenance) -> (Result<Entry, Error>, Provenance) {
+fn stale(entry: Entry, provenance: Provenance) -> Read {
     let cache = Some(CacheStatus::Stale { age: entry.age() });
     (Ok(entry), Provenance { cache, ..provenance })
-}
-
-impl Source {
-    async fn fetch(self, key: Key, store: Store, deadline: Deadline) -> Fetched {
-        let start = Instant::now();
-        let entry = match key {
-            Key::Record(id) => self.fetch_record(id, deadline).await,
-            Key::Page { after, limit } => self.fetch_page(after, limit, store, deadline).await,
-        };
-        let database = start.elapsed();
-        let stored = match (&entry, store) {
-            (Ok(entry), Store::Record | Store::Page(_)) => self.shape.store(&key, entry, deadline).await == Stored::Yes,
-            (Ok(_), Store::No) | (Err(_), _) => false,
-        };
-        Fetched { entry, stored, database }
-    }
-
-    async fn fetch_record(&self, id: i64, deadline: Deadline) -> Result<Entry, DatabaseError> {
-        let record = self.postgres.run(deadline, move |connection| Box::pin(sql::get(connection, id))).await?;
-        Ok(match record {
-            Some(record) => self.shape.record_entry(record.version, &record.to_json()),
-            None => self.shape.missing_entry(),
-        })
-    }
-
-    async fn fetch_page(
-        &self,
-        after: i64,
-        limit: u16,
-        store: Store,
-        deadline: Deadline,
-    ) -> Result<Entry, DatabaseError> {
-        let page = self.postgres.run(deadline, move |connection| Box::pin(sql::page(connection, after, limit))).await?;
-        let generation = match store {
-            Store::Page(generation) => generation,
-            Store::No | Store::Record => Stamp::of_version(0),
-        };
-        Ok(self.shape.page_entry(generation, &page.to_json()))
-    }
 }

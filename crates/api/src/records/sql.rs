@@ -1,24 +1,86 @@
-//! Every statement on records. Nothing here decides anything; bounds and judgement stand around it.
+//! Every statement on records. Nothing here decides anything but what must be decided inside the statement: conditions,
+//! and whether a write is still in time.
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
 
 use super::model::{NewRecord, Page, Record};
-use crate::http::{conditions::WriteConditions, idempotency_key::IdempotencyKey};
+use crate::{
+    dependencies::postgres::{Access, Statement},
+    http::{
+        conditions::WriteConditions,
+        idempotency_key::IdempotencyKey,
+        receipt::{Receipt, Unwanted},
+    },
+};
 
-/// What became of a PUT.
-#[derive(Debug)]
-pub(super) enum Replaced {
-    Record(Record),
-    OtherVersion(i64),
-    Missing,
+/// One record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GetRecord {
+    pub(super) id: i64,
 }
 
-/// What became of a DELETE.
+impl Statement for GetRecord {
+    const ACCESS: Access = Access::Read;
+    type Output = Option<Record>;
+
+    async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Option<Record>> {
+        let row = sqlx::query("SELECT id, name, value, version, updated_at FROM records WHERE id = $1")
+            .bind(self.id)
+            .fetch_optional(connection)
+            .await?;
+        row.as_ref().map(Record::from_row).transpose()
+    }
+}
+
+/// One page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListRecords {
+    pub(super) after: i64,
+    pub(super) limit: u16,
+}
+
+impl Statement for ListRecords {
+    const ACCESS: Access = Access::Read;
+    type Output = Page;
+
+    async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Page> {
+        // One more than asked for tells whether there is a next page.
+        let mut rows =
+            sqlx::query("SELECT id, name, value, version, updated_at FROM records WHERE id > $1 ORDER BY id LIMIT $2")
+                .bind(self.after)
+                .bind(i64::from(self.limit) + 1)
+                .fetch_all(connection)
+                .await?;
+        let has_next = rows.len() > usize::from(self.limit);
+        rows.truncate(usize::from(self.limit));
+        let last: Option<i64> = rows.last().map(|row| row.try_get(0)).transpose()?;
+        let items = rows.iter().filter_map(decodable).collect();
+        Ok(Page { items, next: last.filter(|_| has_next) })
+    }
+}
+
+/// A row that cannot be decoded takes no page down: it is left out, and the log says so.
+fn decodable(row: &PgRow) -> Option<Record> {
+    Record::from_row(row)
+        .inspect_err(|error| {
+            let id: i64 = row.try_get(0).unwrap_or_default();
+            tracing::error!(id, error = %error, "a row cannot be decoded and is left out of its page");
+        })
+        .ok()
+}
+
+/// What became of a write.
 #[derive(Debug)]
-pub(super) enum Deleted {
-    Version(i64),
-    OtherVersion(i64),
+pub(super) enum Written<T> {
+    /// Done.
+    Done(T),
+    /// Not done: the conditions do not permit it. What is there.
+    NotPermitted(Record),
+    /// Not done: there is no such record.
     Missing,
+    /// Not done: nobody waits for it any more.
+    Unwanted(Unwanted),
 }
 
 /// What became of a POST.
@@ -29,142 +91,210 @@ pub(super) enum Created {
     Before(Record),
     /// The key was used before, for another body.
     KeyReused,
+    /// Not done: nobody waits for it any more.
+    Unwanted(Unwanted),
 }
 
-pub(super) async fn get(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<Record>> {
-    let row = sqlx::query("SELECT id, name, value, version, updated_at FROM records WHERE id = $1")
-        .bind(id)
+/// A new record; with a key at most one within 24 hours.
+#[derive(Debug)]
+pub(super) struct CreateRecord {
+    pub(super) new: NewRecord,
+    pub(super) key: Option<IdempotencyKey>,
+    pub(super) receipt: Receipt,
+}
+
+impl Statement for CreateRecord {
+    const ACCESS: Access = Access::Write;
+    type Output = Created;
+
+    async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Created> {
+        if let Err(unwanted) = still_wanted(&self.receipt) {
+            return Ok(Created::Unwanted(unwanted));
+        }
+        match &self.key {
+            None => self.insert(connection).await,
+            Some(key) => self.insert_keyed(connection, key).await,
+        }
+    }
+}
+
+impl CreateRecord {
+    async fn insert(&self, connection: &mut PgConnection) -> sqlx::Result<Created> {
+        let row = sqlx::query(
+            "INSERT INTO records (name, value) SELECT $1, $2 WHERE $3::timestamptz IS NULL OR clock_timestamp() <= $3 \
+             RETURNING id, name, value, version, updated_at",
+        )
+        .bind(&self.new.name)
+        .bind(&self.new.value)
+        .bind(self.receipt.not_after)
         .fetch_optional(connection)
         .await?;
-    row.as_ref().map(Record::from_row).transpose()
-}
-
-pub(super) async fn page(connection: &mut PgConnection, after: i64, limit: u16) -> sqlx::Result<Page> {
-    // One more than asked for tells whether there is a next page.
-    let rows =
-        sqlx::query("SELECT id, name, value, version, updated_at FROM records WHERE id > $1 ORDER BY id LIMIT $2")
-            .bind(after)
-            .bind(i64::from(limit) + 1)
-            .fetch_all(connection)
-            .await?;
-    let items: Vec<Record> = rows.iter().take(usize::from(limit)).map(Record::from_row).collect::<sqlx::Result<_>>()?;
-    let next = if rows.len() > usize::from(limit) { items.last().map(|record| record.id) } else { None };
-    Ok(Page { items, next })
-}
-
-async fn insert(connection: &mut PgConnection, new: &NewRecord) -> sqlx::Result<Record> {
-    let row =
-        sqlx::query("INSERT INTO records (name, value) VALUES ($1, $2) RETURNING id, name, value, version, updated_at")
-            .bind(&new.name)
-            .bind(&new.value)
-            .fetch_one(connection)
-            .await?;
-    Record::from_row(&row)
-}
-
-/// Creates a record; with a key at most once. Of two that come with the same key at the same time the second waits, in
-/// the unique index, until the first has committed.
-pub(super) async fn create(
-    connection: &mut PgConnection,
-    new: &NewRecord,
-    key: Option<IdempotencyKey>,
-) -> sqlx::Result<Created> {
-    let Some(IdempotencyKey { key, body }) = &key else {
-        return insert(connection, new).await.map(Created::Record);
-    };
-    let mut transaction = connection.begin().await?;
-    // Each keyed POST clears away two that have expired, so that the table stays as large as a day's keys.
-    sqlx::query(
-        "DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys \
-         WHERE created_at < now() - interval '24 hours' ORDER BY created_at LIMIT 2 FOR UPDATE SKIP LOCKED)",
-    )
-    .execute(&mut *transaction)
-    .await?;
-    let is_new =
-        sqlx::query("INSERT INTO idempotency_keys (key, fingerprint) VALUES ($1, sha256($2)) ON CONFLICT DO NOTHING")
-            .bind(key)
-            .bind(body)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            == 1;
-    if is_new {
-        let record = insert(&mut transaction, new).await?;
-        sqlx::query("UPDATE idempotency_keys SET record_id = $2, created = $3 WHERE key = $1")
-            .bind(key)
-            .bind(record.id)
-            .bind(record.updated_at)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        return Ok(Created::Record(record));
+        row.map_or(Ok(Created::Unwanted(Unwanted::Late)), |row| Record::from_row(&row).map(Created::Record))
     }
-    let row = sqlx::query("SELECT fingerprint = sha256($2), record_id, created FROM idempotency_keys WHERE key = $1")
-        .bind(key)
-        .bind(body)
-        .fetch_one(&mut *transaction)
+
+    /// Key and record in one statement, so that nothing can come between. Of two that come with the same key at the same
+    /// time the second waits, in the unique index, until the first has committed. Each clears away two keys that have
+    /// expired, so that the table stays as large as a day's keys; its own expired key is taken over.
+    async fn insert_keyed(&self, connection: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Created> {
+        let row = sqlx::query(
+            "WITH expired AS (\
+               DELETE FROM idempotency_keys WHERE key IN (\
+                 SELECT key FROM idempotency_keys WHERE created_at < now() - interval '24 hours' AND key <> $1 \
+                 ORDER BY created_at LIMIT 2 FOR UPDATE SKIP LOCKED)\
+             ), claimed AS (\
+               INSERT INTO idempotency_keys AS held (key, fingerprint, record_id, created) \
+               SELECT $1, sha256($2), nextval('records_id_seq'), now() \
+               WHERE $5::timestamptz IS NULL OR clock_timestamp() <= $5 \
+               ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, record_id = excluded.record_id, \
+                 created = excluded.created, created_at = now() \
+                 WHERE held.created_at < now() - interval '24 hours' \
+               RETURNING record_id, created\
+             ) \
+             INSERT INTO records (id, name, value, updated_at) OVERRIDING SYSTEM VALUE \
+             SELECT record_id, $3, $4, created FROM claimed \
+             RETURNING id, name, value, version, updated_at",
+        )
+        .bind(&key.key)
+        .bind(&key.body)
+        .bind(&self.new.name)
+        .bind(&self.new.value)
+        .bind(self.receipt.not_after)
+        .fetch_optional(&mut *connection)
         .await?;
-    transaction.commit().await?;
-    if !row.try_get::<bool, _>(0)? {
-        return Ok(Created::KeyReused);
+        match row {
+            Some(row) => Record::from_row(&row).map(Created::Record),
+            None => self.created_before(connection, key).await,
+        }
     }
-    // The first answer again, whatever has become of the record since: the body is the same, the version was 1.
-    Ok(Created::Before(Record {
-        id: row.try_get(1)?,
-        name: new.name.clone(),
-        value: new.value.clone(),
-        version: 1,
-        updated_at: row.try_get(2)?,
-    }))
+
+    /// The first answer again, whatever has become of the record since: the body is the same, the version was 1.
+    async fn created_before(&self, connection: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Created> {
+        let row =
+            sqlx::query("SELECT fingerprint = sha256($2), record_id, created FROM idempotency_keys WHERE key = $1")
+                .bind(&key.key)
+                .bind(&key.body)
+                .fetch_optional(connection)
+                .await?;
+        let Some(row) = row else {
+            return Ok(Created::Unwanted(Unwanted::Late));
+        };
+        if !row.try_get::<bool, _>(0)? {
+            return Ok(Created::KeyReused);
+        }
+        Ok(Created::Before(Record {
+            id: row.try_get(1)?,
+            name: self.new.name.clone(),
+            value: self.new.value.clone(),
+            version: 1,
+            updated_at: row.try_get(2)?,
+        }))
+    }
 }
 
-/// Replaces a record, if `conditions` permit it.
-pub(super) async fn replace(
-    connection: &mut PgConnection,
-    id: i64,
-    new: &NewRecord,
-    conditions: &WriteConditions,
-) -> sqlx::Result<Replaced> {
-    // The trigger of the table counts the version up.
+/// Replaces a record, if the conditions permit it.
+#[derive(Debug)]
+pub(super) struct ReplaceRecord {
+    pub(super) id: i64,
+    pub(super) new: NewRecord,
+    pub(super) conditions: WriteConditions,
+    pub(super) receipt: Receipt,
+}
+
+impl Statement for ReplaceRecord {
+    const ACCESS: Access = Access::Write;
+    type Output = Written<Record>;
+
+    async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<Record>> {
+        if let Err(unwanted) = still_wanted(&self.receipt) {
+            return Ok(Written::Unwanted(unwanted));
+        }
+        // The trigger of the table counts the version up.
+        let row = sqlx::query(
+            "UPDATE records SET name = $2, value = $3 WHERE id = $1 \
+             AND ($4::bigint[] IS NULL OR version = ANY($4)) AND version <> ALL($5) \
+             AND ($6::timestamptz IS NULL OR clock_timestamp() <= $6) \
+             RETURNING id, name, value, version, updated_at",
+        )
+        .bind(self.id)
+        .bind(&self.new.name)
+        .bind(&self.new.value)
+        .bind(self.conditions.only.as_deref())
+        .bind(&self.conditions.except)
+        .bind(self.receipt.not_after)
+        .fetch_optional(&mut *connection)
+        .await?;
+        match row {
+            Some(row) => Record::from_row(&row).map(Written::Done),
+            None => Ok(match not_done(connection, self.id, &self.receipt).await? {
+                // A proxy repeats a PUT whose connection broke, also after it took effect: version and content say so.
+                Written::NotPermitted(record) if self.took_effect(&record) => Written::Done(record),
+                not_done => not_done,
+            }),
+        }
+    }
+}
+
+impl ReplaceRecord {
+    fn took_effect(&self, record: &Record) -> bool {
+        let replaced = record.version - 1;
+        self.conditions.only.as_deref().is_some_and(|only| only.contains(&replaced))
+            && record.name == self.new.name
+            && record.value == self.new.value
+    }
+}
+
+/// Deletes a record, if the conditions permit it.
+#[derive(Debug)]
+pub(super) struct DeleteRecord {
+    pub(super) id: i64,
+    pub(super) conditions: WriteConditions,
+    pub(super) receipt: Receipt,
+}
+
+impl Statement for DeleteRecord {
+    const ACCESS: Access = Access::Write;
+    /// The version that it had.
+    type Output = Written<i64>;
+
+    async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<i64>> {
+        if let Err(unwanted) = still_wanted(&self.receipt) {
+            return Ok(Written::Unwanted(unwanted));
+        }
+        let row = sqlx::query(
+            "DELETE FROM records WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) AND version <> ALL($3) \
+             AND ($4::timestamptz IS NULL OR clock_timestamp() <= $4) RETURNING version",
+        )
+        .bind(self.id)
+        .bind(self.conditions.only.as_deref())
+        .bind(&self.conditions.except)
+        .bind(self.receipt.not_after)
+        .fetch_optional(&mut *connection)
+        .await?;
+        match row {
+            Some(row) => row.try_get(0).map(Written::Done),
+            None => not_done(connection, self.id, &self.receipt).await,
+        }
+    }
+}
+
+/// Asked last of all, with the connection in hand.
+fn still_wanted(receipt: &Receipt) -> Result<(), Unwanted> {
+    receipt.check(OffsetDateTime::now_utc())
+}
+
+/// Why a write touched no row.
+async fn not_done<T>(connection: &mut PgConnection, id: i64, receipt: &Receipt) -> sqlx::Result<Written<T>> {
     let row = sqlx::query(
-        "UPDATE records SET name = $2, value = $3 WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY($4)) \
-         AND version <> ALL($5) \
-         RETURNING id, name, value, version, updated_at",
+        "SELECT id, name, value, version, updated_at, \
+         ($2::timestamptz IS NOT NULL AND clock_timestamp() > $2) AS late FROM records WHERE id = $1",
     )
     .bind(id)
-    .bind(&new.name)
-    .bind(&new.value)
-    .bind(conditions.only.as_deref())
-    .bind(&conditions.except)
-    .fetch_optional(&mut *connection)
+    .bind(receipt.not_after)
+    .fetch_optional(connection)
     .await?;
-    match row {
-        Some(row) => Record::from_row(&row).map(Replaced::Record),
-        None => Ok(version(connection, id).await?.map_or(Replaced::Missing, Replaced::OtherVersion)),
+    let Some(row) = row else { return Ok(Written::Missing) };
+    if row.try_get("late")? {
+        return Ok(Written::Unwanted(Unwanted::Late));
     }
-}
-
-/// Deletes a record, if `conditions` permit it.
-pub(super) async fn delete(
-    connection: &mut PgConnection,
-    id: i64,
-    conditions: &WriteConditions,
-) -> sqlx::Result<Deleted> {
-    let row = sqlx::query(
-        "DELETE FROM records WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) \
-        AND version <> ALL($3) RETURNING version",
-    )
-    .bind(id)
-    .bind(conditions.only.as_deref())
-    .bind(&conditions.except)
-    .fetch_optional(&mut *connection)
-    .await?;
-    match row {
-        Some(row) => row.try_get(0).map(Deleted::Version),
-        None => Ok(version(connection, id).await?.map_or(Deleted::Missing, Deleted::OtherVersion)),
-    }
-}
-
-async fn version(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar("SELECT version FROM records WHERE id = $1").bind(id).fetch_optional(connection).await
+    Record::from_row(&row).map(Written::NotPermitted)
 }

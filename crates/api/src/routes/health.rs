@@ -10,29 +10,36 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    dependencies::{postgres::POSTGRES, prober::Observation, redis::REDIS},
+    dependencies::{knowledge::Observation, postgres::POSTGRES, redis::REDIS},
     error::Error,
+    http::answer::NO_STORE,
     problem::{Code, OwnBody},
     state::AppState,
 };
 
 /// 200 while the process works.
-pub(super) async fn get_livez() -> &'static str {
-    "live\n"
+pub(super) async fn get_livez() -> impl IntoResponse {
+    ([(header::CACHE_CONTROL, NO_STORE)], "live\n")
 }
 
 /// 200 when started and not draining.
-pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<&'static str, Error> {
-    if state.is_draining() { Err(Error::Draining) } else { Ok("ready\n") }
+pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<impl IntoResponse, Error> {
+    if state.is_draining() { Err(Error::Draining) } else { Ok(([(header::CACHE_CONTROL, NO_STORE)], "ready\n")) }
 }
 
 /// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
-/// `warn`. Without Postgres it can answer from the cache only: `fail`.
+/// `warn`, also when one of them refuses writes. Without Postgres it can answer from the cache only: `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
-    let redis = state.redis.knowledge().last();
+    let settled = state.redis.is_settled();
+    let redis = state.redis.knowledge().last().map(|seen| match seen.up && seen.writable && !settled {
+        // It answers, and is not read yet.
+        true => Observation { writable: false, reason: "settling", ..seen },
+        false => seen,
+    });
     let postgres = state.postgres.knowledge().last();
-    let is_up = |observation: &Option<Observation>| observation.as_ref().is_some_and(|seen| seen.up);
-    let (status, code) = match (is_up(&postgres), is_up(&redis)) {
+    let is = |observation: &Option<Observation>, what: fn(&Observation) -> bool| observation.as_ref().is_some_and(what);
+    let all_take_writes = [&redis, &postgres].into_iter().all(|seen| is(seen, |seen| seen.up && seen.writable));
+    let (status, code) = match (is(&postgres, |seen| seen.up), all_take_writes) {
         (false, _) => ("fail", StatusCode::SERVICE_UNAVAILABLE),
         (true, false) => ("warn", StatusCode::OK),
         (true, true) => ("pass", StatusCode::OK),
@@ -50,9 +57,8 @@ pub(super) async fn get_health(State(state): State<AppState>) -> Response {
     let mut response = (code, body.to_string()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/health+json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
     if code == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
         response.extensions_mut().insert(OwnBody(Code::DatabaseUnavailable));
     }
     response
@@ -68,7 +74,11 @@ fn check(dependency: &str, seen: Option<&Observation>, when_down: &str) -> Value
         "componentType": "datastore",
         "observedValue": (seen.latency.as_secs_f64() * 1e6).round() / 1e3,
         "observedUnit": "ms",
-        "status": if seen.up { "pass" } else { when_down },
+        "status": match (seen.up, seen.writable) {
+            (false, _) => when_down,
+            (true, false) => "warn",
+            (true, true) => "pass",
+        },
         "time": at,
     });
     if !seen.reason.is_empty() {

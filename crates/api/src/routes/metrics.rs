@@ -12,6 +12,7 @@ use axum::{
 use crate::{
     dependencies::{postgres::POSTGRES, redis::REDIS},
     error::Error,
+    http::answer::NO_STORE,
     state::AppState,
 };
 
@@ -25,6 +26,7 @@ pub(super) async fn get_metrics(State(state): State<AppState>, RawQuery(query): 
     let mut response = text.into_response();
     let text_format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text_format);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 

@@ -5,11 +5,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::http::answer::NO_CACHE;
+
 /// The document.
 pub const DOCUMENT: &str = include_str!("openapi.json");
 
 pub(super) async fn get_openapi() -> Response {
     let mut response = DOCUMENT.into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, NO_CACHE);
     response
 }

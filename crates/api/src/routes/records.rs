@@ -3,20 +3,24 @@
 use axum::{
     body::Body,
     extract::{Query, Request, State},
-    http::{HeaderMap, Uri},
+    http::{HeaderMap, Uri, request::Parts},
 };
 use resilience::deadline::Deadline;
 use serde::Deserialize;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::admission::Place;
 use crate::{
+    cache::pages::PageKey,
     error::Error,
     http::{
         answer::Answer,
         body,
-        conditions::{KnownVersions, WriteConditions},
+        conditions::{OfCollection, ReadConditions, WriteConditions},
+        freshness::Freshness,
         idempotency_key::IdempotencyKey,
+        receipt::{Peer, Receipt, WriteWindow},
     },
     records::model::NewRecord,
     state::AppState,
@@ -36,21 +40,29 @@ struct PageQuery {
 /// The hot path. The request is taken whole and read in place: extractors for the id and the headers would copy them.
 pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
     let deadline = deadline(&state);
-    let known = KnownVersions::of(request.headers());
-    match id_of(&request) {
-        Ok(id) => {
+    let freshness = Freshness::of(request.headers());
+    let asked = id_of(&request).and_then(|id| Ok((id, ReadConditions::of(request.headers())?)));
+    match asked {
+        Ok((id, conditions)) => {
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            state.reads.record(id, |version| known.contain(version), deadline).await
+            let past_cache = freshness.is_past_cache();
+            let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
+            answer.permitted(&conditions)
         }
         Err(error) => error.into(),
     }
 }
 
-pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri) -> Answer {
+pub(super) async fn list_records(State(state): State<AppState>, _place: Place, uri: Uri, headers: HeaderMap) -> Answer {
     let deadline = deadline(&state);
-    match parse_page(&uri) {
-        Ok((after, limit)) => state.reads.page(after, limit, deadline).await,
+    let asked = parse_page(&uri).and_then(|page| Ok((page, OfCollection::of(&headers)?)));
+    match asked {
+        Ok(((after, limit), conditions)) => {
+            let past_cache = Freshness::of(&headers).is_past_cache();
+            let answer = state.reads.page(PageKey { after, limit }, past_cache, deadline).await;
+            answer.page_permitted(conditions)
+        }
         Err(error) => error.into(),
     }
 }
@@ -61,9 +73,15 @@ pub(super) async fn create_record(
     request: Request,
 ) -> Result<Answer, Error> {
     let (head, body) = request.into_parts();
+    let conditions = OfCollection::of(&head.headers)?;
     let new = read_record(&state, &head.headers, body).await?;
     let key = IdempotencyKey::of(&head.headers, &new)?;
-    Ok(state.writes.create(new, key, deadline(&state)).await)
+    let receipt = receipt(&state, &head);
+    match conditions {
+        OfCollection::Met => Ok(state.writes.create(new, key, receipt, deadline(&state)).await),
+        OfCollection::NotMatched => Err(Error::NotMatched),
+        OfCollection::Present => Err(Error::Present),
+    }
 }
 
 pub(super) async fn replace_record(
@@ -75,7 +93,8 @@ pub(super) async fn replace_record(
     let conditions = WriteConditions::of(request.headers())?;
     let (head, body) = request.into_parts();
     let new = read_record(&state, &head.headers, body).await?;
-    Ok(state.writes.replace(id, new, conditions, deadline(&state)).await)
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.replace(id, new, conditions, receipt, deadline(&state)).await)
 }
 
 pub(super) async fn delete_record(
@@ -85,12 +104,21 @@ pub(super) async fn delete_record(
 ) -> Result<Answer, Error> {
     let id = id_of(&request)?;
     let conditions = WriteConditions::of(request.headers())?;
-    Ok(state.writes.delete(id, conditions, deadline(&state)).await)
+    let (head, _) = request.into_parts();
+    let receipt = receipt(&state, &head);
+    Ok(state.writes.delete(id, conditions, receipt, deadline(&state)).await)
 }
 
 /// The deadline of the answer, from when all of the request is there.
 fn deadline(state: &AppState) -> Deadline {
     Deadline::after(Instant::now(), state.config.limits.request_timeout)
+}
+
+/// Until when the write is wanted, from when all of the request is there.
+fn receipt(state: &AppState, head: &Parts) -> Receipt {
+    let limits = &state.config.limits;
+    let window = WriteWindow { from_proxy: limits.write_window, from_now: limits.request_timeout };
+    Receipt::new(&head.headers, head.extensions.get::<Peer>().cloned(), OffsetDateTime::now_utc(), window)
 }
 
 async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Result<NewRecord, Error> {

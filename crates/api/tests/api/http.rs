@@ -44,7 +44,13 @@ impl Answer {
         assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
         assert_eq!(self.body["request_id"], self.header("x-request-id"), "{self:?}");
         assert_eq!(self.headers.contains_key("retry-after"), [429, 503].contains(&self.status.as_u16()), "{self:?}");
-        self.body["code"].as_str().expect("checked")
+        assert!(["", "1", "2", "3"].contains(&self.header("retry-after")), "{self:?}");
+        assert_eq!(self.header("cache-control"), "no-store", "{self:?}");
+        let detail = self.body["detail"].as_str().expect("checked");
+        assert!(!detail.is_empty() && detail.chars().count() <= 200, "{self:?}");
+        let code = self.body["code"].as_str().expect("checked");
+        assert_eq!(self.body["type"], format!("/problems/{code}"), "{self:?}");
+        code
     }
 }
 

@@ -76,7 +76,8 @@ async fn it_starts_stays_up_and_reports_itself_while_both_dependencies_are_away(
 #[test]
 fn migrations_that_run_at_once_do_no_harm() {
     let servers = Servers::shared();
-    let variables = [("DATABASE_URL", servers.database_url.as_str()), ("REDIS_URL", servers.redis_url.as_str())];
+    // The replicas' role cannot change tables.
+    let variables = [("DATABASE_URL", servers.database_admin_url.as_str()), ("REDIS_URL", servers.redis_url.as_str())];
     std::thread::scope(|scope| {
         let runs: Vec<_> = (0..3).map(|_| scope.spawn(|| run(&["migrate"], &variables))).collect();
         for migrated in runs {

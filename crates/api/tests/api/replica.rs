@@ -68,6 +68,17 @@ impl Replica {
         replica
     }
 
+    /// A replica over `servers`, after its prober has seen them up.
+    pub fn start_on(servers: &Arc<Servers>, variables: &[(&str, &str)]) -> Self {
+        let mut command = api(&["serve"]);
+        command.env("DATABASE_URL", &servers.database_url).env("REDIS_URL", &servers.redis_url);
+        let replica = Self::start_with(command, variables, Some(Arc::clone(servers)));
+        for dependency in ["redis", "postgres"] {
+            replica.wait_for_log(|line| line["message"] == "dependency is up" && line["dependency"] == dependency);
+        }
+        replica
+    }
+
     /// The replica after its prober has seen the dependencies up.
     pub fn start_connected(variables: &[(&str, &str)]) -> Self {
         let replica = Self::start(variables);

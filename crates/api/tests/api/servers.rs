@@ -6,12 +6,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions, raw_sql};
 use stack::{DriverKind, HostEnvironment, Operation, Project, Stack, UpOptions};
 use tempfile::TempDir;
 
 pub struct Servers {
     pub database_url: String,
     pub redis_url: String,
+    /// For what the replicas' own role may not do.
+    pub database_admin_url: String,
+    /// For what the replicas' own user may not do.
+    pub redis_admin_url: String,
     folder: TempDir,
 }
 
@@ -24,6 +29,36 @@ impl Servers {
             *shared = Arc::downgrade(&servers);
             servers
         })
+    }
+
+    /// Servers that no other test sees: for what changes them as a whole.
+    pub fn alone() -> Arc<Self> {
+        Arc::new(Self::start())
+    }
+
+    /// Says something to Postgres as its superuser.
+    pub async fn sql(&self, statements: &str) {
+        let mut admin = self.admin().await;
+        raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut admin).await.expect("Postgres does it");
+    }
+
+    /// A connection of Postgres' superuser.
+    pub async fn admin(&self) -> PgConnection {
+        let options: PgConnectOptions = self.database_admin_url.parse().expect("an address");
+        options.connect().await.expect("Postgres answers")
+    }
+
+    /// Says something to Redis as its administrator.
+    pub fn redis(&self, words: &[&str]) -> redis::Value {
+        let mut command = redis::Cmd::new();
+        command.arg(words);
+        command.query(&mut self.redis_admin()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// A connection of Redis' administrator.
+    pub fn redis_admin(&self) -> redis::Connection {
+        let client = redis::Client::open(self.redis_admin_url.as_str()).expect("an address");
+        client.get_connection().expect("Redis answers")
     }
 
     fn start() -> Self {
@@ -48,6 +83,8 @@ impl Servers {
         Self {
             database_url: endpoints.postgres_url.expect("the process driver publishes it"),
             redis_url: endpoints.redis_url.expect("the process driver publishes it"),
+            database_admin_url: endpoints.postgres_admin_url.expect("the process driver publishes it"),
+            redis_admin_url: endpoints.redis_admin_url.expect("the process driver publishes it"),
             folder,
         }
     }

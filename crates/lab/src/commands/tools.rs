@@ -83,8 +83,22 @@ impl Address {
         // Its text has a password in it.
         let unreadable = || StackError::Conflict("the address of the server cannot be read".to_owned());
         let [user, password, host, port, path] = parts().ok_or_else(unreadable)?;
-        Ok(Self { user, password, host, port, path })
+        Ok(Self { user: decoded(&user), password: decoded(&password), host, port, path })
     }
+}
+
+/// `%41` is `A`; what is no such code stands for itself.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, others)) = rest.split_first() {
+        let code = others.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match code.filter(|_| *byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(code) => (bytes.push(code), rest = &others[2..]),
+            None => (bytes.push(*byte), rest = others),
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn published(url: Option<String>) -> Result<String, StackError> {
@@ -120,6 +134,7 @@ mod tests {
         assert_eq!((address.user.as_str(), address.password.as_str()), ("", "secret"));
         let address = Address::parse("postgres://app:p:w@[::1]:5432/app?sslmode=disable").unwrap();
         assert_eq!((address.host.as_str(), address.path.as_str(), address.password.as_str()), ("[::1]", "app", "p:w"));
+        assert_eq!(Address::parse("redis://a:%2Fx%y%4@h:1/0").unwrap().password, "/x%y%4");
         assert!(Address::parse("nonsense").is_err());
     }
 }

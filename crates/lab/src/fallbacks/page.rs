@@ -33,7 +33,7 @@ What the words mean to a client:
 | stale | 200, with `Age` | `redis; hit; detail=stale` |
 | miss | 200 | `redis; fwd=uri-miss; stored` |
 | bypass | 200 | `redis; fwd=bypass; detail=timeout` (or `away`, `breaker_open`) |
-| unavailable | 503 with `Retry-After`, problem document with `code` `database_unavailable` or `database_timeout` | `redis; fwd=…` |
+| unavailable | 503 with `Retry-After`, problem document with `code` `database_unavailable`, `database_timeout` or, once the breaker is open, `database_not_asked` | `redis; fwd=…` |
 ";
 
 /// The page.
@@ -77,7 +77,7 @@ impl Measured {
             (Says::Stale, _) => "stale",
             (Says::Bypass, Bounded::Redis | Bounded::Answer) => "bypass",
             (Says::Unavailable, _) => "unavailable",
-            (Says::GoodOrTimeout, _) => "Postgres' own, or unavailable",
+            (Says::GoodOrBusy, _) => "Postgres' own, or unavailable",
         }
     }
 }

@@ -63,8 +63,8 @@ pub(super) enum Says {
     Bypass,
     /// 503 as a problem document of one of the database's codes.
     Unavailable,
-    /// What Postgres says, or 503 `database_timeout`.
-    GoodOrTimeout,
+    /// What Postgres says, or 503 `database_busy`.
+    GoodOrBusy,
 }
 
 /// Which time is bounded.
@@ -128,7 +128,7 @@ pub(super) fn all() -> Vec<Row> {
         (Paused, Paused, Any, both),
         (Paused, Killed, Any, both),
         (Killed, Paused, Any, both),
-        (Up, Starved, None, answer(Says::GoodOrTimeout, ms(300), Option::None)),
+        (Up, Starved, None, answer(Says::GoodOrBusy, ms(300), Option::None)),
     ];
     let mut id = 0;
     let mut all = Vec::new();
@@ -170,9 +170,11 @@ impl Row {
             Says::MissThenHit => good && (is_hit || cache == "redis; fwd=uri-miss; stored"),
             Says::Stale => good && stale,
             Says::Bypass => good && cache.starts_with("redis; fwd=bypass; detail="),
-            Says::Unavailable => is_problem(answer, &["database_unavailable", "database_timeout"]),
+            Says::Unavailable => {
+                is_problem(answer, &["database_unavailable", "database_timeout", "database_not_asked"])
+            }
             // The ids asked for are no record's.
-            Says::GoodOrTimeout => answer.status == 404 || is_problem(answer, &["database_timeout"]),
+            Says::GoodOrBusy => answer.status == 404 || is_problem(answer, &["database_busy"]),
         };
         if as_expected {
             return Ok(());

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
     thread,
@@ -35,6 +36,10 @@ fn containers(name: &str) -> String {
     ask(&["ps", "--all", "--quiet"]) + &ask(&["volume", "ls", "--quiet"]) + &ask(&["network", "ls", "--quiet"])
 }
 
+/// What `down` leaves: the records, and the passwords that belong to them.
+const VOLUMES: [&str; 6] =
+    ["postgres-data", "postgres-socket", "secrets-api", "secrets-migrate", "secrets-postgres", "secrets-redis"];
+
 const UP: [&str; 6] = ["up", "--driver", "compose", "--detach", "--port", "0"];
 
 #[test]
@@ -53,9 +58,19 @@ fn the_same_commands_work_on_containers() {
     assert!(status.servers().all(|(.., server)| server.state.as_str() == "up"), "{status:?}");
 
     let endpoints = stack::Stack::connect(&place.folder()).unwrap().endpoints().unwrap();
-    for url in [endpoints.postgres_url.unwrap(), endpoints.redis_url.unwrap()] {
-        let address = url.rsplit('@').next().unwrap().split('/').next().unwrap();
-        TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+    for (url, user) in [(endpoints.postgres_url, "app"), (endpoints.postgres_admin_url, "observer")] {
+        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url.unwrap()]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), user, "{psql:?}");
+    }
+    for (url, user) in [(endpoints.redis_url, "app"), (endpoints.redis_admin_url, "admin")] {
+        let url = url.unwrap();
+        let (credentials, address) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
+        let (name, password) = credentials.split_once(':').unwrap();
+        let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
+        write!(connection, "AUTH {name} {password}\r\nPING\r\nQUIT\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert_eq!((name, answer.as_str()), (user, "+OK\r\n+PONG\r\n+OK\r\n"));
     }
     for replica in endpoints.replicas {
         assert_eq!(get(&format!("{}/readyz", replica.url)).0, 200);
@@ -118,7 +133,7 @@ fn an_interrupted_or_killed_start_leaves_nothing_after_down() {
             place.ok(&["down"]);
         }
         let left = containers(name);
-        assert!(left.lines().all(|line| line.ends_with("postgres-data")), "{left}");
+        assert!(left.lines().all(|line| VOLUMES.iter().any(|volume| line.ends_with(volume))), "{left}");
         place.assert_nothing_left();
     }
     place.ok(&["down", "--purge"]);

@@ -81,14 +81,24 @@ fn passwords_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.up(&["--replicas", "1"]);
-    for secret in
-        ["postgres/app.password", "postgres/postgres.password", "redis/password", "redis/redis.conf", "state.json"]
-    {
+    let passwords = [
+        "postgres/app.password",
+        "postgres/migrator.password",
+        "postgres/postgres.password",
+        "redis/admin.password",
+        "redis/app.password",
+    ];
+    for secret in passwords.into_iter().chain(["redis/redis.conf", "state.json"]) {
         let mode = fs::metadata(place.folder().join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{secret}: {mode:o}");
     }
-    let password = fs::read_to_string(place.folder().join("redis/password")).unwrap();
-    assert!(place.processes().iter().all(|command| !command.contains(&password)), "a password in a command line");
+    let passwords = passwords.map(|file| fs::read_to_string(place.folder().join(file)).unwrap());
+    let is_told = |text: &str| passwords.iter().any(|password| text.contains(password));
+    assert!(place.processes().iter().all(|command| !is_told(command)), "a password in a command line");
+    for replica in place.status().replicas {
+        let environment = fs::read(format!("/proc/{}/environ", replica.server.pid.unwrap())).unwrap();
+        assert!(!is_told(&String::from_utf8_lossy(&environment)), "a password in an environment");
+    }
 }
 
 #[test]
@@ -209,13 +219,16 @@ fn programs_get_addresses_and_passwords_that_work() {
         let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url.unwrap()]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), user, "{psql:?}");
     }
-    let redis = endpoints.redis_url.unwrap();
-    let (password, address) = redis.strip_prefix("redis://:").unwrap().split_once('@').unwrap();
-    let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
-    write!(connection, "AUTH {password}\r\nPING\r\nQUIT\r\n").unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "+OK\r\n+PONG\r\n+OK\r\n");
+    for (url, user) in [(endpoints.redis_url, "app"), (endpoints.redis_admin_url, "admin")] {
+        let url = url.unwrap();
+        let (credentials, address) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
+        let (name, password) = credentials.split_once(':').unwrap();
+        let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
+        write!(connection, "AUTH {name} {password}\r\nPING\r\nQUIT\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert_eq!((name, answer.as_str()), (user, "+OK\r\n+PONG\r\n+OK\r\n"));
+    }
     for replica in endpoints.replicas {
         let metrics = stack::get(&replica.metrics_url(), PATIENCE).unwrap();
         assert!(metrics.status == 200 && metrics.body.contains("# HELP"), "{metrics:?}");

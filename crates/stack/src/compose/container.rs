@@ -129,11 +129,36 @@ impl Container {
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.config.env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
+
+    /// One line of a file in it, also of one in a volume and without a shell: `docker cp` gives an archive.
+    pub(super) fn line_of(&self, path: &str) -> Result<String, StackError> {
+        let archive = docker(&["cp", &format!("{}:{path}", self.id), "-"])?;
+        first_line(&archive).ok_or_else(|| StackError::Command {
+            command: format!("docker cp {}:{path} -", self.short_id()),
+            detail: "its answer cannot be read".to_owned(),
+        })
+    }
+}
+
+/// Of the one file in a tar archive: a head of 512 bytes, in which the size is octal, and the content.
+fn first_line(archive: &str) -> Option<String> {
+    let size = archive.get(124..136)?.trim_matches(['\0', ' ']);
+    let size = usize::from_str_radix(size, 8).ok()?;
+    archive.get(512..)?.get(..size)?.lines().next().map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_read_from_an_archive() {
+        let head = format!("{:\0<124}{:011o}\0{:\0<376}", "secret", 7, "");
+        assert_eq!(first_line(&format!("{head}s3cret\n{:\0<505}", "")).as_deref(), Some("s3cret"));
+        for broken in ["", "secret", head.as_str()] {
+            assert_eq!(first_line(broken), None);
+        }
+    }
 
     fn container(service: &str, number: u32, status: &str, health: Option<&str>) -> serde_json::Value {
         serde_json::json!({

@@ -233,7 +233,9 @@ fn arguments(folder: &Folder, record: &ComposeRecord) -> Vec<String> {
 fn environment(record: &ComposeRecord) -> Vec<(String, String)> {
     let ports =
         [("HTTP_PORT", Some(record.port).filter(|port| *port != 0)), ("PROMETHEUS_PORT", record.prometheus_port)];
-    ports.into_iter().filter_map(|(name, port)| Some((name.to_owned(), port?.to_string()))).collect()
+    let ports = ports.into_iter().filter_map(|(name, port)| Some((name.to_owned(), port?.to_string())));
+    // What loads the stack here is the lab itself.
+    ports.chain([("CLIENT_LIMITS".to_owned(), "off".to_owned())]).collect()
 }
 
 fn configuration(folder: &Folder, record: &ComposeRecord) -> Result<serde_json::Value, StackError> {
@@ -246,10 +248,10 @@ fn configuration(folder: &Folder, record: &ComposeRecord) -> Result<serde_json::
     })
 }
 
-/// The user's own variables, or else the example's, which are there for trying it out.
+/// The user's own variables, if there are any. Named, because compose does not look for them when it is given another file.
 fn env_files(root: &Path) -> Vec<std::path::PathBuf> {
     let own = root.join(".env");
-    vec![if own.is_file() { own } else { root.join(".env.example") }]
+    if own.is_file() { vec![own] } else { Vec::new() }
 }
 
 /// Where an official image is missing and `make images` has made the ones in its place, those are used.
@@ -293,9 +295,15 @@ fn write_override(folder: &Folder, record: &ComposeRecord) -> Result<(), StackEr
     if let Some(cpus) = record.topology.cpus {
         deploy["resources"]["limits"]["cpus"] = cpus.to_string().into();
     }
+    // The lab asks servers and replicas from this machine, which the compose file keeps apart from them.
+    let reachable = json!({ "driver_opts": { "com.docker.network.bridge.inhibit_ipv4": "false" } });
     let owner = json!({ "labels": { OWNER: folder.root().display().to_string().replace('$', "$$") } });
     let volumes: serde_json::Map<String, serde_json::Value> =
         record.volumes.iter().map(|name| (name.clone(), owner.clone())).collect();
-    let text = json!({ "services": { "api": { "environment": environment, "deploy": deploy } }, "volumes": volumes });
+    let text = json!({
+        "services": { "api": { "environment": environment, "deploy": deploy } },
+        "networks": { "edge": reachable, "data": reachable },
+        "volumes": volumes,
+    });
     write_private(&override_file(folder), &text.to_string())
 }

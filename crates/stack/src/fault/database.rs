@@ -15,6 +15,7 @@ use crate::{
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY_TRANSACTION: &str = "25006";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// A lock ends with the connection that has it; Postgres notices within milliseconds.
 const LONGEST_UNLOCK: Duration = Duration::from_secs(10);
@@ -177,8 +178,11 @@ pub(super) fn make_read_only(site: &Site<'_>) -> Result<String, StackError> {
 }
 
 pub(super) fn is_read_only(site: &Site<'_>) -> Result<Option<String>, StackError> {
-    // Refused before it runs, and without effect if it were not.
+    // Refused before it runs, and without effect if it were not; the replicas' user may have no right to it either.
     let asked = as_application(site)??.run("CREATE TABLE lab_probe (); DROP TABLE lab_probe");
+    if asked.as_ref().is_err_and(|error| error.state.as_deref() == Some(INSUFFICIENT_PRIVILEGE)) {
+        return Ok(None);
+    }
     Ok(is_denied(asked, READ_ONLY_TRANSACTION)?.then(|| format!("a write is refused ({READ_ONLY_TRANSACTION})")))
 }
 

@@ -12,9 +12,10 @@ use super::{
     ProcessRecord,
     launch::Launch,
     ports::{Choice, Lease},
-    postgres,
+    postgres::Role,
     process_tree::ProcessTree,
-    programs, redis,
+    programs,
+    redis::{self, User},
 };
 use crate::{
     HostEnvironment, Operation, StackError, Target,
@@ -199,17 +200,27 @@ fn launch(
             launch = launch.arguments([format!("-web.listen-address=127.0.0.1:{port}"), status]);
         }
         Observer::PostgresExporter => {
-            // Passwords by environment: a command line is everybody's to read.
-            let url = format!("{}?sslmode=disable&connect_timeout=1", postgres::url(folder, record)?);
-            launch.environment = vec![("DATA_SOURCE_NAME".to_owned(), url)];
+            let uri = format!("127.0.0.1:{}/app?sslmode=disable&connect_timeout=1", record.port(Target::Postgres));
+            launch.environment = vec![
+                ("DATA_SOURCE_URI".to_owned(), uri),
+                ("DATA_SOURCE_USER".to_owned(), "app".to_owned()),
+                ("DATA_SOURCE_PASS_FILE".to_owned(), Role::App.password_file(folder).display().to_string()),
+            ];
             launch =
                 launch.arguments([&format!("--web.listen-address=127.0.0.1:{port}"), "--disable-settings-metrics"]);
         }
         Observer::RedisExporter => {
-            let password = redis::password(folder)?;
-            launch.environment = vec![("REDIS_PASSWORD".to_owned(), password)];
-            let address = format!("-redis.addr=redis://127.0.0.1:{}", record.port(Target::Redis));
-            launch = launch.arguments([format!("-web.listen-address=127.0.0.1:{port}"), address]);
+            // The administrator: most of what it shows is closed to the replicas' user.
+            let address = format!("127.0.0.1:{}", record.port(Target::Redis));
+            let password = redis::password(folder, User::Admin)?;
+            let passwords = serde_json::json!({ format!("redis://{}@{address}", User::Admin.name()): password });
+            write_private(&home.join("redis.json"), &passwords.to_string())?;
+            launch = launch.arguments([
+                format!("-web.listen-address=127.0.0.1:{port}"),
+                format!("-redis.addr=redis://{address}"),
+                format!("-redis.user={}", User::Admin.name()),
+                "-redis.password-file=redis.json".to_owned(),
+            ]);
         }
         Observer::Prometheus => {
             launch = launch.arguments([

@@ -12,8 +12,8 @@ use crate::{
 /// `initdb` takes two seconds, and its data is flushed to a disk that may be slow.
 const LONGEST_INIT: Duration = Duration::from_secs(120);
 
-/// The replicas' own database and user; the superuser `postgres` is for experiments.
-const SQL: &str = "CREATE ROLE app LOGIN PASSWORD '{password}';\nCREATE DATABASE app OWNER app;\n";
+/// The database of the stack.
+const DATABASE: &str = "app";
 
 const SETTINGS: [(&str, &str); 10] = [
     ("listen_addresses", "127.0.0.1"),
@@ -32,18 +32,39 @@ const SETTINGS: [(&str, &str); 10] = [
     ("log_line_prefix", "%m [%p] %q%u@%d "),
 ];
 
+/// A role of the database; `deploy/postgres/roles.sql` says what each may do.
 #[derive(Debug, Clone, Copy)]
-enum Role {
+pub(super) enum Role {
+    /// Of the replicas.
     App,
+    /// Of `api migrate`; owns the tables.
+    Migrator,
+    /// For experiments.
     Superuser,
 }
 
 impl Role {
-    fn password_file(self, folder: &Folder) -> PathBuf {
-        folder.postgres().join(match self {
-            Self::App => "app.password",
-            Self::Superuser => "postgres.password",
-        })
+    const ALL: [Self; 3] = [Self::App, Self::Migrator, Self::Superuser];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Migrator => "migrator",
+            Self::Superuser => "postgres",
+        }
+    }
+
+    /// The setting by which `roles.sql` learns the password.
+    fn setting(self) -> &'static str {
+        match self {
+            Self::App => "stack.app_password",
+            Self::Migrator => "stack.migrator_password",
+            Self::Superuser => "stack.superuser_password",
+        }
+    }
+
+    pub(super) fn password_file(self, folder: &Folder) -> PathBuf {
+        folder.postgres().join(format!("{}.password", self.name()))
     }
 }
 
@@ -56,23 +77,38 @@ pub(super) fn data_version(folder: &Folder) -> Option<u32> {
     fs::read_to_string(data(folder).join("PG_VERSION")).ok()?.trim().parse().ok()
 }
 
-/// Makes the data unless it exists. It gets its name only when it is complete, so an interrupted start leaves none.
+/// Makes the data unless it exists, and brings roles, their passwords and their rights up to date.
 pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
     let owner = record.postgres_account.as_ref();
-    let home = folder.postgres();
-    account::own_folder(&home, owner)?;
-    if data_version(folder).is_some() {
-        return Ok(());
+    account::own_folder(&folder.postgres(), owner)?;
+    for file in Role::ALL.map(|role| role.password_file(folder)).iter().filter(|file| !file.exists()) {
+        write_private(file, &random::password()?)?;
+        account::give(file, owner)?;
     }
-    operation.progress.begin("creating the database");
+    if data_version(folder).is_none() {
+        operation.progress.begin("creating the database");
+        create(folder, record, operation)?;
+        operation.progress.end("done");
+    }
+    // What a crash left would stop a server of one user, too.
+    sweep(folder);
+    let roles = record.project.roles();
+    let roles = fs::read_to_string(&roles).context(|| cannot("read", &roles))?;
+    let mut script = String::new();
+    for role in Role::ALL {
+        // Of digits and letters, unless somebody has chosen another one.
+        let password = password(folder, role)?.replace('\'', "''");
+        script.push_str(&format!("SET {} = '{}';\n\n", role.setting(), password.trim_end_matches(['\r', '\n'])));
+    }
+    run_sql(folder, record, "data", DATABASE, &(script + &roles), operation)
+}
+
+/// The data get their name only when they are complete, so an interrupted start leaves none.
+fn create(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
+    let home = folder.postgres();
     let new = home.join("data.new");
     if new.exists() {
         fs::remove_dir_all(&new).context(|| cannot("remove", &new))?;
-    }
-    for role in [Role::App, Role::Superuser] {
-        let file = role.password_file(folder);
-        write_private(&file, &random::password()?)?;
-        account::give(&file, owner)?;
     }
     let arguments = [
         "--pgdata=data.new",
@@ -86,20 +122,33 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Opera
     let mut launch = Launch::new("initdb", record.programs.postgres.join("initdb"), &home).arguments(arguments);
     launch.account = record.postgres_account.clone();
     task::run(folder, &launch, LONGEST_INIT, operation)?;
+    run_sql(folder, record, "data.new", "postgres", &format!("CREATE DATABASE {DATABASE};\n\n"), operation)?;
+    fs::rename(&new, data(folder)).context(|| cannot("rename", &new))
+}
 
+/// Runs statements as the superuser while no server runs. The first one that fails is an error. By standard input, since a
+/// command line is everybody's to read.
+fn run_sql(
+    folder: &Folder,
+    record: &ProcessRecord,
+    data: &str,
+    database: &str,
+    sql: &str,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let home = folder.postgres();
     let script = home.join("init.sql");
-    write_private(&script, &SQL.replace("{password}", &password(folder, Role::App)?))?;
-    account::give(&script, owner)?;
-    let arguments = ["--single", "-D", "data.new", "-c", "password_encryption=scram-sha-256", "postgres"];
+    write_private(&script, sql)?;
+    account::give(&script, record.postgres_account.as_ref())?;
+    let arguments = ["--single", "-j", "-D", data, "-c", "password_encryption=scram-sha-256", "-c", "exit_on_error=on"];
+    // A fault of an earlier run may have left the data read-only; it is undone when the server runs.
+    let arguments = arguments.into_iter().chain(["-c", "default_transaction_read_only=off", database]);
     let mut launch = Launch::new("initdb", record.programs.postgres.join("postgres"), &home).arguments(arguments);
     launch.account = record.postgres_account.clone();
     launch.input = Some(script.clone());
     let ran = task::run(folder, &launch, LONGEST_INIT, operation);
     let _ = fs::remove_file(&script);
-    ran?;
-    fs::rename(&new, data(folder)).context(|| cannot("rename", &new))?;
-    operation.progress.end("done");
-    Ok(())
+    ran
 }
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
@@ -111,14 +160,19 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     launch
 }
 
-pub(super) fn url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
-    let password = password(folder, Role::App)?;
-    Ok(format!("postgres://app:{password}@127.0.0.1:{}/app", record.port(Target::Postgres)))
+/// With the password, for programs of the lab.
+pub(super) fn url(folder: &Folder, record: &ProcessRecord, role: Role) -> Result<String, StackError> {
+    let password = password(folder, role)?;
+    Ok(format!("postgres://{}:{password}@{}", role.name(), place(record)))
 }
 
-pub(super) fn admin_url(folder: &Folder, record: &ProcessRecord) -> Result<String, StackError> {
-    let password = password(folder, Role::Superuser)?;
-    Ok(format!("postgres://postgres:{password}@127.0.0.1:{}/app", record.port(Target::Postgres)))
+/// Without: those who are told this are told the file as well.
+pub(super) fn url_without_password(record: &ProcessRecord, role: Role) -> String {
+    format!("postgres://{}@{}", role.name(), place(record))
+}
+
+fn place(record: &ProcessRecord) -> String {
+    format!("127.0.0.1:{}/{DATABASE}", record.port(Target::Postgres))
 }
 
 /// Removes what a killed server leaves, which would stop the next one or stay for ever. To be called when none of its
@@ -149,5 +203,5 @@ fn remove_shared_memory(key: &str, id: &str) {
 
 fn password(folder: &Folder, role: Role) -> Result<String, StackError> {
     let file = role.password_file(folder);
-    fs::read_to_string(&file).context(|| format!("{} (lost? `lab down --purge` starts afresh)", cannot("read", &file)))
+    fs::read_to_string(&file).context(|| format!("{} (lost? `lab up` makes a new one)", cannot("read", &file)))
 }

@@ -1,38 +1,53 @@
-//! A replica of the API: its environment is all it is told.
+//! A replica of the API: its environment is all it is told. Passwords are not in it, but in files that it names.
 
-use super::{ProcessRecord, cpu_quota, launch::Launch, postgres, proxies, redis};
+use std::path::Path;
+
+use super::{
+    ProcessRecord, cpu_quota,
+    launch::Launch,
+    postgres::{self, Role},
+    proxies,
+    redis::{self, User},
+};
 use crate::{StackError, Target, folder::Folder};
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Result<Launch, StackError> {
     let name = Target::Api(number);
     let mut launch = Launch::new(name, &record.programs.api, folder.root()).arguments(["serve"]);
     let seen = proxies::as_replicas_see_it(record);
-    launch.environment = environment(folder, &seen, name, record.port(name))?;
-    launch.cpu_group = record.topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
-    Ok(launch)
-}
-
-/// The one-off that brings the schema and the demo records.
-pub(super) fn migration(folder: &Folder, record: &ProcessRecord) -> Result<Launch, StackError> {
-    let mut launch = Launch::new("migrate", &record.programs.api, folder.root()).arguments(["migrate"]);
-    launch.environment = environment(folder, record, Target::Api(1), record.port(Target::Api(1)))?;
-    Ok(launch)
-}
-
-fn environment(
-    folder: &Folder,
-    record: &ProcessRecord,
-    name: Target,
-    port: u16,
-) -> Result<Vec<(String, String)>, StackError> {
-    let mut environment = vec![
-        ("LISTEN_ADDR".to_owned(), format!("127.0.0.1:{port}")),
+    let redis = redis::url_without_password(&seen, User::App);
+    launch.environment = vec![
+        ("LISTEN_ADDR".to_owned(), format!("127.0.0.1:{}", record.port(name))),
         ("INSTANCE_NAME".to_owned(), name.to_string()),
-        ("DATABASE_URL".to_owned(), postgres::url(folder, record)?),
-        ("REDIS_URL".to_owned(), redis::url(folder, record)?),
     ];
-    environment.extend(record.topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
+    launch.environment.extend(database(folder, &seen, Role::App));
+    launch.environment.extend(server(record, "REDIS", redis, &User::App.password_file(folder)));
+    let topology = &record.topology;
+    launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
     // Last, so that the user has the last word.
-    environment.extend(record.topology.env.iter().cloned());
-    Ok(environment)
+    launch.environment.extend(topology.env.iter().cloned());
+    launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
+    Ok(launch)
+}
+
+/// The one-off that brings the schema and the demo records. It has nothing to do with Redis and gets no password for it.
+pub(super) fn migration(folder: &Folder, record: &ProcessRecord) -> Launch {
+    let mut launch = Launch::new("migrate", &record.programs.api, folder.root()).arguments(["migrate"]);
+    launch.environment = vec![("REDIS_URL".to_owned(), redis::url_without_password(record, User::App))];
+    launch.environment.extend(database(folder, record, Role::Migrator));
+    launch.environment.extend(record.topology.env.iter().cloned());
+    launch
+}
+
+fn database(folder: &Folder, record: &ProcessRecord, role: Role) -> Vec<(String, String)> {
+    server(record, "DATABASE", postgres::url_without_password(record, role), &role.password_file(folder))
+}
+
+/// Nothing for a server of the user's own: its address comes with its own password.
+fn server(record: &ProcessRecord, kind: &str, url: String, password_file: &Path) -> Vec<(String, String)> {
+    let is_address = |name: &str| name.strip_prefix(kind).is_some_and(|rest| matches!(rest, "_URL" | "_URL_FILE"));
+    if record.topology.env.iter().any(|(name, _)| is_address(name)) {
+        return Vec::new();
+    }
+    vec![(format!("{kind}_URL"), url), (format!("{kind}_PASSWORD_FILE"), password_file.display().to_string())]
 }

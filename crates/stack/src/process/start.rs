@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Depth, ProcessRecord, Server, account, cpu_quota, install, nginx, postgres, redis, replica, server, stop::stop,
+    Depth, ProcessRecord, Server, account, cpu_quota, install, nginx,
+    postgres::{self, Role},
+    redis, replica, server,
+    stop::stop,
 };
 use crate::{
     DriverKind, Operation, StackError, Target, Topology, UpOptions,
@@ -98,12 +101,12 @@ fn bring_up(
 ) -> Result<(), StackError> {
     postgres::prepare(folder, record, operation)?;
     one(folder, record, Target::Postgres, operation)?;
-    repair(&postgres::admin_url(folder, record)?)?;
+    repair(&postgres::url(folder, record, Role::Superuser)?)?;
     redis::prepare(folder, record)?;
     one(folder, record, Target::Redis, operation)?;
 
     operation.progress.begin("migrating the database");
-    task::run(folder, &replica::migration(folder, record)?, LONGEST_MIGRATION, operation)?;
+    task::run(folder, &replica::migration(folder, record), LONGEST_MIGRATION, operation)?;
     operation.progress.end("done");
 
     replicas(folder, record, &record.replicas().collect::<Vec<_>>(), Depth::Whole, operation)?;

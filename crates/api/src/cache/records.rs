@@ -1,0 +1,279 @@
+//! The cache of records, ordered by version.
+//!
+//! # In the order of time
+//! ## Look up
+//! An entry answers while it is fresh. Its stamp is remembered: a record that is read after the look-up is younger than
+//! what was seen.
+//! ## Store
+//! By compare-and-set in Redis: never an older version over a newer one, unless the newer one was seen before the read
+//! (then Postgres went back in time, or the entry is wrong). An id that Postgres does not know leaves an entry as well; one
+//! that was seen before is gone for good, since ids are never given again, and its entry is newer than all before.
+//! ## After a write
+//! The new entry, and a new generation of pages, in one script. If Redis refuses to store, the entry is deleted; if it
+//! refuses that as well, or does not answer, the id is among the [missed](super::missed).
+//! ## In doubt
+//! A write that may or may not have taken effect puts its key on hold: no entry, and none is stored for a moment.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use deadpool_redis::redis::{Cmd, Value};
+use resilience::deadline::Deadline;
+use tokio::time::Instant;
+
+use super::{
+    GENERATION, HOLD, MAX_ENTRY, Raw, StoreCounters, Stored,
+    entry::{Entry, Kind, Stamp},
+    milliseconds,
+    missed::MissedWrites,
+    now_ms,
+    script::CacheScript,
+};
+use crate::{
+    config::CacheConfig,
+    dependencies::redis::{Redis, RedisError},
+    metrics::Metrics,
+    records::model::Record,
+};
+
+const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
+
+/// Repairs are sent in the background, with time.
+const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Clones share everything.
+#[derive(Debug, Clone)]
+pub struct RecordCache(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    redis: Redis,
+    fresh: Duration,
+    keep: Duration,
+    missing: Duration,
+    store: CacheScript,
+    missed: MissedWrites,
+    counters: StoreCounters,
+    /// For telling the cache after a commit: its own time, not what is left of the request's.
+    update_timeout: Option<Duration>,
+}
+
+/// What a look-up found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The entry, if there is a usable one.
+    pub entry: Option<Entry>,
+    /// The stamp of what was there.
+    pub seen: Option<Stamp>,
+    /// Something was there that is no entry of this id.
+    pub corrupt: bool,
+}
+
+/// Why the cache does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bypass {
+    /// Redis did not answer, or may be out of date.
+    Redis(RedisError),
+    /// Redis did not hear of the last write of this record.
+    MissedWrite,
+    /// Redis was away or refused writes until a moment ago: other replicas may still have writes to tell it of.
+    Settling,
+}
+
+impl Bypass {
+    /// The word for `Cache-Status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Redis(error) => error.as_str(),
+            Self::MissedWrite => "missed_write",
+            Self::Settling => "settling",
+        }
+    }
+}
+
+impl RecordCache {
+    /// A cache over `redis`.
+    pub fn new(redis: Redis, config: &CacheConfig, update_timeout: Option<Duration>, metrics: &Metrics) -> Self {
+        Self(Arc::new(Inner {
+            redis,
+            fresh: config.fresh,
+            keep: config.keep,
+            missing: config.missing,
+            store: CacheScript::new(STORE),
+            missed: MissedWrites::new(metrics),
+            counters: StoreCounters::new(metrics),
+            update_timeout,
+        }))
+    }
+
+    /// Looks an id up.
+    ///
+    /// # Errors
+    /// The cache cannot answer: a bypass, never "not found".
+    pub async fn find(&self, id: i64, deadline: Deadline) -> Result<Found, Bypass> {
+        if self.0.missed.concerns(id) {
+            return Err(Bypass::MissedWrite);
+        }
+        let mut get = Cmd::with_capacity(2, 32);
+        // Not GET: see the module above.
+        get.arg("GETEX").arg(key(id));
+        match self.0.redis.call(deadline, &get).await {
+            Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
+            Ok(Raw(None)) => Ok(Found::default()),
+            Ok(Raw(Some(bytes))) => Ok(self.decode(bytes, id)),
+            Err(RedisError::Corrupt) => Ok(Found { corrupt: true, ..Found::default() }),
+            Err(error) => Err(Bypass::Redis(error)),
+        }
+    }
+
+    fn decode(&self, bytes: Vec<u8>, id: i64) -> Found {
+        let stamp = bytes.get(..20).and_then(Stamp::decode);
+        let entry = if bytes.len() > MAX_ENTRY { None } else { Entry::decode_record(bytes, id).ok() };
+        match entry {
+            None => Found { entry: None, seen: stamp, corrupt: true },
+            Some(entry) if entry.kind() == Kind::Hold => Found::default(),
+            Some(mut entry) => {
+                let longest = self.0.fresh.max(self.0.missing);
+                entry.limit_freshness(longest);
+                Found { seen: Some(entry.stamp), entry: Some(entry), corrupt: false }
+            }
+        }
+    }
+
+    /// An entry for a record as read from Postgres, or `None` if it cannot be written as JSON.
+    pub fn record_entry(&self, record: &Record) -> Option<Entry> {
+        let body = record.to_json()?;
+        Some(Entry::new(Kind::Record, Stamp::of_version(record.version), now_ms(), self.0.fresh, &body))
+    }
+
+    /// An entry for an id that Postgres does not know, after a look-up that saw `seen`.
+    pub fn missing_entry(&self, id: i64, seen: Option<Stamp>) -> Entry {
+        let body = id.to_string();
+        match seen {
+            None | Some(Stamp::NONE) => {
+                Entry::new(Kind::Missing, Stamp::NONE, now_ms(), self.0.missing, body.as_bytes())
+            }
+            // It was there: gone for good, and newer than what was seen.
+            Some(seen) => Entry::new(Kind::Missing, seen.next(), now_ms(), self.0.fresh, body.as_bytes()),
+        }
+    }
+
+    /// Stores what was read from Postgres after a look-up that saw `seen`.
+    pub async fn store(&self, id: i64, entry: &Entry, seen: Option<Stamp>, deadline: Deadline) -> Stored {
+        let stored = self.run_script(id, entry, seen, false, deadline).await;
+        self.0.counters.count(stored)
+    }
+
+    /// A record was written: its new entry, and a new generation of pages.
+    pub async fn wrote(&self, id: i64, record: &Record) {
+        match self.record_entry(record) {
+            Some(entry) => self.tell(id, &entry).await,
+            None => self.in_doubt(id).await,
+        }
+    }
+
+    /// A record was deleted at `version`: its entry outlives every read that began before.
+    pub async fn deleted(&self, id: i64, version: i64) {
+        let body = id.to_string();
+        let stamp = Stamp::of_version(version).next();
+        let entry = Entry::new(Kind::Missing, stamp, now_ms(), self.0.fresh, body.as_bytes());
+        self.tell(id, &entry).await;
+    }
+
+    /// A write of this id may or may not have taken effect.
+    pub async fn in_doubt(&self, id: i64) {
+        self.tell(id, &hold()).await;
+    }
+
+    /// The entry is older than `record`, which is what Postgres has.
+    pub async fn repair(&self, id: i64, record: &Record) {
+        if let Some(entry) = self.record_entry(record) {
+            let stored = self.run_script(id, &entry, None, false, self.update_deadline()).await;
+            self.0.counters.count(stored);
+        }
+    }
+
+    /// Whether a write is waiting to be repaired.
+    pub fn has_missed_writes(&self) -> bool {
+        self.0.missed.any()
+    }
+
+    /// Tells Redis of the writes that it missed. Called when it takes writes.
+    pub async fn repair_missed(&self) {
+        let mut repaired = Vec::new();
+        for (id, miss) in self.0.missed.all() {
+            let deadline = Deadline::after(Instant::now(), Some(REPAIR_TIMEOUT));
+            if self.run_script(id, &hold(), None, true, deadline).await != Stored::Yes {
+                break;
+            }
+            repaired.push((id, miss));
+        }
+        if !repaired.is_empty() {
+            tracing::info!(entries = repaired.len(), "cache entries repaired after writes that Redis missed");
+            self.0.missed.repaired(&repaired);
+        }
+    }
+
+    async fn tell(&self, id: i64, entry: &Entry) {
+        let deadline = self.update_deadline();
+        let stored = self.run_script(id, entry, None, true, deadline).await;
+        match self.0.counters.count(stored) {
+            Stored::Yes | Stored::Superseded => {}
+            // It may still delete, which is as good.
+            Stored::Refused if self.delete(id, deadline).await => {}
+            Stored::Refused | Stored::Failed | Stored::TooLarge => self.0.missed.add(id),
+        }
+    }
+
+    async fn delete(&self, id: i64, deadline: Deadline) -> bool {
+        let mut delete = Cmd::new();
+        delete.arg("DEL").arg(key(id)).arg(GENERATION);
+        self.0.redis.call::<Value>(deadline, &delete).await.is_ok()
+    }
+
+    async fn run_script(
+        &self,
+        id: i64,
+        entry: &Entry,
+        seen: Option<Stamp>,
+        ends_pages: bool,
+        deadline: Deadline,
+    ) -> Stored {
+        let keep = match entry.kind() {
+            Kind::Missing | Kind::Hold => entry.lifetime_ms(),
+            Kind::Record | Kind::Page => milliseconds(self.0.keep),
+        };
+        let stored = self.0.store.run::<u8>(&self.0.redis, deadline, |command| {
+            command.arg(1 + usize::from(ends_pages)).arg(key(id));
+            if ends_pages {
+                command.arg(GENERATION);
+            }
+            command.arg(entry.stamp.to_string()).arg(entry.encoded()).arg(keep);
+            command.arg(seen.map(|seen| seen.to_string()).unwrap_or_default());
+            if ends_pages {
+                command.arg(milliseconds(self.0.keep));
+            }
+        });
+        match stored.await {
+            Ok(1) => Stored::Yes,
+            Ok(_) => Stored::Superseded,
+            Err(error) => error.into(),
+        }
+    }
+
+    fn update_deadline(&self) -> Deadline {
+        Deadline::after(Instant::now(), self.0.update_timeout)
+    }
+}
+
+fn hold() -> Entry {
+    Entry::new(Kind::Hold, Stamp::HOLD, now_ms(), HOLD, b"")
+}
+
+/// The key of a record: typed and versioned. A change of the entry's form is a new `v`, so that old and new replicas can
+/// run side by side.
+fn key(id: i64) -> String {
+    let mut name = String::with_capacity(32);
+    // Writing to a String cannot fail.
+    let _infallible = write!(name, "record:v1:{id}");
+    name
+}

@@ -1,0 +1,166 @@
+//! The address of a server as a URL: where it comes from, what is refused, how it is shown.
+//!
+//! A URL may hold a password in two places: before the host, and in a parameter. Both are hidden wherever the URL is
+//! shown. A text whose password could be mistaken for something else (a raw `/`, `?`, `#` or `@` in it moves the end
+//! of the host) is refused, because it would be shown, and would lead to another host.
+
+use std::{fmt, path::Path};
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::{reader::Reader, secret_file};
+
+/// In place of what is not shown.
+const HIDDEN: &str = "[hidden]";
+
+/// What a kind of server accepts.
+pub(super) struct UrlForm {
+    /// The variable, and those that name files in its place.
+    pub(super) variable: &'static str,
+    pub(super) variable_file: &'static str,
+    pub(super) password_file: &'static str,
+    /// The server's name.
+    pub(super) server: &'static str,
+    pub(super) schemes: &'static [&'static str],
+    pub(super) example: &'static str,
+    /// Parameters behind the `?` whose values may be shown.
+    pub(super) shown: &'static [&'static str],
+    /// Those that are understood as well and may hold a secret. `name[…]` stands for every name of that form.
+    pub(super) hidden: &'static [&'static str],
+    /// Whether the server's own client understands it. Its messages could quote the password and are not used.
+    pub(super) is_understood: fn(&str) -> bool,
+}
+
+/// A URL that has been checked.
+struct ServerUrl<'f> {
+    url: Url,
+    form: &'f UrlForm,
+}
+
+/// Reads the URL from its variable or its file, and the password from a file of its own if there is one.
+pub(super) fn read(reader: &mut Reader, form: &UrlForm) -> SecretString {
+    let given = reader.text(form.variable);
+    let file = reader.path(form.variable_file, "file that holds the whole URL, in place of the variable");
+    let password_file =
+        reader.path(form.password_file, "file that holds the password alone, in place of one in the URL");
+    let (text, origin) = match (given, file) {
+        (Some(_), Some(_)) => {
+            reader.fault(form.variable, format!("is set, and so is {}: set one of them", form.variable_file));
+            return SecretString::default();
+        }
+        (Some(text), None) => (text, "set"),
+        (None, Some(file)) => match secret_file::read(Path::new(&file)) {
+            Ok(text) => (text.trim().to_owned(), "file"),
+            Err(reason) => {
+                reader.fault(form.variable_file, format!("{file}: {reason}"));
+                return SecretString::default();
+            }
+        },
+        (None, None) => {
+            reader.fault(form.variable, format!("is not set; it looks like {}", form.example));
+            return SecretString::default();
+        }
+    };
+    let password = password_file.and_then(|file| {
+        let read = secret_file::read(Path::new(&file));
+        read.map_err(|reason| reader.fault(form.password_file, format!("{file}: {reason}"))).ok()
+    });
+    match ServerUrl::parse(&text, form) {
+        Ok(url) if password.is_some() && url.has_password() => {
+            let twice = format!("holds a password, and {} is set too: keep one of them", form.password_file);
+            reader.fault(form.variable, twice);
+            SecretString::default()
+        }
+        Ok(url) => {
+            let url = password.iter().fold(url, |url, password| url.with_password(password));
+            reader.list(form.variable, url.to_string(), origin, form.server);
+            SecretString::from(String::from(url.url))
+        }
+        Err(fault) => {
+            reader.fault(form.variable, format!("{fault}; it looks like {}", form.example));
+            SecretString::default()
+        }
+    }
+}
+
+impl<'f> ServerUrl<'f> {
+    fn parse(text: &str, form: &'f UrlForm) -> Result<Self, String> {
+        let (server, parameters) = (form.server, || [form.shown, form.hidden].concat().join(", "));
+        let unreadable = || format!("cannot be read as a {server} URL");
+        let url = Url::parse(text).map_err(|_| unreadable())?;
+        if !form.schemes.contains(&url.scheme()) {
+            return Err(format!("is not a {server} URL"));
+        }
+        if url.fragment().is_some() || [Some(url.path()), url.query()].iter().flatten().any(|part| part.contains('@')) {
+            let encoded = "`#` as %23, `/` as %2F, `?` as %3F, `@` as %40";
+            return Err(format!("holds a `#`, or an `@` behind the host: in a password write {encoded}"));
+        }
+        let url = Self { url, form };
+        if url.url.query_pairs().any(|(name, _)| url.known(&name).is_none()) {
+            // Not quoted: it could be a secret. The client would ignore it, or write it into the log.
+            return Err(match parameters() {
+                none if none.is_empty() => "has a parameter behind the `?`: none is known".to_owned(),
+                known => format!("has a parameter behind the `?` that is not known; known are {known}"),
+            });
+        }
+        if (form.is_understood)(url.url.as_str()) { Ok(url) } else { Err(unreadable()) }
+    }
+
+    /// The name of a parameter as the form has it, and whether its value may be shown.
+    fn known(&self, name: &str) -> Option<(&'static str, bool)> {
+        let is =
+            |known: &&&str| **known == name || known.strip_suffix("[…]").is_some_and(|stem| is_indexed(name, stem));
+        let find = |names: &'static [&'static str]| names.iter().find(is).copied();
+        find(self.form.shown).map(|name| (name, true)).or_else(|| find(self.form.hidden).map(|name| (name, false)))
+    }
+
+    fn has_password(&self) -> bool {
+        self.url.password().is_some() || self.url.query_pairs().any(|(name, _)| name == "password")
+    }
+
+    fn with_password(mut self, password: &str) -> Self {
+        // `set_password` leaves `%` alone, which the client then decodes: everything is encoded before.
+        let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        if self.url.set_password(Some(&encoded)).is_err() {
+            // Without a host, as for a socket in the file system, there is no place before it.
+            self.url.query_pairs_mut().append_pair("password", password);
+        }
+        self
+    }
+}
+
+/// `name` is `stem[…]`.
+fn is_indexed(name: &str, stem: &str) -> bool {
+    name.strip_prefix(stem).is_some_and(|index| index.starts_with('[') && index.ends_with(']'))
+}
+
+impl fmt::Display for ServerUrl<'_> {
+    /// Without secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.url;
+        write!(f, "{}://", url.scheme())?;
+        match (url.username(), url.password()) {
+            ("", None) => {}
+            (user, None) => write!(f, "{user}@")?,
+            (user, Some(_)) => write!(f, "{user}:{HIDDEN}@")?,
+        }
+        f.write_str(url.host_str().unwrap_or_default())?;
+        if let Some(port) = url.port() {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(url.path())?;
+        for (number, (name, value)) in url.query_pairs().enumerate() {
+            let separator = if number == 0 { '?' } else { '&' };
+            match self.known(&name) {
+                Some((name, true)) => write!(f, "{separator}{name}={value}")?,
+                Some((name, false)) => write!(f, "{separator}{name}={HIDDEN}")?,
+                None => write!(f, "{separator}{HIDDEN}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The connections: deadpool owns how many there are, this file decides which may be used again.
+//!
+//! # In the order of time
+//! ## Acquire
+//! An idle connection, the one that was used last first, or a new one; within a bound. When Postgres has no connection
+//! left for us, one of ours that comes free will do: asked for again, with growing waits.
+//! Connecting goes on when the request that began it gives up: on a machine that is short of time nobody would ever get
+//! through otherwise. The connection is a *spare* then, and the next request takes it.
+//! ## Held
+//! A [`Lease`] that is dropped was cancelled in the middle of a statement, or broke: its connection is closed at once and
+//! its place is free. Nothing is asked of Postgres for it and no task is started.
+//! ## Given back
+//! [`Lease::give_back`] returns a connection that is known to be idle, without a message. sqlx's own pool sends one and
+//! waits for the answer each time, in a task of its own: half the throughput, and for ever on a silent Postgres.
+//! ## Used again
+//! [`Connector::recycle`] decides without asking Postgres: not when it is too old, and not when it was made before a
+//! moment from which on older ones are [distrusted](ConnectionPool::distrust).
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts};
+use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::judge::{Access, Signal, Stage, signal};
+use crate::dependencies::guard::within;
+
+/// A connection older than this is replaced: what it has gathered in memory goes, and new settings of its role come.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
+
+/// A connection not used for this long is closed: another replica may need its place in Postgres. The one that the prober
+/// borrows twice a second is always there.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
+
+/// Between two attempts while Postgres has no connection left: first, and most.
+const FULL_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+
+/// tokio's timer ticks once a millisecond: so much later than the bound on waiting ends the bound on connecting.
+const TICK: Duration = Duration::from_millis(2);
+
+/// For making one connection, whoever waits for it: a healthy Postgres needs milliseconds, a busy machine tens of them.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Makes connections, and decides which may be used again.
+#[derive(Debug, Clone)]
+pub(super) struct Connector(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: PgConnectOptions,
+    start: Instant,
+    /// Microseconds after `start`: connections made before are not used any more.
+    trusted_from: AtomicU64,
+    /// One for each connection that is there or in the making.
+    places: Arc<Semaphore>,
+    spares: Mutex<Vec<Made>>,
+    spare_made: Notify,
+}
+
+/// A connection and when its making began.
+#[derive(Debug)]
+pub(super) struct Made {
+    connection: PgConnection,
+    at: Instant,
+    #[expect(dead_code, reason = "held for its drop")]
+    place: OwnedSemaphorePermit,
+}
+
+/// At most so many connections.
+#[derive(Debug)]
+pub(super) struct ConnectionPool(Pool<Connector>);
+
+/// A connection in use. Dropped without [`Lease::give_back`] it is closed.
+#[derive(Debug)]
+pub(super) struct Lease {
+    object: Option<Object<Connector>>,
+    /// Whether it was made for this lease.
+    pub(super) is_fresh: bool,
+}
+
+/// No connection: the signal for it, and what was said.
+#[derive(Debug)]
+pub(super) struct NotAcquired {
+    pub(super) signal: Signal,
+    pub(super) error: Option<sqlx::Error>,
+}
+
+impl Manager for Connector {
+    type Type = Made;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<Made, sqlx::Error> {
+        let place = loop {
+            if let Some(spare) = self.take_spare() {
+                return Ok(spare);
+            }
+            tokio::select! {
+                place = Arc::clone(&self.0.places).acquire_owned() => break place.map_err(|_| sqlx::Error::PoolClosed)?,
+                () = self.0.spare_made.notified() => {}
+            }
+        };
+        let (give, take) = oneshot::channel();
+        let connector = self.clone();
+        tokio::spawn(async move {
+            let given_up = give.send(connector.connect(place).await);
+            if let Err(Ok(made)) = given_up {
+                connector.spares().push(made);
+                connector.0.spare_made.notify_one();
+            }
+        });
+        take.await.unwrap_or(Err(sqlx::Error::PoolClosed))
+    }
+
+    async fn recycle(&self, made: &mut Made, _metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if self.is_usable(made) { Ok(()) } else { Err(RecycleError::message("too old, or made before others broke")) }
+    }
+}
+
+impl Connector {
+    async fn connect(&self, place: OwnedSemaphorePermit) -> Result<Made, sqlx::Error> {
+        let at = Instant::now();
+        match within(Some(CONNECT_TIMEOUT), self.0.options.connect()).await {
+            Some(connected) => Ok(Made { connection: connected?, at, place }),
+            None => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn take_spare(&self) -> Option<Made> {
+        let mut spares = self.spares();
+        std::iter::from_fn(|| spares.pop()).find(|made| self.is_usable(made))
+    }
+
+    fn is_usable(&self, made: &Made) -> bool {
+        self.micros(made.at) >= self.0.trusted_from.load(Ordering::Relaxed) && made.at.elapsed() < LONGEST_LIFE
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.0.start).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn spares(&self) -> MutexGuard<'_, Vec<Made>> {
+        self.0.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConnectionPool {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// None that this configuration can have: it names no time-out that needs a runtime of deadpool's own.
+    pub(super) fn new(options: PgConnectOptions, max_size: u32) -> Result<Self, deadpool::managed::BuildError> {
+        let connector = Connector(Arc::new(Shared {
+            options,
+            start: Instant::now(),
+            trusted_from: AtomicU64::new(0),
+            places: Arc::new(Semaphore::new(max_size as usize)),
+            spares: Mutex::default(),
+            spare_made: Notify::new(),
+        }));
+        let pool = Pool::builder(connector)
+            .max_size(max_size as usize)
+            .queue_mode(QueueMode::Lifo)
+            .runtime(deadpool::Runtime::Tokio1)
+            .build()?;
+        Ok(Self(pool))
+    }
+
+    /// A connection within `bound`; `None`: however long it takes.
+    pub(super) async fn acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
+        let start = Instant::now();
+        let mut wait = FULL_WAIT.0;
+        let mut was_refused = None;
+        loop {
+            let left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
+            let refused = match self.try_acquire(left).await {
+                Err(refused) if refused.signal == Signal::TooManyConnections => refused,
+                // Postgres was full a moment ago: the time went by with that.
+                Err(late) if late.signal == Signal::ConnectTimeout => return Err(was_refused.unwrap_or(late)),
+                acquired => return acquired,
+            };
+            if left.is_some_and(|left| left <= wait) {
+                return Err(refused);
+            }
+            tokio::time::sleep(wait).await;
+            was_refused = Some(refused);
+            wait = (wait * 2).min(FULL_WAIT.1);
+        }
+    }
+
+    async fn try_acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
+        let not = |signal, error| Err(NotAcquired { signal, error });
+        let timeouts = Timeouts { wait: bound, create: None, recycle: None };
+        match within(bound.map(|bound| bound + TICK), self.0.timeout_get(&timeouts)).await {
+            Some(Ok(object)) => {
+                let is_fresh = Object::metrics(&object).recycle_count == 0;
+                Ok(Lease { object: Some(object), is_fresh })
+            }
+            // The wait for a place has its own, earlier end: this was spent on connecting.
+            None => not(Signal::ConnectTimeout, None),
+            Some(Err(PoolError::Timeout(_))) => not(Signal::PoolFull, None),
+            Some(Err(PoolError::Backend(error))) => not(signal(&error, Stage::Connecting, Access::Read), Some(error)),
+            Some(Err(PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_))) => {
+                not(Signal::Unreachable, None)
+            }
+        }
+    }
+
+    /// Connections whose making began before `moment` are not used again.
+    pub(super) fn distrust(&self, moment: Instant) {
+        let connector = self.0.manager();
+        connector.0.trusted_from.fetch_max(connector.micros(moment), Ordering::Relaxed);
+    }
+
+    /// A connection that takes no place in the pool, for one question.
+    pub(super) async fn connect_apart(&self) -> Result<PgConnection, sqlx::Error> {
+        self.0.manager().0.options.connect().await
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn close_idle(&self) {
+        drop(self.0.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE));
+        self.0.manager().spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE);
+    }
+
+    /// How many are (idle, in use).
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let status = self.0.status();
+        (status.available, status.size.saturating_sub(status.available))
+    }
+
+    /// Closes the idle ones now and the others when they come back.
+    pub(super) fn close(&self) {
+        self.0.close();
+        self.0.manager().0.places.close();
+        self.0.manager().spares().clear();
+    }
+}
+
+impl Lease {
+    /// The connection.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        match &mut self.object {
+            Some(object) => &mut object.connection,
+            None => unreachable!("a lease holds its connection until it is given back, which consumes it"),
+        }
+    }
+
+    /// Returns a connection that has nothing more to say.
+    pub(super) fn give_back(mut self) {
+        drop(self.object.take());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Knows whether Postgres answers and takes writes, without holding a connection of its own: it borrows one from the pool
+//! for each question, so that it takes nothing away where connections are few.
+
+use std::time::Duration;
+
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Inner, Postgres,
+    judge::{Access, Signal, Stage, signal},
+    pool::NotAcquired,
+};
+use crate::dependencies::{
+    guard::within,
+    knowledge::{Change, Observation, PROBE_TIMEOUT},
+};
+
+/// Opened when Postgres comes up, so that the first requests do not pay for connecting.
+const WARM_CONNECTIONS: usize = 2;
+
+/// True on a standby, and where `default_transaction_read_only` is set.
+const QUESTION: &str = "SELECT current_setting('transaction_read_only') = 'on'";
+
+/// What the prober came to know.
+enum Seen {
+    Up { read_only: bool },
+    Down(&'static str),
+}
+
+impl Postgres {
+    /// Asks Postgres whether it answers, each `interval` and when a request had trouble, until `stop`.
+    pub async fn probe(self, interval: Duration, stop: CancellationToken) {
+        stop.run_until_cancelled(async {
+            loop {
+                self.0.probe_once().await;
+                self.0.knowledge.next_turn(interval).await;
+            }
+        })
+        .await;
+    }
+}
+
+impl Inner {
+    async fn probe_once(&self) {
+        let start = Instant::now();
+        let answered = self.answered.swap(false, std::sync::atomic::Ordering::Relaxed);
+        let asked = match self.knowledge.is_writable() {
+            true => self.ask(PROBE_TIMEOUT).await,
+            // Sessions may keep the setting they began with: only a new one tells whether it is over.
+            false => self.ask_apart().await,
+        };
+        let seen = match asked {
+            // That tells of one connection, and that the others may be broken too; Postgres is asked anew.
+            Err(Signal::EndedWhenReused) => {
+                self.pool.distrust(start);
+                self.ask(PROBE_TIMEOUT.saturating_sub(start.elapsed())).await
+            }
+            seen => seen,
+        };
+        let latency = start.elapsed();
+        let observation = match seen.map_or_else(|signal| reason(signal, answered), |read_only| Seen::Up { read_only })
+        {
+            Seen::Up { read_only: false } => Observation::up(latency),
+            Seen::Up { read_only: true } => Observation::read_only(latency, "read_only"),
+            Seen::Down(reason) => Observation::down(latency, reason),
+        };
+        let was_writable = self.knowledge.is_writable();
+        let writable_again = observation.writable && !was_writable;
+        let change = self.knowledge.record(observation);
+        if change == Change::CameUp || writable_again {
+            // What was connected before does not count any more.
+            self.pool.distrust(start);
+        }
+        if change == Change::CameUp {
+            self.guard.invite();
+            self.warm().await;
+        }
+        self.pool.close_idle();
+    }
+
+    /// Whether it is read-only.
+    async fn ask(&self, bound: Duration) -> Result<bool, Signal> {
+        let start = Instant::now();
+        let mut lease = self.pool.acquire(Some(bound)).await.map_err(|NotAcquired { signal, .. }| signal)?;
+        let stage = if lease.is_fresh { Stage::OnFresh } else { Stage::OnReused };
+        let question = sqlx::query_scalar(QUESTION);
+        let answer = within(Some(bound.saturating_sub(start.elapsed())), question.fetch_one(lease.connection())).await;
+        match answer {
+            Some(Ok(read_only)) => {
+                lease.give_back();
+                Ok(read_only)
+            }
+            Some(Err(error)) => Err(signal(&error, stage, Access::Read)),
+            None => Err(Signal::Silent),
+        }
+    }
+
+    /// The same question over a connection of its own.
+    async fn ask_apart(&self) -> Result<bool, Signal> {
+        let asked = within(Some(PROBE_TIMEOUT), async {
+            let mut connection = self.pool.connect_apart().await.map_err(|error| (error, Stage::Connecting))?;
+            sqlx::query_scalar(QUESTION).fetch_one(&mut connection).await.map_err(|error| (error, Stage::OnFresh))
+        });
+        match asked.await {
+            Some(answer) => answer.map_err(|(error, stage)| signal(&error, stage, Access::Read)),
+            None => Err(Signal::Silent),
+        }
+    }
+
+    /// Opens a few connections at the same time and puts them into the pool.
+    async fn warm(&self) {
+        let mut opening = JoinSet::new();
+        for _ in 0..WARM_CONNECTIONS {
+            let pool = std::sync::Arc::clone(&self.pool);
+            opening.spawn(async move { pool.acquire(Some(PROBE_TIMEOUT)).await });
+        }
+        // Held together until all are open: one that is given back would be acquired again.
+        let opened: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
+        opened.into_iter().for_each(super::pool::Lease::give_back);
+    }
+}
+
+/// What it means that there was no answer to the question.
+fn reason(signal: Signal, answered: bool) -> Seen {
+    match signal {
+        // Full, by ours or by others': Postgres is there. But connections that hang fill the pool as well.
+        Signal::TooManyConnections => Seen::Up { read_only: false },
+        Signal::PoolFull | Signal::ConnectTimeout if answered => Seen::Up { read_only: false },
+        Signal::PoolFull | Signal::ConnectTimeout | Signal::Silent | Signal::StatementTimeout | Signal::TableLocked => {
+            Seen::Down("timeout")
+        }
+        Signal::Unreachable | Signal::EndedWhenReused | Signal::EndedWhenFresh | Signal::EndedInWrite => {
+            Seen::Down("unreachable")
+        }
+        Signal::StartingUp => Seen::Down("starting_up"),
+        Signal::LoginRefused => Seen::Down("login_refused"),
+        Signal::Answered
+        | Signal::BreakerOpen
+        | Signal::ConnectSlow
+        | Signal::RowLocked
+        | Signal::Conflict
+        | Signal::StalePlan
+        | Signal::ReadOnlyWhenReused
+        | Signal::ReadOnly
+        | Signal::OutOfResources
+        | Signal::InvalidData
+        | Signal::OwnDefect => Seen::Down("error"),
+    }
+}

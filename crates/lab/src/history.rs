@@ -1,0 +1,27 @@
+//! Proof by a recorded history: clients write and read through nginx and past it while a seeded schedule of faults breaks
+//! the servers; every call is kept with its begin and end; a checker then says whether the promises of the cache and of
+//! the writes held.
+//!
+//! The recorder ([`record`]) and the checker ([`check`]) share nothing but the recorded lines, so that a history can be
+//! judged again at any time, also by a later checker.
+
+mod call;
+mod checker;
+mod client;
+mod excerpt;
+mod fault;
+mod file;
+mod load;
+mod population;
+mod recorder;
+mod schedule;
+mod verdict;
+mod witness;
+
+pub use self::{
+    call::{Asked, Broken, Call, Head, Item, Last, Line, Outcome},
+    checker::check,
+    file::History,
+    recorder::{Plan, record},
+    verdict::{Promise, Verdict, Violation},
+};

@@ -1,0 +1,232 @@
+//! What a history is made of: one JSON object per line, each with a `line` that says what it is. Times are microseconds
+//! since the recording began, all from one monotonic clock.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of a recorded history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "snake_case")]
+pub enum Line {
+    /// The first line.
+    Head(Head),
+    /// A record as it was in Postgres before the first call.
+    Initial {
+        /// The record.
+        item: Item,
+    },
+    /// A call, written when it has ended.
+    Call(Call),
+    /// A fault, written when it is undone.
+    Broken(Broken),
+    /// A record as it is after everything, with all well again.
+    Last(Last),
+    /// The last line of a complete recording.
+    End,
+}
+
+/// Under which bounds the history was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The version of this format.
+    pub schema: u32,
+    /// Seed of the load and of the schedule of faults.
+    pub seed: u64,
+    /// For how long after its acknowledgement a write may stay unseen if Redis was away at that time: `CACHE_FRESH`, one
+    /// renewal, and an allowance for a busy machine.
+    pub bound_us: u64,
+    /// For how long after its begin a write without an answer may still take effect.
+    pub window_us: u64,
+}
+
+/// The version of the format that this program writes and reads.
+pub(super) const SCHEMA: u32 = 1;
+
+/// One version of one record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(i64, i64, String)", into = "(i64, i64, String)")]
+pub struct Item {
+    /// Its id.
+    pub id: i64,
+    /// Counts its writes, from 1 on.
+    pub version: i64,
+    /// The values that are written are all different: a value tells the write that it comes from.
+    pub value: String,
+}
+
+impl From<(i64, i64, String)> for Item {
+    fn from((id, version, value): (i64, i64, String)) -> Self {
+        Self { id, version, value }
+    }
+}
+
+impl From<Item> for (i64, i64, String) {
+    fn from(item: Item) -> Self {
+        (item.id, item.version, item.value)
+    }
+}
+
+/// One request as its client saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// A client sends one request at a time.
+    pub client: u32,
+    /// `nginx`, or the replica that was asked directly.
+    pub via: String,
+    /// What was asked for, and what came of it.
+    #[serde(flatten)]
+    pub asked: Asked,
+    /// Just before the connection was opened.
+    pub begin: u64,
+    /// When the answer was complete, or the client gave up.
+    pub end: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The answer's status; 0 when none came.
+    pub status: u16,
+    /// `X-Instance`: the replica that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// `Cache-Status`, or the problem's `code`, or why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was answered as asked. For a read also 404.
+    Ok,
+    /// Nothing was done: a 4xx, or no connection.
+    Refused,
+    /// It may have been done or not: a 5xx, no answer in time, or a connection that was lost.
+    Doubt,
+}
+
+/// What was asked for. `answer` is the record in the answer's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Asked {
+    /// `GET /data/{id}`. [`Outcome::Ok`] without an answer is a 404.
+    Read {
+        /// The record asked for.
+        id: i64,
+        /// What came.
+        answer: Option<Item>,
+        /// The answer says that it is old (`detail=stale`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
+    },
+    /// `GET /data?after=…`.
+    Page {
+        /// The page begins after this id.
+        after: i64,
+        /// The page is complete up to this id; `None`: there is nothing after it.
+        upto: Option<i64>,
+        /// Its records.
+        items: Vec<Item>,
+        /// The answer says that it is old.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stale: bool,
+    },
+    /// `POST /data`.
+    Create {
+        /// `Idempotency-Key`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// The value sent.
+        value: String,
+        /// What came.
+        answer: Option<Item>,
+    },
+    /// `PUT /data/{id}`. A 404 is [`Outcome::Refused`].
+    Replace {
+        /// The record to replace.
+        id: i64,
+        /// `If-Match`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<i64>,
+        /// The value sent.
+        value: String,
+        /// What came.
+        answer: Option<Item>,
+    },
+    /// `DELETE /data/{id}`.
+    Delete {
+        /// The record to delete.
+        id: i64,
+        /// `If-Match`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expected: Option<i64>,
+    },
+}
+
+impl Asked {
+    /// The one record that it is about, if that is known.
+    #[must_use]
+    pub fn id(&self) -> Option<i64> {
+        match self {
+            Self::Read { id, .. } | Self::Replace { id, .. } | Self::Delete { id, .. } => Some(*id),
+            Self::Create { answer, .. } => answer.as_ref().map(|item| item.id),
+            Self::Page { .. } => None,
+        }
+    }
+
+    /// The value that was sent.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Self::Create { value, .. } | Self::Replace { value, .. } => Some(value),
+            Self::Read { .. } | Self::Page { .. } | Self::Delete { .. } => None,
+        }
+    }
+
+    /// The records in the answer.
+    #[must_use]
+    pub fn answered(&self) -> &[Item] {
+        match self {
+            Self::Read { answer, .. } | Self::Create { answer, .. } | Self::Replace { answer, .. } => answer.as_slice(),
+            Self::Page { items, .. } => items,
+            Self::Delete { .. } => &[],
+        }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        match self {
+            Self::Read { .. } | Self::Page { .. } => true,
+            Self::Create { .. } | Self::Replace { .. } | Self::Delete { .. } => false,
+        }
+    }
+}
+
+/// A time in which something was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Broken {
+    /// In words.
+    pub what: String,
+    /// Just before it was broken.
+    pub from: u64,
+    /// When all had recovered from it.
+    pub to: u64,
+    /// Redis was away, or refused writes, for some replica.
+    pub redis: bool,
+}
+
+/// A record after everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// `postgres`, or a replica.
+    pub at: String,
+    /// The record asked for.
+    pub id: i64,
+    /// `None`: it does not exist.
+    pub item: Option<Item>,
+    /// Nothing good came for so long that nobody waits any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
+}
+
+/// Who has the truth among the [`Last`] lines.
+pub(super) const POSTGRES: &str = "postgres";

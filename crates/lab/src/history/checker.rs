@@ -1,0 +1,48 @@
+//! The judge of a history. Pure: the same lines always get the same verdict.
+//!
+//! # What may explain an answer
+//! - Every value that is written is different, so an answer's value tells which write it comes from, and the version in
+//!   which order the writes took effect.
+//! - A write that was *acknowledged* took effect between its begin and its end, at the version that was answered.
+//! - A write *in doubt* took effect between its begin and its *limit*, or not at all. The limit is its end, or
+//!   `window_us` after its begin when that is later: a client that lost its connection early cannot tell.
+//! - A write that was *refused* did nothing.
+//! - A read sees every write that was acknowledged before it began. The one exception: Redis was away, for some replica,
+//!   at some time between the write's begin and its end; then the write may stay unseen for `bound_us`, and in an answer
+//!   that says `detail=stale` for longer. A *page* that says so may be older whenever something is broken: every write
+//!   ends the pages before it, and an ended page is what is left when Postgres is away.
+//!
+//! # Order
+//! [`book`] sorts what was written by record and version; [`reads`] holds every answer against it; [`writes`] holds the
+//! writes against each other and against what is there in the end.
+
+mod book;
+mod reads;
+#[cfg(test)]
+mod tests;
+mod windows;
+mod writes;
+
+use self::{book::Book, reads::Reads};
+use super::{History, Outcome, Verdict};
+
+/// Judges a history.
+#[must_use]
+pub fn check(history: &History) -> Verdict {
+    let book = Book::new(history);
+    let writes = |outcome| history.calls.iter().filter(|call| !call.asked.is_read() && call.outcome == outcome).count();
+    let failed = history.calls.iter().filter(|call| call.outcome == Outcome::Doubt);
+    let mut verdict = Verdict {
+        acknowledged: writes(Outcome::Ok),
+        in_doubt: writes(Outcome::Doubt),
+        failed_in_peace: failed.filter(|call| !book.is_broken(call.begin, call.end)).count(),
+        ..Verdict::default()
+    };
+    Reads::new(&book).judge(&mut verdict);
+    writes::judge(&book, &mut verdict.violations);
+    let time = |violation: &super::Violation| {
+        violation.calls.iter().filter_map(|place| Some(history.calls.get(*place)?.end)).max()
+    };
+    verdict.violations.sort_by_key(time);
+    verdict
+}

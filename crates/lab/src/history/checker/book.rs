@@ -1,0 +1,225 @@
+//! Everything that was written, by record and version, and by value.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::windows::Windows;
+use crate::history::{Asked, Call, History, Item, Outcome, call::POSTGRES};
+
+/// The index over a history.
+pub(super) struct Book<'a> {
+    pub(super) history: &'a History,
+    pub(super) records: BTreeMap<i64, Record<'a>>,
+    /// Who wrote a value. Several attempts under one `Idempotency-Key` are one writer.
+    pub(super) writers: HashMap<&'a str, Writer>,
+    /// Redis was away for somebody.
+    redis: Windows,
+    /// Anything was broken.
+    broken: Windows,
+}
+
+/// What is known of one record.
+#[derive(Default)]
+pub(super) struct Record<'a> {
+    /// Versions that were acknowledged to their writer, by version.
+    pub(super) acknowledged: BTreeMap<i64, Write>,
+    /// Their ends in order, each with the largest version acknowledged until then.
+    newest: Vec<(u64, i64)>,
+    /// Versions with their value and the call that showed it first.
+    pub(super) versions: BTreeMap<i64, (&'a str, Option<usize>)>,
+    /// Versions that were seen and not acknowledged to anybody, each with when it may have been written.
+    pub(super) in_doubt: Vec<(i64, Write)>,
+    /// Deletes that were not refused.
+    pub(super) deletes: Vec<Write>,
+    /// What Postgres says after everything; the outer `None`: nothing.
+    pub(super) last: Option<Option<&'a Item>>,
+    /// Whether it was there before the first call.
+    pub(super) is_initial: bool,
+}
+
+/// When a write may have taken effect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Write {
+    /// Its call; `None`: the state before the first call.
+    pub(super) call: Option<usize>,
+    pub(super) begin: u64,
+    /// Its end, or for a write in doubt its limit.
+    pub(super) end: u64,
+    pub(super) acknowledged: bool,
+}
+
+/// The attempts to write one value.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Writer {
+    pub(super) calls: Vec<usize>,
+    pub(super) begin: u64,
+    /// After this it takes no effect any more.
+    pub(super) limit: u64,
+    /// All attempts were refused.
+    pub(super) refused: bool,
+    /// The first acknowledgement: record, version and its end.
+    pub(super) answered: Option<(i64, i64, u64)>,
+    /// `If-Match`.
+    pub(super) expected: Option<i64>,
+}
+
+impl<'a> Book<'a> {
+    pub(super) fn new(history: &'a History) -> Self {
+        let stretch = |broken: &crate::history::Broken| (broken.from, broken.to);
+        let mut book = Self {
+            history,
+            records: BTreeMap::new(),
+            writers: HashMap::new(),
+            redis: Windows::new(history.broken.iter().filter(|broken| broken.redis).map(stretch)),
+            broken: Windows::new(history.broken.iter().map(stretch)),
+        };
+        for item in &history.initial {
+            let record = book.records.entry(item.id).or_default();
+            record.is_initial = true;
+            record.acknowledged.insert(item.version, Write { call: None, begin: 0, end: 0, acknowledged: true });
+            record.versions.insert(item.version, (&item.value, None));
+        }
+        for (place, call) in history.calls.iter().enumerate() {
+            book.note_writer(place, call);
+            book.note_delete(place, call);
+            for item in call.asked.answered() {
+                book.records
+                    .entry(item.id)
+                    .or_default()
+                    .versions
+                    .entry(item.version)
+                    .or_insert((&item.value, Some(place)));
+            }
+        }
+        book.note_acknowledged();
+        for last in history.last.iter().filter(|last| last.at == POSTGRES) {
+            let record = book.records.entry(last.id).or_default();
+            record.last = Some(last.item.as_ref());
+            if let Some(item) = &last.item {
+                record.versions.entry(item.version).or_insert((&item.value, None));
+            }
+        }
+        let in_doubt: Vec<_> = book.in_doubt().collect();
+        for (record, in_doubt) in book.records.values_mut().zip(in_doubt) {
+            record.in_doubt = in_doubt;
+            record.sort();
+        }
+        book
+    }
+
+    fn in_doubt(&self) -> impl Iterator<Item = Vec<(i64, Write)>> {
+        self.records.iter().map(|(id, record)| {
+            let unknown = record.versions.keys().filter(|version| !record.acknowledged.contains_key(version));
+            unknown.filter_map(|version| Some((*version, self.write_of(*id, *version)?))).collect()
+        })
+    }
+
+    fn note_writer(&mut self, place: usize, call: &'a Call) {
+        let Some(value) = call.asked.value() else { return };
+        let limit = self.limit(call);
+        let writer =
+            self.writers.entry(value).or_insert_with(|| Writer { begin: u64::MAX, refused: true, ..Writer::default() });
+        writer.calls.push(place);
+        writer.begin = writer.begin.min(call.begin);
+        if call.outcome != Outcome::Refused {
+            writer.refused = false;
+            writer.limit = writer.limit.max(limit);
+        }
+        if let Asked::Replace { expected, .. } = &call.asked {
+            writer.expected = *expected;
+        }
+        if let (Outcome::Ok, Some(item)) = (call.outcome, call.asked.answered().first())
+            && writer.answered.is_none_or(|(.., end)| call.end < end)
+        {
+            writer.answered = Some((item.id, item.version, call.end));
+        }
+    }
+
+    fn note_delete(&mut self, place: usize, call: &Call) {
+        let Asked::Delete { id, .. } = call.asked else { return };
+        if call.outcome == Outcome::Refused {
+            return;
+        }
+        let (end, acknowledged) = (self.limit(call), call.outcome == Outcome::Ok);
+        let delete = Write { call: Some(place), begin: call.begin, end, acknowledged };
+        self.records.entry(id).or_default().deletes.push(delete);
+    }
+
+    fn note_acknowledged(&mut self) {
+        for writer in self.writers.values() {
+            let Some((id, version, end)) = writer.answered else { continue };
+            let place = writer.calls.iter().copied().find(|place| {
+                let call = &self.history.calls[*place];
+                call.end == end && call.outcome == Outcome::Ok
+            });
+            let write = Write { call: place, begin: writer.begin, end, acknowledged: true };
+            // Two with the same version are told by `writes`; the one that ended first counts here.
+            let known = self.records.entry(id).or_default().acknowledged.entry(version).or_insert(write);
+            if write.end < known.end {
+                *known = write;
+            }
+        }
+    }
+
+    /// When a write that was sent cannot take effect any more.
+    fn limit(&self, call: &Call) -> u64 {
+        match call.outcome {
+            Outcome::Ok | Outcome::Refused => call.end,
+            Outcome::Doubt => call.end.max(call.begin.saturating_add(self.history.head.window_us)),
+        }
+    }
+
+    pub(super) fn call(&self, place: usize) -> &'a Call {
+        &self.history.calls[place]
+    }
+
+    /// When this version of a record was written, as far as is known.
+    pub(super) fn write_of(&self, id: i64, version: i64) -> Option<Write> {
+        let record = self.records.get(&id)?;
+        if let Some(write) = record.acknowledged.get(&version) {
+            return Some(*write);
+        }
+        // What was refused has no time at which it may take effect; that it did is told elsewhere.
+        let writer = self.writers.get(record.versions.get(&version)?.0).filter(|writer| !writer.refused)?;
+        let call = writer.calls.first().copied();
+        Some(Write { call, begin: writer.begin, end: writer.limit, acknowledged: false })
+    }
+
+    /// Whether anything was broken at some time between these.
+    pub(super) fn is_broken(&self, from: u64, to: u64) -> bool {
+        self.broken.meet(from, to)
+    }
+
+    /// Whether a read that began `at` may be older than `write`.
+    pub(super) fn may_miss(&self, write: Write, at: u64, stale: bool) -> bool {
+        // Of a write in doubt nobody may be left who knows that the cache must hear of it.
+        let unheard = if write.acknowledged { &self.redis } else { &self.broken };
+        let in_time = at <= write.end.saturating_add(self.history.head.bound_us);
+        unheard.meet(write.begin, write.end) && (stale || in_time)
+    }
+}
+
+impl Record<'_> {
+    fn sort(&mut self) {
+        let mut ends: Vec<(u64, i64)> =
+            self.acknowledged.iter().map(|(version, write)| (write.end, *version)).collect();
+        ends.sort_unstable();
+        let mut newest = 0;
+        for (_, version) in &mut ends {
+            newest = newest.max(*version);
+            *version = newest;
+        }
+        self.newest = ends;
+    }
+
+    /// The newest version acknowledged until `at`; 0 when there is none.
+    pub(super) fn newest(&self, at: u64) -> i64 {
+        let after = self.newest.partition_point(|(end, _)| *end <= at);
+        after.checked_sub(1).map_or(0, |last| self.newest[last].1)
+    }
+
+    /// Whether "there is no such record", said at `end`, can mean that it was deleted.
+    pub(super) fn may_be_deleted(&self, end: u64) -> bool {
+        let exists = matches!(self.last, Some(Some(_)));
+        !exists && self.deletes.iter().any(|delete| delete.begin <= end)
+    }
+}

@@ -1,0 +1,225 @@
+//! Every answer to a read, held against what was written before it and what its reader has seen before.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::book::{Book, Record, Write};
+use crate::history::{Asked, Call, Item, Outcome, Promise, Verdict, Violation};
+
+/// What one answer says of one record.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    place: usize,
+    call: &'a Call,
+    id: i64,
+    item: Option<&'a Item>,
+    stale: bool,
+    promise: Promise,
+}
+
+/// Versions that one reader has seen of one record, each with the call that showed it first; the last one is "deleted".
+type Seen = BTreeMap<i64, usize>;
+
+/// Newer than every version.
+const DELETED: i64 = i64::MAX;
+
+pub(super) struct Reads<'a> {
+    book: &'a Book<'a>,
+    seen: HashMap<(u32, i64), Seen>,
+}
+
+impl<'a> Reads<'a> {
+    pub(super) fn new(book: &'a Book<'a>) -> Self {
+        Self { book, seen: HashMap::new() }
+    }
+
+    pub(super) fn judge(mut self, verdict: &mut Verdict) {
+        let calls = &self.book.history.calls;
+        let mut order: Vec<usize> = (0..calls.len()).filter(|place| calls[*place].asked.is_read()).collect();
+        order.sort_by_key(|place| calls[*place].begin);
+        for place in order {
+            let call = &calls[place];
+            if call.outcome != Outcome::Ok {
+                continue;
+            }
+            verdict.reads += 1;
+            if self.is_old_page(call) {
+                continue;
+            }
+            let mut strict = true;
+            for sight in self.sights(place, call) {
+                strict &= !self.allows_old(&sight);
+                let violation = self.sound(&sight).or_else(|| self.fresh(&sight)).or_else(|| self.forward(&sight));
+                verdict.violations.extend(violation);
+            }
+            verdict.strict += usize::from(strict);
+        }
+    }
+
+    /// A page that says that it is old is from before the last write: what is left when Postgres is away.
+    fn is_old_page(&self, call: &Call) -> bool {
+        match call.asked {
+            Asked::Page { stale, .. } => stale && self.book.is_broken(call.begin, call.end),
+            Asked::Read { .. } | Asked::Create { .. } | Asked::Replace { .. } | Asked::Delete { .. } => false,
+        }
+    }
+
+    /// What a call says of the records that it is about. A page says of each in its stretch whether it is there.
+    fn sights(&self, place: usize, call: &'a Call) -> Vec<Sight<'a>> {
+        match &call.asked {
+            Asked::Read { id, answer, stale } => {
+                let item = answer.as_ref();
+                vec![Sight { place, call, id: *id, item, stale: *stale, promise: Promise::FreshReads }]
+            }
+            Asked::Page { after, upto, items, stale } => {
+                let sight = |id, item| Sight { place, call, id, item, stale: *stale, promise: Promise::FreshPages };
+                let shown: BTreeMap<i64, &Item> = items.iter().map(|item| (item.id, item)).collect();
+                let last = upto.unwrap_or(i64::MAX);
+                if *after >= last {
+                    return Vec::new();
+                }
+                let stretch = self.book.records.range(after + 1..=last);
+                let known = stretch.map(|(id, _)| sight(*id, shown.get(id).copied()));
+                known.collect()
+            }
+            Asked::Create { .. } | Asked::Replace { .. } | Asked::Delete { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether the newest write before it is one that need not be seen yet.
+    fn allows_old(&self, sight: &Sight<'_>) -> bool {
+        let Some(record) = self.book.records.get(&sight.id) else { return false };
+        let newest = record.acknowledged.get(&record.newest(sight.call.begin));
+        newest.is_some_and(|write| self.book.may_miss(*write, sight.call.begin, sight.stale))
+    }
+
+    /// The answer is about the record that was asked for, and somebody has written it.
+    fn sound(&self, sight: &Sight<'a>) -> Option<Violation> {
+        let item = sight.item?;
+        let violation = |what: String, calls: &[usize]| {
+            let calls = std::iter::once(sight.place).chain(calls.iter().copied()).collect();
+            Some(Violation { promise: Promise::AsAnswered, id: sight.id, what, calls })
+        };
+        if item.id != sight.id {
+            return violation(format!("record {} was asked for, and record {} came", sight.id, item.id), &[]);
+        }
+        let (value, shown) = self.book.records.get(&item.id)?.versions.get(&item.version)?;
+        if *value != item.value {
+            let what = format!("version {} of record {} has two values", item.version, item.id);
+            return violation(what, shown.as_slice());
+        }
+        None
+    }
+
+    /// Everything that was acknowledged before is seen.
+    fn fresh(&self, sight: &Sight<'a>) -> Option<Violation> {
+        let record = self.book.records.get(&sight.id)?;
+        let at = sight.call.begin;
+        let violation = |promise, what: String, write: Write| {
+            let calls = write.call.into_iter().chain([sight.place]).collect();
+            Some(Violation { promise, id: sight.id, what, calls })
+        };
+        let missed = |write: &Write| write.end <= at && !self.book.may_miss(*write, at, sight.stale);
+        let id = sight.id;
+        let version = match sight.item {
+            Some(item) => {
+                if let Some(delete) = record.deletes.iter().find(|delete| delete.acknowledged && missed(delete)) {
+                    let what = format!("record {id} was read {} after its deletion was answered", since(*delete, at));
+                    return violation(Promise::GoneStaysGone, what, *delete);
+                }
+                item.version
+            }
+            None if record.may_be_deleted(sight.call.end) => return self.explain_absence(sight, record),
+            None => 0,
+        };
+        if record.newest(at) > version
+            && let Some((newer, write)) = record.acknowledged.range(version + 1..).find(|(_, write)| missed(write))
+        {
+            let what = format!(
+                "record {id} was read as {}, {} after version {newer} was acknowledged",
+                said(version),
+                since(*write, at)
+            );
+            return violation(sight.promise, what, *write);
+        }
+        self.late(sight, record, version)
+    }
+
+    /// A write in doubt that is seen later than it may take effect, and was not seen by this read.
+    fn late(&self, sight: &Sight<'a>, record: &Record<'_>, version: i64) -> Option<Violation> {
+        if sight.stale {
+            return None;
+        }
+        let bound = self.book.history.head.bound_us;
+        let is_late = |write: &Write| write.end.saturating_add(bound) < sight.call.begin;
+        let (newer, write) =
+            record.in_doubt.iter().copied().find(|(newer, write)| *newer > version && is_late(write))?;
+        let what = format!(
+            "version {newer} of record {} took effect after its time: {} later version {version} was read",
+            sight.id,
+            since(write, sight.call.begin)
+        );
+        let shown = record.versions.get(&newer).and_then(|(_, shown)| *shown);
+        let calls = write.call.into_iter().chain([sight.place]).chain(shown).collect();
+        Some(Violation { promise: Promise::NothingLost, id: sight.id, what, calls })
+    }
+
+    /// "There is no such record", and there are deletes: one of them must have come after every acknowledged write.
+    fn explain_absence(&self, sight: &Sight<'a>, record: &Record<'_>) -> Option<Violation> {
+        let until =
+            record.deletes.iter().filter(|delete| delete.begin <= sight.call.end).map(|delete| delete.end).max()?;
+        let kept = record.acknowledged.values().find(|write| write.end <= sight.call.begin && write.begin > until)?;
+        let what = format!("record {} is gone, and all its deletes were over before it was last written", sight.id);
+        let deletes = record.deletes.iter().filter_map(|delete| delete.call);
+        let calls = deletes.chain(kept.call).chain([sight.place]).collect();
+        Some(Violation { promise: Promise::NothingLost, id: sight.id, what, calls })
+    }
+
+    /// The reader has not seen anything newer before.
+    fn forward(&mut self, sight: &Sight<'a>) -> Option<Violation> {
+        let record = self.book.records.get(&sight.id)?;
+        let version = match sight.item {
+            Some(item) => item.version,
+            // A page cannot say why a record is not on it.
+            None if sight.promise == Promise::FreshPages => return None,
+            None if record.may_be_deleted(sight.call.end) => DELETED,
+            None => 0,
+        };
+        let seen = self.seen.entry((sight.call.client, sight.id)).or_default();
+        let excused = |newer: i64| {
+            let mut writes = record.deletes.iter().copied().filter(|delete| delete.begin <= sight.call.end);
+            let misses = |write| self.book.may_miss(write, sight.call.begin, sight.stale);
+            match newer {
+                DELETED => writes.any(misses),
+                _ => self.book.write_of(sight.id, newer).is_none_or(misses),
+            }
+        };
+        let newer = seen.range(version.saturating_add(1)..).find(|(newer, _)| **newer > version && !excused(**newer));
+        let violation = newer.map(|(newer, place)| Violation {
+            promise: Promise::ForwardReads,
+            id: sight.id,
+            what: format!("a reader saw record {} as {}, and then as {}", sight.id, said(*newer), said(version)),
+            calls: self
+                .book
+                .write_of(sight.id, *newer)
+                .and_then(|write| write.call)
+                .into_iter()
+                .chain([*place, sight.place])
+                .collect(),
+        });
+        seen.entry(version).or_insert(sight.place);
+        violation
+    }
+}
+
+fn said(version: i64) -> String {
+    match version {
+        0 => "not there yet".to_owned(),
+        DELETED => "deleted".to_owned(),
+        version => format!("version {version}"),
+    }
+}
+
+/// The time from a write's end, in words.
+fn since(write: Write, at: u64) -> String {
+    format!("{} ms", at.saturating_sub(write.end) / 1_000)
+}

@@ -1,0 +1,230 @@
+//! Correct histories are accepted, and each kind of mutation is found.
+
+mod model;
+mod mutations;
+
+use proptest::prelude::*;
+
+use self::{model::correct, mutations::MUTATIONS};
+use super::check;
+use crate::history::{Asked, Broken, Call, Head, History, Item, Last, Outcome, Promise};
+
+const MS: u64 = 1_000;
+
+fn head() -> Head {
+    Head { schema: 1, seed: 0, bound_us: 2_000 * MS, window_us: 1_000 * MS }
+}
+
+/// A history that is written by hand: one record, number 1, with version 1.
+struct Script {
+    history: History,
+}
+
+impl Script {
+    fn new() -> Self {
+        let mut history = History::new(head());
+        history.initial.push(item(1, "initial"));
+        Self { history }
+    }
+
+    fn call(mut self, client: u32, (begin, end): (u64, u64), outcome: Outcome, asked: Asked) -> Self {
+        let call = Call {
+            client,
+            via: "nginx".to_owned(),
+            asked,
+            begin: begin * MS,
+            end: end * MS,
+            outcome,
+            status: 0,
+            instance: None,
+            note: None,
+        };
+        self.history.calls.push(call);
+        self
+    }
+
+    fn read(self, client: u32, at: u64, answer: Option<Item>) -> Self {
+        self.call(client, (at, at + 1), Outcome::Ok, Asked::Read { id: 1, answer, stale: false })
+    }
+
+    fn put(self, when: (u64, u64), value: &str, version: i64) -> Self {
+        let answer = Some(item(version, value));
+        self.call(9, when, Outcome::Ok, Asked::Replace { id: 1, expected: None, value: value.to_owned(), answer })
+    }
+
+    fn put_in_doubt(self, when: (u64, u64), value: &str) -> Self {
+        let asked = Asked::Replace { id: 1, expected: None, value: value.to_owned(), answer: None };
+        self.call(8, when, Outcome::Doubt, asked)
+    }
+
+    fn broken(mut self, (from, to): (u64, u64), redis: bool) -> Self {
+        let what = "something".to_owned();
+        self.history.broken.push(Broken { what, from: from * MS, to: to * MS, redis });
+        self
+    }
+
+    fn last(mut self, item: Option<Item>) -> Self {
+        self.history.last.push(Last { at: "postgres".to_owned(), id: 1, item, silent: false });
+        self
+    }
+
+    #[track_caller]
+    fn breaks(&self, promise: Promise) {
+        let verdict = check(&self.history);
+        assert!(verdict.count(promise) > 0, "{:#?}", verdict.violations);
+        assert!(verdict.violations.iter().all(|violation| violation.promise == promise), "{:#?}", verdict.violations);
+    }
+
+    #[track_caller]
+    fn holds(&self) {
+        let verdict = check(&self.history);
+        assert!(verdict.violations.is_empty(), "{:#?}", verdict.violations);
+    }
+}
+
+fn item(version: i64, value: &str) -> Item {
+    Item { id: 1, version, value: value.to_owned() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn correct_histories_are_accepted(seed: u64) {
+        let history = correct(seed);
+        let verdict = check(&history);
+        prop_assert!(verdict.violations.is_empty(), "{:#?} in {history:#?}", verdict.violations);
+        prop_assert!(verdict.strict > 0 && verdict.acknowledged > 0 && verdict.in_doubt > 0);
+    }
+
+    #[test]
+    fn each_mutation_is_found(seed: u64) {
+        let correct = correct(seed);
+        for (name, promise, mutate) in MUTATIONS {
+            let mut history = correct.clone();
+            mutate(&mut history);
+            let verdict = check(&history);
+            let found = verdict.count(*promise);
+            prop_assert!(found > 0, "{name}: {:#?}", verdict.violations);
+        }
+    }
+
+    #[test]
+    fn an_excerpt_proves_what_the_whole_proves(seed: u64) {
+        for (name, _, mutate) in MUTATIONS {
+            let mut history = correct(seed);
+            mutate(&mut history);
+            for violation in check(&history).violations {
+                let excerpt = history.excerpt(&violation);
+                let again = check(&excerpt);
+                prop_assert!(again.count(violation.promise) > 0, "{name}: {violation:#?} {excerpt:#?}");
+                prop_assert!(excerpt.lines().count() < history.lines().count());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_read_that_overlaps_a_write_may_see_either() {
+    for version in [1, 2] {
+        let value = if version == 1 { "initial" } else { "new" };
+        Script::new().put((10, 20), "new", 2).read(1, 20 - 1, Some(item(version, value))).holds();
+    }
+    Script::new().put((10, 20), "new", 2).read(1, 20, Some(item(1, "initial"))).breaks(Promise::FreshReads);
+}
+
+#[test]
+fn a_write_that_redis_missed_may_be_unseen_for_the_bound_and_no_longer() {
+    let missed = || Script::new().broken((0, 15), true).put((10, 20), "new", 2);
+    missed().read(1, 2_020, Some(item(1, "initial"))).holds();
+    missed().read(1, 2_021, Some(item(1, "initial"))).breaks(Promise::FreshReads);
+    // What says that it is old may be older.
+    let stale = Asked::Read { id: 1, answer: Some(item(1, "initial")), stale: true };
+    missed().call(1, (9_000, 9_001), Outcome::Ok, stale.clone()).holds();
+    // Not when Redis was there, and not for another fault.
+    Script::new().put((10, 20), "new", 2).call(1, (30, 31), Outcome::Ok, stale).breaks(Promise::FreshReads);
+    Script::new()
+        .broken((0, 15), false)
+        .put((10, 20), "new", 2)
+        .read(1, 30, Some(item(1, "initial")))
+        .breaks(Promise::FreshReads);
+}
+
+#[test]
+fn versions_do_not_go_back_for_a_reader() {
+    let seen = |history: Script| {
+        let newer = history.put_in_doubt((10, 20), "new").read(1, 30, Some(item(2, "new")));
+        newer.read(1, 40, Some(item(1, "initial")))
+    };
+    seen(Script::new()).breaks(Promise::ForwardReads);
+    seen(Script::new().broken((0, 15), false)).holds();
+    // Another reader may see it later.
+    Script::new()
+        .put_in_doubt((10, 20), "new")
+        .read(1, 30, Some(item(2, "new")))
+        .read(2, 40, Some(item(1, "initial")))
+        .holds();
+}
+
+#[test]
+fn a_write_in_doubt_takes_effect_within_its_window_or_never() {
+    let doubt = || Script::new().put_in_doubt((10, 20), "old");
+    // Before its limit, 1,010 ms.
+    doubt().put((900, 910), "new", 2).read(1, 950, Some(item(3, "old"))).holds();
+    doubt().put((1_011, 1_020), "new", 2).read(1, 1_100, Some(item(3, "old"))).breaks(Promise::NothingLost);
+    doubt().read(1, 3_020, Some(item(1, "initial"))).read(2, 3_030, Some(item(2, "old"))).breaks(Promise::NothingLost);
+}
+
+#[test]
+fn an_acknowledged_write_takes_no_effect_again() {
+    let twice = Script::new().put((10, 1_020), "first", 2).put((1_021, 1_030), "second", 3);
+    twice.read(1, 1_500, Some(item(4, "first"))).breaks(Promise::NothingLost);
+    // Both copies of one write, before its answer.
+    Script::new().put((10, 1_020), "first", 3).read(1, 1_000, Some(item(2, "first"))).holds();
+}
+
+#[test]
+fn a_deleted_record_stays_gone() {
+    let delete = |script: Script, outcome| script.call(3, (10, 20), outcome, Asked::Delete { id: 1, expected: None });
+    let deleted = || delete(Script::new(), Outcome::Ok);
+    deleted().read(1, 30, None).last(None).holds();
+    deleted().read(1, 30, Some(item(1, "initial"))).last(None).breaks(Promise::GoneStaysGone);
+    deleted().last(Some(item(1, "initial"))).breaks(Promise::GoneStaysGone);
+    deleted().put((30, 40), "again", 2).breaks(Promise::GoneStaysGone);
+    // In doubt: gone or not, but not both.
+    let doubt = || delete(Script::new(), Outcome::Doubt);
+    doubt().read(1, 30, None).last(None).holds();
+    doubt().last(Some(item(1, "initial"))).holds();
+    doubt().read(1, 30, None).last(Some(item(1, "initial"))).breaks(Promise::FreshReads);
+    doubt().read(1, 30, None).read(1, 40, Some(item(1, "initial"))).breaks(Promise::ForwardReads);
+    doubt().put((1_100, 1_110), "kept", 2).last(None).breaks(Promise::NothingLost);
+    doubt().put((900, 910), "overtaken", 2).last(None).holds();
+    Script::new().last(None).breaks(Promise::NothingLost);
+}
+
+#[test]
+fn pages_have_everything_that_was_acknowledged_before() {
+    let page = |items: Vec<Item>, upto| Asked::Page { after: 0, upto, items, stale: false };
+    let created = |script: Script| {
+        let answer = Some(Item { id: 7, version: 1, value: "seven".to_owned() });
+        script.call(3, (10, 20), Outcome::Ok, Asked::Create { key: None, value: "seven".to_owned(), answer })
+    };
+    let first = || item(1, "initial");
+    let seventh = Item { id: 7, version: 1, value: "seven".to_owned() };
+    created(Script::new()).call(1, (30, 31), Outcome::Ok, page(vec![first(), seventh], None)).holds();
+    created(Script::new()).call(1, (30, 31), Outcome::Ok, page(vec![first()], Some(1))).holds();
+    created(Script::new()).call(1, (30, 31), Outcome::Ok, page(vec![first()], None)).breaks(Promise::FreshPages);
+    created(Script::new()).call(1, (19, 31), Outcome::Ok, page(vec![first()], None)).holds();
+}
+
+#[test]
+fn a_conditional_write_replaces_only_what_it_names() {
+    let put = |expected, version| Asked::Replace {
+        id: 1,
+        expected: Some(expected),
+        value: "conditional".to_owned(),
+        answer: Some(item(version, "conditional")),
+    };
+    Script::new().call(1, (10, 20), Outcome::Ok, put(1, 2)).holds();
+    Script::new().put((1, 2), "new", 2).call(1, (10, 20), Outcome::Ok, put(1, 3)).breaks(Promise::AsAnswered);
+}

@@ -1,0 +1,135 @@
+//! One HTTP request on a connection of its own, with the one thing that a history needs to know besides the answer:
+//! whether anything can have been done when there is none.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+/// How long a client waits for an answer: twice nginx's own patience with a replica.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A page of 200 records of 16 KiB, and room.
+const LARGEST_ANSWER: usize = 8 << 20;
+
+/// What to send.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    method: &'static str,
+    path: String,
+    headers: String,
+    body: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// A complete answer.
+    Answer {
+        /// Its status.
+        status: u16,
+        /// The lines before the body.
+        head: String,
+        /// The body.
+        body: String,
+    },
+    /// There was no connection: nothing was done.
+    NotSent(String),
+    /// The connection broke, or the answer did not come in time: nobody knows what was done.
+    Lost(String),
+}
+
+impl Request {
+    pub(super) fn new(method: &'static str, path: String) -> Self {
+        Self { method, path, headers: String::new(), body: String::new() }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        // Writing to a String cannot fail.
+        let _infallible = write!(self.headers, "{name}: {value}\r\n");
+        self
+    }
+
+    /// With a record of this value.
+    pub(super) fn record(mut self, value: &str) -> Self {
+        self.body = serde_json::json!({ "name": "history", "value": value }).to_string();
+        let length = self.body.len().to_string();
+        self.header("Content-Type", "application/json").header("Content-Length", &length)
+    }
+
+    pub(super) fn send(&self, address: SocketAddr) -> Reply {
+        let end = Instant::now() + PATIENCE;
+        let stream = match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => stream,
+            Err(error) => return Reply::NotSent(error.to_string()),
+        };
+        self.exchange(stream, address, end).unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Reply::Lost("no answer in time".to_owned()),
+            _ => Reply::Lost(error.to_string()),
+        })
+    }
+
+    fn exchange(&self, mut stream: TcpStream, address: SocketAddr, end: Instant) -> io::Result<Reply> {
+        let Self { method, path, headers, body } = self;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n{body}");
+        stream.write_all(text.as_bytes())?;
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 << 10];
+        while bytes.len() < LARGEST_ANSWER {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut chunk)? {
+                0 => break,
+                read => bytes.extend_from_slice(&chunk[..read]),
+            }
+        }
+        parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not complete"))
+    }
+}
+
+/// Takes an answer apart; one that is shorter than it says is none.
+fn parse(bytes: &[u8]) -> Option<Reply> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status: u16 = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let length = header(head, "content-length").map_or(Some(body.len()), |length| length.parse().ok())?;
+    let is_whole = body.len() == length || status == 204;
+    is_whole.then(|| Reply::Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
+/// The first header of this name, without regard to case.
+pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    lines.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_cut_is_none() {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd";
+        assert!(matches!(parse(whole.as_bytes()), Some(Reply::Answer { status: 200, .. })));
+        for length in 0..whole.len() {
+            assert_eq!(parse(&whole.as_bytes()[..length]), None, "{length} bytes");
+        }
+        assert!(parse(b"HTTP/1.1 204 No Content\r\n\r\n").is_some());
+    }
+
+    #[test]
+    fn what_was_never_sent_is_told_from_what_was_lost() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let closing = std::thread::spawn(move || drop(listener.accept()));
+        let request = Request::new("PUT", "/data/1".to_owned()).record("x");
+        assert!(matches!(request.send(address), Reply::Lost(_)));
+        closing.join().unwrap();
+        assert!(matches!(request.send(address), Reply::NotSent(_)));
+    }
+}

@@ -1,0 +1,128 @@
+//! The faults of a history: how each is brought about and undone, and whether Redis hears of writes meanwhile.
+
+use std::fmt;
+
+use stack::{Endpoints, Operation, ServerFault, Stack, StackError, Target};
+
+use crate::admin::{Postgres, Redis};
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A server is killed, stopped, paused or cut off.
+    Server(ServerFault, Target),
+    /// Redis forgets everything.
+    Flush,
+    /// Redis answers reads and holds writes up.
+    HoldWrites,
+    /// Redis answers reads and refuses writes: it follows a primary that is not there.
+    RefuseWrites,
+    /// Some entries become junk, another record's, or enormous. The number says which.
+    Poison(u32),
+    /// Postgres refuses writes.
+    ReadOnly,
+    /// A column changes its type while statements on it are prepared.
+    Retype,
+    /// The server ends every connection of the replicas.
+    Terminate,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(kind, target) => write!(f, "{kind} {target}"),
+            Self::Flush => f.write_str("redis forgets everything"),
+            Self::HoldWrites => f.write_str("redis holds writes up"),
+            Self::RefuseWrites => f.write_str("redis refuses writes"),
+            Self::Poison(_) => f.write_str("entries are poisoned"),
+            Self::ReadOnly => f.write_str("postgres is read-only"),
+            Self::Retype => f.write_str("a column's type changes"),
+            Self::Terminate => f.write_str("postgres ends all connections"),
+        }
+    }
+}
+
+/// Longer than any fault is held; it is undone before.
+const HOLD_MS: &str = "60000";
+
+/// Overwrites up to four entries. ARGV: the number that says which, and how.
+const POISON: &str = "
+local keys = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  if string.find(key, '^record:') or string.find(key, '^page:') then keys[#keys + 1] = key end
+end
+table.sort(keys)
+for n = 1, math.min(#keys, 4) do
+  local place = ARGV[1] * 7 + n * 7919
+  local key, other = keys[1 + place % #keys], keys[1 + (place + 1) % #keys]
+  local kind = (ARGV[1] + n) % 5
+  local taken = redis.pcall('GET', other)
+  if kind == 0 then redis.call('SET', key, 'junk')
+  elseif kind == 1 then redis.call('DEL', key) redis.call('LPUSH', key, 'x')
+  elseif kind == 2 then redis.call('SET', key, '')
+  elseif kind == 3 then redis.call('SET', key, string.rep('x', 400000))
+  elseif type(taken) == 'string' then redis.call('SET', key, taken)
+  end
+end
+return redis.status_reply('OK')
+";
+
+/// A wait for the pending queries would be a wait for the load; both types hold the same.
+const RETYPE: &str = "DO $$ BEGIN
+  IF (SELECT data_type FROM information_schema.columns WHERE table_name = 'records' AND column_name = 'value') = 'text'
+  THEN ALTER TABLE records ALTER value TYPE varchar; ELSE ALTER TABLE records ALTER value TYPE text; END IF;
+END $$";
+
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+
+impl Fault {
+    /// Whether a write may go unheard by Redis while it lasts.
+    pub(super) fn keeps_redis_from_writes(self) -> bool {
+        match self {
+            Self::Server(_, Target::Redis) | Self::HoldWrites | Self::RefuseWrites => true,
+            Self::Server(_, Target::Postgres | Target::Nginx | Target::Api(_))
+            | Self::Flush
+            | Self::Poison(_)
+            | Self::ReadOnly
+            | Self::Retype
+            | Self::Terminate => false,
+        }
+    }
+
+    pub(super) fn bring_about(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
+        let endpoints = stack.endpoints()?;
+        match self {
+            Self::Server(kind, target) => stack.inject(kind.into(), target, operation).map(drop),
+            Self::Flush => redis(&endpoints, &["FLUSHALL"]),
+            Self::HoldWrites => redis(&endpoints, &["CLIENT", "PAUSE", HOLD_MS, "WRITE"]),
+            // Port 1 of this machine: a primary that refuses every connection.
+            Self::RefuseWrites => redis(&endpoints, &["REPLICAOF", "127.0.0.1", "1"]),
+            Self::Poison(number) => redis(&endpoints, &["EVAL", POISON, "0", &number.to_string()]),
+            Self::ReadOnly => set_read_only(&endpoints, true),
+            Self::Retype => Postgres::connect(&endpoints)?.run(RETYPE),
+            Self::Terminate => Postgres::connect(&endpoints)?.run(TERMINATE),
+        }
+    }
+
+    /// Some are over at once and need nothing.
+    pub(super) fn undo(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
+        match self {
+            Self::Server(_, target) => stack.heal(Some(target), operation).map(drop),
+            Self::HoldWrites => redis(&stack.endpoints()?, &["CLIENT", "UNPAUSE"]),
+            Self::RefuseWrites => redis(&stack.endpoints()?, &["REPLICAOF", "NO", "ONE"]),
+            Self::ReadOnly => set_read_only(&stack.endpoints()?, false),
+            Self::Flush | Self::Poison(_) | Self::Retype | Self::Terminate => Ok(()),
+        }
+    }
+}
+
+fn redis(endpoints: &Endpoints, words: &[&str]) -> Result<(), StackError> {
+    Redis::connect(endpoints)?.run(words)
+}
+
+fn set_read_only(endpoints: &Endpoints, on: bool) -> Result<(), StackError> {
+    let mut postgres = Postgres::connect(endpoints)?;
+    postgres.run(&format!("ALTER SYSTEM SET default_transaction_read_only = {}", if on { "on" } else { "off" }))?;
+    postgres.run("SELECT pg_reload_conf()")
+}

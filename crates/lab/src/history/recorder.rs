@@ -1,0 +1,290 @@
+//! Records a history on a stack of its own.
+//!
+//! # In the order of time
+//! ## Start
+//! The stack is started; the records that everybody wants are noted as they are.
+//! ## Break
+//! Clients write and read. One step of the schedule after the other: its faults are brought about, held and undone, and
+//! for a while all is well.
+//! ## Quiet
+//! The clients stop. When every replica is well and everything old has passed its bound, Postgres and every replica are
+//! asked for every record that the clients know.
+//! ## End
+//! The stack is gone, with all that was broken in it: also after an interrupt, and after a failure.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use stack::{Endpoints, Operation, Silent, Stack, StackError, UpOptions, down};
+
+use super::{
+    Broken, Head, History, Item, Last, Line,
+    call::{POSTGRES, SCHEMA},
+    client::Request,
+    file::Log,
+    load::{Answer, Base, Client, Load},
+    population::{FIRST_PAGE, Population},
+    schedule::{Step, schedule},
+    witness,
+};
+use crate::admin::Postgres;
+
+const WRITERS: u32 = 5;
+const READERS: u32 = 7;
+/// `CACHE_FRESH` of the recorded stack: short, or most reads would be within the bound of some fault.
+const FRESH: Duration = Duration::from_millis(1_500);
+/// One renewal of an entry may take so long after its fresh time.
+const RENEWAL: Duration = Duration::from_millis(300);
+/// What a busy machine may add to either.
+const ALLOWANCE: Duration = Duration::from_millis(700);
+/// nginx's patience with a replica: for so long a write without an answer may be on its way.
+const WINDOW: Duration = Duration::from_secs(1);
+/// From when a dependency answers until every replica uses it again: the recovery that is promised.
+const RECOVERY: Duration = Duration::from_secs(2);
+/// Until all is well again, on a busy machine: ten times what is promised.
+const QUIET_WITHIN: Duration = Duration::from_secs(20);
+/// So many records are compared between all replicas in the end.
+const COMPARED: usize = 400;
+
+/// What to record.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How to start the stack; the folder must be one that nothing else uses.
+    pub up: UpOptions,
+    /// For how long to write, read and break.
+    pub duration: Duration,
+    /// Of the load and of the faults.
+    pub seed: u64,
+    /// The history's file, which must not exist.
+    pub out: PathBuf,
+}
+
+/// Time since the recording began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock(Instant);
+
+impl Clock {
+    /// Microseconds.
+    pub(super) fn now(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Records a history.
+///
+/// # Errors
+/// The stack could not be started, broken, healed or asked; the file could not be written; or it was interrupted. What
+/// was recorded until then is in the file. What the history proves is not judged here.
+pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackError> {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let head = Head {
+        schema: SCHEMA,
+        seed: plan.seed,
+        bound_us: micros(FRESH + RENEWAL + ALLOWANCE),
+        window_us: micros(WINDOW),
+    };
+    let log = Log::create(&plan.out, head)?;
+    let mut up = plan.up.clone();
+    up.env.insert(0, ("CACHE_FRESH".to_owned(), format!("{}ms", FRESH.as_millis())));
+    let recorded = Stack::up(&up, operation).and_then(|stack| {
+        let recorded = Recorder::new(&stack, plan, &log, operation).and_then(|recorder| recorder.run());
+        // Also after an interrupt: nothing is left running, and nothing broken.
+        let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
+        recorded.and(down(&up.folder, true, &undo).map(drop))
+    });
+    let kept = log.finish();
+    recorded.and(kept)
+}
+
+struct Recorder<'a> {
+    stack: &'a Stack,
+    plan: &'a Plan,
+    log: &'a Log,
+    operation: &'a Operation<'a>,
+    endpoints: Endpoints,
+    bases: Vec<Base>,
+    clock: Clock,
+}
+
+/// Ends the clients also when the recorder fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Recorder<'a> {
+    fn new(stack: &'a Stack, plan: &'a Plan, log: &'a Log, operation: &'a Operation<'a>) -> Result<Self, StackError> {
+        let endpoints = stack.endpoints()?;
+        let mut bases = vec![Base { name: "nginx".to_owned(), address: address(&endpoints.base_url)? }];
+        for replica in &endpoints.replicas {
+            bases.push(Base { name: replica.name.to_string(), address: address(&replica.url)? });
+        }
+        Ok(Self { stack, plan, log, operation, endpoints, bases, clock: Clock(Instant::now()) })
+    }
+
+    fn run(&self) -> Result<(), StackError> {
+        let known = Postgres::connect(&self.endpoints)?.records()?;
+        let newest = known.last().map_or(0, |(id, ..)| *id);
+        for record in known.into_iter().filter(|(id, ..)| FIRST_PAGE.contains(id)) {
+            self.log.add(Line::Initial { item: Item::from(record) });
+        }
+        let population = Population::new(newest);
+        if !self.becomes_well()? {
+            return Err(StackError::Conflict("the replicas do not become healthy".to_owned()));
+        }
+        let stop = AtomicBool::new(false);
+        let (bases, log, clock) = (self.bases.as_slice(), self.log, self.clock);
+        let load = Load { bases, population: &population, log, clock, stop: &stop };
+        thread::scope(|scope| {
+            let _stop = StopOnDrop(&stop);
+            for number in 0..WRITERS + READERS {
+                let client = Client::new(number, self.plan.seed, &load);
+                let is_writer = number < WRITERS;
+                scope.spawn(move || if is_writer { client.write_until_stopped() } else { client.read_until_stopped() });
+            }
+            if let Some(url) = &self.endpoints.redis_admin_url {
+                scope.spawn(|| witness::watch_redis(url, clock, log, &stop));
+            }
+            scope.spawn(|| witness::watch_postgres(&self.endpoints, clock, log, &stop));
+            self.break_one_after_the_other()
+        })?;
+        self.compare(&population)?;
+        self.log.add(Line::End);
+        Ok(())
+    }
+
+    fn break_one_after_the_other(&self) -> Result<(), StackError> {
+        let replicas = u32::try_from(self.endpoints.replicas.len()).unwrap_or(u32::MAX);
+        let start = Instant::now();
+        self.sleep(Duration::from_millis(500))?;
+        for step in schedule(self.plan.seed, self.plan.duration, replicas) {
+            // What takes long to undo takes the time of what would come later.
+            if start.elapsed() + step.hold > self.plan.duration {
+                break;
+            }
+            let names: Vec<String> = step.faults.iter().map(ToString::to_string).collect();
+            let text =
+                format!("{} of {} s: {}", start.elapsed().as_secs(), self.plan.duration.as_secs(), names.join(", "));
+            self.operation.progress.begin(&text);
+            let outcome = self.take(&step)?;
+            self.operation.progress.end(&format!("{outcome}; {} calls so far", self.log.calls()));
+            self.log.flush()?;
+        }
+        // A recording that is too short for a fault is one without.
+        self.sleep(self.plan.duration.saturating_sub(start.elapsed()))
+    }
+
+    /// One step of the schedule.
+    fn take(&self, step: &Step) -> Result<&'static str, StackError> {
+        // The step is what is shown, not each start of a server in it.
+        let quiet = Operation { progress: &Silent, interrupt: self.operation.interrupt.clone() };
+        let mut broken = Vec::new();
+        let mut outcome = "undone";
+        for fault in &step.faults {
+            let from = self.clock.now();
+            match fault.bring_about(self.stack, &quiet) {
+                Ok(()) => broken.push((*fault, from)),
+                Err(StackError::NotPermitted { .. }) => outcome = "not permitted on this machine",
+                Err(error) => return Err(error),
+            }
+        }
+        if !broken.is_empty() {
+            self.sleep(step.hold)?;
+        }
+        for (fault, from) in broken {
+            fault.undo(self.stack, &quiet)?;
+            let to = self.clock.now().saturating_add(u64::try_from(RECOVERY.as_micros()).unwrap_or(u64::MAX));
+            let redis = fault.keeps_redis_from_writes();
+            self.log.add(Line::Broken(Broken { what: fault.to_string(), from, to, redis }));
+        }
+        self.sleep(step.calm)?;
+        Ok(outcome)
+    }
+
+    fn sleep(&self, time: Duration) -> Result<(), StackError> {
+        self.operation.interrupt.sleep(time);
+        self.operation.interrupt.check()
+    }
+
+    /// False when it takes too long.
+    fn becomes_well(&self) -> Result<bool, StackError> {
+        let give_up = Instant::now() + QUIET_WITHIN;
+        let replicas = &self.endpoints.replicas;
+        let is_well = |url: &str| {
+            let healthy = stack::get(&format!("{url}/health"), Duration::from_secs(3));
+            healthy.is_ok_and(|health| health.status == 200 && health.body.contains(r#""status":"pass","version""#))
+        };
+        while !replicas.iter().all(|replica| is_well(&replica.url)) {
+            self.sleep(Duration::from_millis(50))?;
+            if Instant::now() > give_up {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What Postgres and every replica say when all is over.
+    fn compare(&self, population: &Population) -> Result<(), StackError> {
+        self.operation.progress.begin("waiting until everything old is over");
+        // What is not well by then is asked all the same, and its silence noted.
+        self.becomes_well()?;
+        self.sleep(FRESH + RENEWAL + ALLOWANCE + WINDOW)?;
+        self.operation.progress.end("done");
+        self.operation.progress.begin("comparing the replicas with Postgres");
+        let ids = population.to_compare(COMPARED);
+        let records = Postgres::connect(&self.endpoints)?.records()?;
+        let known = population.all();
+        let mut missing = known.clone();
+        // Also what nobody was told of: a POST in doubt may have created it.
+        for record in records.into_iter().filter(|(id, _, value)| known.contains(id) || value.starts_with('w')) {
+            let item = Item::from(record);
+            missing.remove(&item.id);
+            self.last(POSTGRES, item.id, Some(item));
+        }
+        for id in missing {
+            self.last(POSTGRES, id, None);
+        }
+        for base in self.bases.iter().skip(1) {
+            for id in &ids {
+                let Some(item) = self.read_now(base, *id)? else {
+                    self.log.add(Line::Last(Last { at: base.name.clone(), id: *id, item: None, silent: true }));
+                    break;
+                };
+                self.last(&base.name, *id, item);
+            }
+        }
+        self.operation.progress.end(&format!("{} records", ids.len()));
+        Ok(())
+    }
+
+    fn last(&self, at: &str, id: i64, item: Option<Item>) {
+        self.log.add(Line::Last(Last { at: at.to_owned(), id, item, silent: false }));
+    }
+
+    /// A busy machine may refuse a read at first. `None`: it still does after a long time.
+    fn read_now(&self, base: &Base, id: i64) -> Result<Option<Option<Item>>, StackError> {
+        let give_up = Instant::now() + QUIET_WITHIN;
+        while Instant::now() < give_up {
+            let answer = Answer(Request::new("GET", format!("/data/{id}")).send(base.address));
+            match (answer.status(), answer.item()) {
+                (200, Some(item)) => return Ok(Some(Some(item))),
+                (404, _) => return Ok(Some(None)),
+                _ => self.sleep(Duration::from_millis(20))?,
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn address(url: &str) -> Result<SocketAddr, StackError> {
+    let address = url.strip_prefix("http://").and_then(|rest| rest.trim_end_matches('/').parse().ok());
+    address.ok_or_else(|| StackError::Usage(format!("{url} is not an address of this machine")))
+}

@@ -1,0 +1,115 @@
+//! Which fault comes when: a pure function of the seed, so that a run can be repeated.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use stack::{ServerFault, Target};
+
+use super::fault::Fault;
+
+/// One or two faults, how long to hold them, and how long all is well after that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) faults: Vec<Fault>,
+    pub(super) hold: Duration,
+    pub(super) calm: Duration,
+}
+
+/// All steps that fit into `time`, and one at least. The faults come as cards from a shuffled deck: none comes again
+/// before every other has come.
+pub(super) fn schedule(seed: u64, time: Duration, replicas: u32) -> Vec<Step> {
+    let mut rng = Rng::with_seed(seed);
+    let mut deck = Vec::new();
+    let mut steps = Vec::new();
+    let mut left = time;
+    loop {
+        if deck.is_empty() {
+            deck = all(&mut rng, replicas);
+            rng.shuffle(&mut deck);
+        }
+        let Some(faults) = deck.pop() else { return steps };
+        let step = pace(&mut rng, time, faults);
+        let Some(rest) = left.checked_sub(step.hold + step.calm + OVERHEAD) else { return steps };
+        left = rest;
+        steps.push(step);
+    }
+}
+
+/// What it takes to break something and to undo it.
+const OVERHEAD: Duration = Duration::from_millis(300);
+
+/// Below this a recording is a short one: everything is held as briefly as it makes sense.
+const SHORT: Duration = Duration::from_secs(60);
+
+fn pace(rng: &mut Rng, time: Duration, faults: Vec<Fault>) -> Step {
+    let mut between = |from: u64, to: u64| Duration::from_millis(rng.u64(from..to));
+    // nginx asks another replica after one second: what is paused for longer wakes up with requests answered elsewhere.
+    let (hold, calm) = match (faults.iter().any(|fault| is_paused_replica(*fault)), time < SHORT) {
+        (true, true) => (between(1_200, 1_800), between(400, 900)),
+        (true, false) => (between(1_200, 3_500), between(1_000, 2_500)),
+        (false, true) => (between(200, 700), between(400, 900)),
+        (false, false) => (between(300, 2_500), between(1_000, 2_500)),
+    };
+    Step { faults, hold, calm }
+}
+
+fn is_paused_replica(fault: Fault) -> bool {
+    matches!(fault, Fault::Server(ServerFault::Pause, Target::Api(_)))
+}
+
+/// Every kind once; a paused replica, which is where late writes come from, in each of its combinations.
+fn all(rng: &mut Rng, replicas: u32) -> Vec<Vec<Fault>> {
+    use ServerFault::{Cut, Kill, Pause, Stop};
+    let mut replica = || Target::Api(rng.u32(1..=replicas.max(1)));
+    let paused = [Fault::Server(Pause, replica()), Fault::Server(Pause, replica()), Fault::Server(Pause, replica())];
+    let [alone, flushed, without_redis] = paused;
+    let replicas = [Fault::Server(Kill, replica()), Fault::Server(Stop, replica()), Fault::Server(Cut, replica())];
+    let servers = [Target::Redis, Target::Postgres]
+        .into_iter()
+        .flat_map(|target| [Kill, Stop, Pause, Cut].into_iter().map(move |kind| Fault::Server(kind, target)));
+    let one = servers.chain(replicas).chain([
+        alone,
+        Fault::Flush,
+        Fault::HoldWrites,
+        Fault::RefuseWrites,
+        Fault::ReadOnly,
+        Fault::Retype,
+        Fault::Terminate,
+    ]);
+    let mut all: Vec<Vec<Fault>> = one.map(|fault| vec![fault]).collect();
+    all.push(vec![flushed, Fault::Flush]);
+    all.push(vec![without_redis, Fault::Server(Kill, Target::Redis)]);
+    all.push(vec![Fault::Poison(rng.u32(..))]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(120);
+
+    #[test]
+    fn the_same_seed_gives_the_same_faults() {
+        assert_eq!(schedule(7, LONG, 3), schedule(7, LONG, 3));
+        assert_ne!(schedule(7, LONG, 3), schedule(8, LONG, 3));
+    }
+
+    #[test]
+    fn two_minutes_hold_every_kind() {
+        for seed in 0..50 {
+            let steps = schedule(seed, LONG, 3);
+            let kinds = all(&mut Rng::with_seed(0), 3).len();
+            assert!(steps.len() >= kinds, "{} of {kinds}", steps.len());
+        }
+    }
+
+    #[test]
+    fn steps_fit_into_their_time() {
+        for seconds in [1, 10, 20, 59, 60, 3_600] {
+            let time = Duration::from_secs(seconds);
+            let sum: Duration = schedule(1, time, 3).iter().map(|step| step.hold + step.calm + OVERHEAD).sum();
+            assert!(sum <= time, "{sum:?} of {time:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the checker says: each promise with how much of the history it was held against, and what broke it.
+
+use std::fmt;
+
+/// What the stack promises its clients. Each violation breaks one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Promise {
+    /// A record that is read is as new as the last write acknowledged before.
+    FreshReads,
+    /// The same of every record on a page, and the page has all of them.
+    FreshPages,
+    /// No reader sees an older version after a newer one.
+    ForwardReads,
+    /// An acknowledged write stays, and no older one takes effect after it.
+    NothingLost,
+    /// A deleted record does not return.
+    GoneStaysGone,
+    /// One `Idempotency-Key`, and one POST, is one record.
+    CreatedOnce,
+    /// An answer is about the record asked for, its value was written by somebody, and what was refused was not done.
+    AsAnswered,
+    /// When nothing is broken any more, every replica answers again.
+    Recovers,
+}
+
+impl Promise {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 8] = [
+        Self::FreshReads,
+        Self::FreshPages,
+        Self::ForwardReads,
+        Self::NothingLost,
+        Self::GoneStaysGone,
+        Self::CreatedOnce,
+        Self::AsAnswered,
+        Self::Recovers,
+    ];
+}
+
+impl Promise {
+    /// For file names.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FreshReads => "fresh-reads",
+            Self::FreshPages => "fresh-pages",
+            Self::ForwardReads => "forward-reads",
+            Self::NothingLost => "nothing-lost",
+            Self::GoneStaysGone => "gone-stays-gone",
+            Self::CreatedOnce => "created-once",
+            Self::AsAnswered => "as-answered",
+            Self::Recovers => "recovers",
+        }
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::FreshReads => "a read sees what was acknowledged before",
+            Self::FreshPages => "a page shows what was acknowledged before",
+            Self::ForwardReads => "no version goes back for a reader",
+            Self::NothingLost => "no acknowledged write is lost",
+            Self::GoneStaysGone => "no deleted record returns",
+            Self::CreatedOnce => "a repeated POST creates one record",
+            Self::AsAnswered => "what is answered is what was done",
+            Self::Recovers => "every replica answers again in the end",
+        })
+    }
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: Promise,
+    /// The record that it is about.
+    pub id: i64,
+    /// What happened, in words.
+    pub what: String,
+    /// The calls that prove it, as places in [`History::calls`](super::History::calls).
+    pub calls: Vec<usize>,
+}
+
+/// What the checker found.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict {
+    /// Writes that were acknowledged.
+    pub acknowledged: usize,
+    /// Writes without an answer that tells what became of them.
+    pub in_doubt: usize,
+    /// Answers to reads of records and pages.
+    pub reads: usize,
+    /// Reads that had to be as new as the last acknowledged write: Redis was not away at that time.
+    pub strict: usize,
+    /// Calls that failed (a 5xx, or no answer) while nothing was broken. This is told, not judged: a busy machine may be
+    /// the cause.
+    pub failed_in_peace: usize,
+    /// Everything that broke a promise, in the order of time.
+    pub violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// How many violations of this promise there are.
+    #[must_use]
+    pub fn count(&self, promise: Promise) -> usize {
+        self.violations.iter().filter(|violation| violation.promise == promise).count()
+    }
+
+    /// Why the history proves too little to be called good, if it does.
+    #[must_use]
+    pub fn too_weak(&self) -> Option<String> {
+        /// Fewer say nothing about rare faults.
+        const ENOUGH: usize = 100;
+        if self.acknowledged < ENOUGH {
+            return Some(format!("only {} writes were acknowledged, {ENOUGH} are the least", self.acknowledged));
+        }
+        if self.strict < ENOUGH || self.strict * 10 < self.reads {
+            return Some(format!("{} of {} reads had to be new, a tenth is the least", self.strict, self.reads));
+        }
+        None
+    }
+}
