@@ -1,9 +1,13 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+mod fault;
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use stack::{DriverKind, FaultKind};
+use stack::DriverKind;
+
+pub(crate) use self::fault::FaultArguments;
 
 /// Runs the stack (three API replicas behind nginx, with Postgres and Redis) and breaks it on purpose.
 #[derive(Debug, Parser)]
@@ -43,34 +47,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Break a server
-    #[command(after_help = "Examples:\n  \
-        lab fault pause postgres        it hangs: connections are accepted, nothing is answered\n  \
-        lab fault stop redis            it is shut down in good order and stays away\n  \
-        lab fault kill api-1 --for 5s   it crashes and is started again after 5 seconds\n  \
-        lab fault cut postgres          its packets vanish (needs root)")]
-    Fault {
-        /// How to break it
-        kind: FaultArgument,
-        /// postgres, redis, nginx, api-1, api-2 …
-        target: String,
-        /// Undo it after this time (like 500ms, 5s, 2m), also when interrupted before
-        #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
-        time: Option<Duration>,
-    },
+    /// Break a server, or what is inside of it or on the way to it
+    Fault(FaultArguments),
     /// Undo faults: resume, reconnect and start again until all answer
     Heal {
         /// Only this server [default: all]
         target: Option<String>,
     },
     /// Run the fallback matrix on a stack of its own: break, measure, judge and undo row by row (about two minutes)
+    #[command(after_help = "Exit codes: 0 every row held, 1 one deviated, 2 one could not be brought about.")]
     Fallbacks {
         /// Write the page with the measured times to this file
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
-        /// How much later than its bound an answer may be on this machine
-        #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "50ms")]
-        tolerance: Duration,
+        /// How much later than its bound an answer may be on this machine, in percent of the bound
+        #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(0..=1000))]
+        allowance: u16,
     },
     /// Record a history of reads and writes under faults on a stack of its own, and judge the promises by it
     History(HistoryArguments),
@@ -79,6 +71,45 @@ pub enum Command {
         /// How many API replicas there shall be
         replicas: u32,
     },
+    /// Give the running stack another shape: replicas, phase, switches, CPU time
+    Configure(ConfigureArguments),
+    /// Restart the replicas, one after the other
+    Restart {
+        /// Stop them all, then start them all
+        #[arg(long)]
+        all_at_once: bool,
+    },
+    /// Open the database: `lab psql`, `lab psql -- -c 'TABLE records'`
+    Psql {
+        /// As the superuser instead of the replicas' user
+        #[arg(long)]
+        admin: bool,
+        /// For psql itself
+        #[arg(last = true)]
+        more: Vec<OsString>,
+    },
+    /// Open the cache: `lab redis-cli`, `lab redis-cli -- GET record:v1:1`
+    RedisCli {
+        /// For redis-cli itself
+        #[arg(last = true)]
+        more: Vec<OsString>,
+    },
+    /// Show what the servers have said
+    Logs {
+        /// Go on with what they say from now on
+        #[arg(long, short)]
+        follow: bool,
+        /// Only this server [default: all]
+        name: Option<String>,
+    },
+    /// Open the stack's address in a browser, or print it
+    Open {
+        /// Instead: who watches it (prometheus)
+        name: Option<String>,
+    },
+    /// What `lab fault` starts for faults that outlast it
+    #[command(hide = true)]
+    Agent,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +162,46 @@ pub struct UpArguments {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    lab configure --phase 1                        the raw app\n  \
+    lab configure --replicas 5 --env CACHE=off     more replicas, without a cache\n  \
+    lab configure --no-phase --unset CACHE         as at first\n\n\
+    What is not named stays as it is. The replicas are restarted one after the other where they have to be.")]
+pub struct ConfigureArguments {
+    /// How many API replicas
+    #[arg(long, value_name = "N")]
+    pub replicas: Option<u32>,
+
+    /// Run the app as it was in this phase
+    #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4), conflicts_with = "no_phase")]
+    pub phase: Option<u8>,
+
+    /// Run the app with everything on
+    #[arg(long)]
+    pub no_phase: bool,
+
+    /// Set a variable for the replicas; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+
+    /// Take a variable back; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
+
+    /// Connections to Postgres of each replica
+    #[arg(long, value_name = "N")]
+    pub connections: Option<u32>,
+
+    /// CPU time of each replica, in cores
+    #[arg(long, value_name = "CORES", conflicts_with = "no_cpus")]
+    pub cpus: Option<f64>,
+
+    /// As much CPU time as there is
+    #[arg(long)]
+    pub no_cpus: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
     lab history                          two minutes, faults by a seed that it tells\n  \
     lab history --seed 7 --duration 10m  the faults and the load of that seed\n  \
     lab history --check history-7.ndjson judge a recorded one again\n\n\
@@ -172,29 +243,6 @@ impl From<DriverArgument> for DriverKind {
     }
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum FaultArgument {
-    /// It crashes
-    Kill,
-    /// It is shut down and stays away
-    Stop,
-    /// It hangs
-    Pause,
-    /// Its packets vanish
-    Cut,
-}
-
-impl From<FaultArgument> for FaultKind {
-    fn from(argument: FaultArgument) -> Self {
-        match argument {
-            FaultArgument::Kill => Self::Kill,
-            FaultArgument::Stop => Self::Stop,
-            FaultArgument::Pause => Self::Pause,
-            FaultArgument::Cut => Self::Cut,
-        }
-    }
-}
-
 /// A whole number with its unit: `500ms`, `5s`, `2m`.
 fn parse_time(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -210,6 +258,20 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         None | Some(0) => Err("out of range".to_owned()),
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
     }
+}
+
+/// A number of bytes: `64kb`, `1mb`, `4096`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| "expected a number of bytes, like 4096, 64kb or 1mb".to_owned())?;
+    let factor = match unit {
+        "" | "b" => 1,
+        "kb" => 1 << 10,
+        "mb" => 1 << 20,
+        "gb" => 1 << 30,
+        other => return Err(format!("unknown unit `{other}`: use b, kb, mb or gb")),
+    };
+    number.checked_mul(factor).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
 }
 
 /// A recording in memory has its bounds: an hour is some two million calls.
@@ -253,6 +315,15 @@ mod tests {
         assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
         for text in ["", "5", "s", "-5s", "1.5s", "5h", "0s", "99999999999999999999s", "18446744073709551615m"] {
             assert!(parse_time(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert_eq!(parse_size("64kb"), Ok(65_536));
+        for text in ["", "kb", "0", "-1", "1.5mb", "1tb", "99999999999gb"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
         }
     }
 

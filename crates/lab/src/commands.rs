@@ -3,16 +3,26 @@
 mod fallbacks;
 mod fault;
 mod history;
+mod logs;
+mod tools;
 mod up;
 
 use std::path::Path;
 
-use stack::{Operation, Stack, StackError, down};
+use stack::{Operation, Restart, Stack, StackError, down};
 
-use crate::{Cli, Console, Settings, cli::Command, signals, table};
+use crate::{
+    Cli, Console, Settings,
+    cli::{Command, ConfigureArguments},
+    signals, table,
+};
 
 /// Does what the command line says.
 pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), StackError> {
+    if matches!(cli.command, Command::Agent) {
+        // Without the lab's way with signals: an agent has nothing to undo, it just ends.
+        return stack::run_agent();
+    }
     let operation = Operation { progress: console, interrupt: signals::catch()? };
     let folder = cli.state_dir.as_deref().unwrap_or(&settings.state_dir);
     match &cli.command {
@@ -23,18 +33,18 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             Ok(())
         }
         Command::Status { json } => status(folder, *json, console),
-        Command::Fault { kind, target, time } => {
+        Command::Fault(arguments) => {
             let stack = Stack::connect(folder)?;
-            let target = stack.target(target)?;
-            fault::run(&stack, (*kind).into(), target, *time, console, &operation)
+            let target = stack.target(&arguments.target)?;
+            fault::run(&stack, arguments.kind()?, target, arguments.time, console, &operation)
         }
         Command::Heal { target } => {
             let stack = Stack::connect(folder)?;
             let target = target.as_deref().map(|target| stack.target(target)).transpose()?;
             fault::heal(&stack, target, console, &operation)
         }
-        Command::Fallbacks { out, tolerance } => {
-            fallbacks::run(out.as_deref(), *tolerance, folder, settings, console, &operation)
+        Command::Fallbacks { out, allowance } => {
+            fallbacks::run(out.as_deref(), f64::from(*allowance) / 100.0, folder, settings, console, &operation)
         }
         Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
@@ -43,7 +53,41 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             console.print(&table::render(&stack.status()?));
             Ok(())
         }
+        Command::Configure(arguments) => configure(&Stack::connect(folder)?, arguments, console, &operation),
+        Command::Restart { all_at_once } => {
+            let restart = if *all_at_once { Restart::AllAtOnce } else { Restart::Rolling };
+            Stack::connect(folder)?.restart(restart, &operation)
+        }
+        Command::Psql { admin, more } => tools::psql(&Stack::connect(folder)?, *admin, more, settings),
+        Command::RedisCli { more } => tools::redis_cli(&Stack::connect(folder)?, more, settings),
+        Command::Logs { follow, name } => {
+            logs::run(&Stack::connect(folder)?, name.as_deref(), *follow, console, &operation)
+        }
+        Command::Open { name } => tools::open(&Stack::connect(folder)?, name.as_deref(), settings, console),
+        Command::Agent => stack::run_agent(),
     }
+}
+
+fn configure(
+    stack: &Stack,
+    arguments: &ConfigureArguments,
+    console: &Console,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let mut topology = stack.topology()?;
+    topology.replicas = arguments.replicas.unwrap_or(topology.replicas);
+    topology.phase = arguments.phase.or(topology.phase).filter(|_| !arguments.no_phase);
+    topology.cpus = arguments.cpus.or(topology.cpus).filter(|_| !arguments.no_cpus);
+    topology.env.retain(|(name, _)| !arguments.unset.contains(name));
+    for (name, value) in &arguments.env {
+        topology = topology.with(name, value);
+    }
+    if let Some(connections) = arguments.connections {
+        topology = topology.with_connections(connections);
+    }
+    stack.configure(&topology, operation)?;
+    console.print(&table::render(&stack.status()?));
+    Ok(())
 }
 
 fn status(folder: &Path, json: bool, console: &Console) -> Result<(), StackError> {

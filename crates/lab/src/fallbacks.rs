@@ -91,16 +91,16 @@ impl Answers {
 pub struct Plan {
     /// How to start the stack; the folder must be one that nothing else uses.
     pub up: UpOptions,
-    /// How much later than its bound an answer may be on this machine.
-    pub tolerance: Duration,
+    /// How much later than its bound an answer may be, as a part of the bound: 0.25 allows 100 ms for 80 ms.
+    pub allowance: f64,
 }
 
 impl Plan {
     /// A throw-away stack in `folder`, whose entries grow old quickly.
-    pub fn new(up: UpOptions, folder: PathBuf, tolerance: Duration) -> Self {
+    pub fn new(up: UpOptions, folder: PathBuf, allowance: f64) -> Self {
         let mut env = vec![("CACHE_FRESH".to_owned(), format!("{}ms", FRESH.as_millis()))];
         env.extend(up.env);
-        Self { up: UpOptions { folder, env, port: Some(0), replicas: 3, ..up }, tolerance }
+        Self { up: UpOptions { folder, env, port: Some(0), replicas: 3, ..up }, allowance }
     }
 }
 
@@ -110,8 +110,10 @@ impl Plan {
 /// The stack could not be started, broken or healed; a row that deviates is no error.
 pub fn run(plan: &Plan, operation: &Operation<'_>) -> Result<Vec<Measured>, StackError> {
     let stack = Stack::up(&plan.up, operation)?;
-    let measured = Bench::new(&stack, plan, operation)
-        .and_then(|bench| row::all().into_iter().map(|row| bench.measure(row)).collect());
+    let measured = stack.reserve("lab fallbacks", operation).and_then(|session| {
+        let bench = Bench::new(&session, plan, operation)?;
+        row::all().into_iter().map(|row| bench.measure(row)).collect()
+    });
     // Also after an interrupt: nothing is left running.
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     stack::down(&plan.up.folder, true, &undo)?;
@@ -120,7 +122,7 @@ pub fn run(plan: &Plan, operation: &Operation<'_>) -> Result<Vec<Measured>, Stac
 
 struct Bench<'a> {
     stack: &'a Stack,
-    tolerance: Duration,
+    allowance: f64,
     operation: &'a Operation<'a>,
     replica: String,
     nginx: String,
@@ -133,7 +135,7 @@ impl<'a> Bench<'a> {
         let replica = endpoints.replicas.first().map(|replica| replica.url.clone()).unwrap_or_default();
         Ok(Self {
             stack,
-            tolerance: plan.tolerance,
+            allowance: plan.allowance,
             operation,
             replica,
             nginx: endpoints.base_url,
@@ -236,14 +238,14 @@ impl<'a> Bench<'a> {
             let first = self.ask(measured, &self.replica, path, "first");
             measured.first.0.extend(first.0);
         }
-        measured.check("the first answers", measured.first.slowest(), measured.row.expected.first, self.tolerance);
+        measured.check("the first answers", measured.first.slowest(), measured.row.expected.first, self.allowance);
         if let Some(bound) = measured.row.expected.open {
             if is_open() {
                 let mut open = Answers::default();
                 while open.0.len() < OPEN_ANSWERS {
                     open.0.extend(self.ask(measured, &self.replica, path, "open").0);
                 }
-                measured.check("answers with the breaker open (median)", open.median(), Some(bound), self.tolerance);
+                measured.check("answers with the breaker open (median)", open.median(), Some(bound), self.allowance);
                 measured.open = Some(open);
             } else {
                 measured.deviations.push(format!("the breaker did not open within {OPENS_WITHIN:?}"));
@@ -253,7 +255,7 @@ impl<'a> Bench<'a> {
         while through.0.len() < NGINX_ANSWERS {
             through.0.extend(self.ask(measured, &self.nginx, path, "nginx").0);
         }
-        measured.check("answers through nginx", through.slowest(), measured.row.expected.first, self.tolerance);
+        measured.check("answers through nginx", through.slowest(), measured.row.expected.first, self.allowance);
         Ok(())
     }
 
@@ -280,7 +282,7 @@ impl<'a> Bench<'a> {
     }
 
     fn recover(&self, measured: &mut Measured, path: &str, back: Instant) {
-        let limit = RECOVERS_WITHIN + self.tolerance;
+        let limit = RECOVERS_WITHIN.mul_f64(1.0 + self.allowance);
         let url = format!("{}{path}", self.replica);
         while !stack::get(&url, HANG).is_ok_and(|answer| row::is_good(&answer)) {
             if back.elapsed() > limit {
@@ -294,9 +296,9 @@ impl<'a> Bench<'a> {
 }
 
 impl Measured {
-    fn check(&mut self, what: &str, took: Duration, bound: Option<Duration>, tolerance: Duration) {
+    fn check(&mut self, what: &str, took: Duration, bound: Option<Duration>, allowance: f64) {
         if let Some(bound) = bound
-            && took > bound + tolerance
+            && took > bound.mul_f64(1.0 + allowance)
         {
             self.deviations.push(format!("{what}: {took:?}, and {bound:?} is the bound"));
         }

@@ -26,9 +26,12 @@ pub fn exit_code(error: &StackError) -> u8 {
         | StackError::UnknownTarget { .. }
         | StackError::NotPermitted { .. }
         | StackError::AlreadyRunning { .. }
-        | StackError::Busy { .. } => 2,
+        | StackError::Busy { .. }
+        | StackError::Held { .. } => 2,
         StackError::NotRunning { .. }
         | StackError::Conflict(_)
+        | StackError::NotConfirmed(_)
+        | StackError::NotAllHealed { .. }
         | StackError::PortTaken { .. }
         | StackError::MissingPrograms { .. }
         | StackError::Start { .. }

@@ -42,6 +42,7 @@ impl Settings {
             host: HostEnvironment {
                 search_path: env::var_os("PATH").unwrap_or_default(),
                 sudo_user: env::var("SUDO_USER").ok(),
+                agent: program.clone(),
             },
             api: program.parent().unwrap_or(Path::new(".")).join("api"),
             program: env::args().next().unwrap_or_else(|| "lab".to_owned()),

@@ -1,6 +1,6 @@
 //! Every row of the fallback matrix on real servers, held to its bound.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use lab::{
     Settings,
@@ -8,8 +8,8 @@ use lab::{
 };
 use stack::{DriverKind, Operation, UpOptions};
 
-/// How late an answer may be on a machine that runs other tests at the same time.
-const TOLERANCE: Duration = Duration::from_millis(150);
+/// For a build without optimisation, on a machine that runs other tests at the same time.
+const ALLOWANCE: f64 = 2.0;
 
 #[test]
 fn every_row_of_the_matrix_holds() {
@@ -30,7 +30,7 @@ fn every_row_of_the_matrix_holds() {
         api,
         install: false,
     };
-    let rows = fallbacks::run(&Plan::new(up, place.path().join("stack"), TOLERANCE), &Operation::default());
+    let rows = fallbacks::run(&Plan::new(up, place.path().join("stack"), ALLOWANCE), &Operation::default());
     let rows = rows.expect("the matrix runs");
     assert!(rows.len() >= 20, "{} rows", rows.len());
     for row in &rows {

@@ -2,61 +2,54 @@
 
 mod address;
 mod container;
+mod cut;
 mod docker;
+mod events;
 mod fault;
-mod heal;
 mod observe;
+mod scale;
 mod up;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use self::container::Container;
+use self::{container::Container, docker::docker, events::Events};
 use crate::{
-    DriverKind, Endpoints, FaultKind, HostEnvironment, Operation, Project, StackError, State, Status, Target,
-    driver::{Driver, Watched},
+    DriverKind, Endpoints, HostEnvironment, Operation, Project, StackError, State, Status, Target, Topology, UpOptions,
+    driver::{Driver, Logs, Starter},
+    fault::ServerFault,
     folder::Folder,
+    probe::{self, Reach},
     record::{Record, Stage},
     status::{Dependencies, DependencyStatus, ReplicaEndpoint, ReplicaStatus, ServerStatus},
+    topology::Restart,
 };
 
-pub(crate) use self::up::{check, stop, up};
+/// Postgres may have to recover; a health check runs every two seconds.
+const LONGEST_START: Duration = Duration::from_secs(90);
 
 /// What this driver remembers; the rest is asked from the engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ComposeRecord {
-    pub stage: Stage,
+struct ComposeRecord {
     project: Project,
     /// Compose's name for the project, by which its containers are found.
     name: String,
     /// Files of variables for the compose file; a later one wins.
-    env_files: Vec<std::path::PathBuf>,
+    env_files: Vec<PathBuf>,
     /// Where nginx is published.
     host: String,
     port: u16,
-    replicas: u32,
-    phase: Option<u8>,
-    env: Vec<(String, String)>,
-    cpus: Option<f64>,
+    topology: Topology,
     /// Where Prometheus is published, if it was asked for.
-    #[serde(default)]
     prometheus_port: Option<u16>,
-    faults: Vec<Fault>,
-}
-
-/// Given and not undone yet. Noted before it is done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Fault {
-    target: Target,
-    kind: FaultKind,
-    /// For a cut: what the container has to be connected to again.
-    networks: Vec<Network>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Network {
-    name: String,
-    /// The names under which the others find it there.
-    aliases: Vec<String>,
+    /// The compose file's names of its volumes.
+    volumes: Vec<String>,
 }
 
 impl ComposeRecord {
@@ -64,54 +57,135 @@ impl ComposeRecord {
         format!("http://{}:{}", self.host, self.port)
     }
 
-    fn fault(&self, target: Target) -> Option<&Fault> {
-        self.faults.iter().find(|fault| fault.target == target)
-    }
-
-    fn set_fault(&mut self, target: Target, fault: Option<Fault>) {
-        self.faults.retain(|known| known.target != target);
-        self.faults.extend(fault);
-    }
-
     fn containers(&self) -> Result<Vec<(Target, Container)>, StackError> {
         container::of_project(&self.name)
     }
 
+    fn container(&self, target: Target) -> Result<Option<Container>, StackError> {
+        Ok(self.containers()?.into_iter().find(|(name, _)| *name == target).map(|(_, container)| container))
+    }
+
+    fn replicas(&self) -> Result<Vec<(Target, Container)>, StackError> {
+        let mut containers = self.containers()?;
+        containers.retain(|(name, _)| matches!(name, Target::Api(_)));
+        Ok(containers)
+    }
+
+    /// Changes this driver's part of the stack's record.
     fn save(&self, folder: &Folder) -> Result<(), StackError> {
-        Record::Compose(self.clone()).save(folder)
-    }
-}
-
-/// A word on what runs, if anything of this stack does.
-pub(crate) fn alive(record: &ComposeRecord) -> Result<Option<String>, StackError> {
-    let runs = record.containers()?.iter().any(|(_, container)| container.state() != State::Stopped);
-    Ok(runs.then(|| record.base_url()))
-}
-
-/// A running stack of this driver. It holds nothing: every call asks the record and the engine again.
-#[derive(Debug)]
-pub(crate) struct ComposeStack {
-    folder: Folder,
-}
-
-impl ComposeStack {
-    pub(crate) fn new(folder: Folder) -> Self {
-        Self { folder }
-    }
-
-    fn record(&self) -> Result<ComposeRecord, StackError> {
-        match Record::load(&self.folder)? {
-            Some(Record::Compose(record)) if record.stage != Stage::Stopped => Ok(record),
-            _ => Err(StackError::NotRunning { folder: self.folder.root().to_owned() }),
+        match Record::load(folder)? {
+            Some(record) => record.with(self)?.save(folder),
+            None => Err(StackError::NotRunning { folder: folder.root().to_owned() }),
         }
     }
 
-    /// For changes: what never was complete cannot be mended.
-    fn running(&self) -> Result<ComposeRecord, StackError> {
-        let record = self.record()?;
-        record.stage.check()?;
-        Ok(record)
+    fn endpoints(&self) -> Result<Endpoints, StackError> {
+        let containers = self.containers()?;
+        let find = |target| containers.iter().find(|(name, _)| *name == target).map(|(_, container)| container);
+        let replicas = || containers.iter().filter(|(name, _)| matches!(name, Target::Api(_)));
+        let told = |target: Target| address::Told {
+            container: find(target),
+            replica: replicas().next().map(|(_, container)| container),
+        };
+        Ok(Endpoints {
+            base_url: self.base_url(),
+            replicas: replicas()
+                .map(|(name, container)| ReplicaEndpoint { name: *name, url: replica_url(Some(container)) })
+                .collect(),
+            postgres_url: told(Target::Postgres).as_the_replicas("DATABASE")?,
+            postgres_admin_url: told(Target::Postgres).postgres_admin()?,
+            redis_url: told(Target::Redis).as_the_replicas("REDIS")?,
+            redis_admin_url: told(Target::Redis).redis_admin()?,
+        })
     }
+}
+
+#[derive(Debug)]
+pub(crate) struct ComposeStarter;
+
+impl Starter for ComposeStarter {
+    fn check(&self, options: &UpOptions) -> Result<(), StackError> {
+        let file = options.project.compose_file();
+        if !file.is_file() {
+            return Err(StackError::Usage(format!("there is no {}", file.display())));
+        }
+        docker::check()
+    }
+
+    fn alive(&self, folder: &Folder, record: &Record) -> Result<Option<String>, StackError> {
+        let record: ComposeRecord = record.part(folder)?;
+        let runs = record.containers()?.iter().any(|(_, container)| container.state() != State::Stopped);
+        Ok(runs.then(|| record.base_url()))
+    }
+
+    fn up(
+        &self,
+        folder: &Folder,
+        options: &UpOptions,
+        repair: &dyn Fn(&str) -> Result<(), StackError>,
+        operation: &Operation<'_>,
+    ) -> Result<(), StackError> {
+        let repair = |record: &ComposeRecord| {
+            // No replica is there to ask for the address before the first start, and then there is nothing to repair.
+            record.endpoints()?.postgres_admin_url.map_or(Ok(()), |url| repair(&url))
+        };
+        up::up(folder, options, &repair, operation)
+    }
+
+    fn connect(&self, folder: &Folder) -> Box<dyn Driver> {
+        Box::new(ComposeStack { folder: folder.clone(), watched: Mutex::new(None) })
+    }
+
+    fn stop(
+        &self,
+        folder: &Folder,
+        record: Option<&Record>,
+        purge: bool,
+        operation: &Operation<'_>,
+    ) -> Result<bool, StackError> {
+        record.map_or(Ok(false), |record| up::stop(folder, record, purge, operation))
+    }
+}
+
+/// A running stack of this driver. Every call asks the record and the engine again.
+#[derive(Debug)]
+struct ComposeStack {
+    folder: Folder,
+    /// What a watcher knows, good until the next event.
+    watched: Mutex<Option<(Events, Vec<Target>)>>,
+}
+
+impl ComposeStack {
+    fn record(&self) -> Result<ComposeRecord, StackError> {
+        self.record_at().map(|(record, _)| record)
+    }
+
+    fn record_at(&self) -> Result<(ComposeRecord, Stage), StackError> {
+        let is_mine = |record: &Record| record.driver == DriverKind::Compose && record.stage != Stage::Stopped;
+        let record = Record::load(&self.folder)?.filter(is_mine);
+        let record = record.ok_or_else(|| StackError::NotRunning { folder: self.folder.root().to_owned() })?;
+        Ok((record.part(&self.folder)?, record.stage))
+    }
+
+    fn look_for_dead(&self, record: &ComposeRecord) -> Result<Vec<Target>, StackError> {
+        let containers = record.containers()?;
+        let lives = |target: &Target| {
+            containers.iter().any(|(name, container)| name == target && container.state() != State::Stopped)
+        };
+        Ok(targets(record, &containers).into_iter().filter(|target| !lives(target)).collect())
+    }
+}
+
+/// By the engine's health check.
+fn await_up(record: &ComposeRecord, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
+    let events = Events::follow(&record.name);
+    let is_up = events.wait_for(LONGEST_START, &operation.interrupt, || {
+        Ok(record.container(target)?.filter(|container| container.state() == State::Up).map(drop))
+    })?;
+    is_up.ok_or_else(|| {
+        let seconds = LONGEST_START.as_secs();
+        StackError::Conflict(format!("{target} is not healthy after {seconds} s; see `lab logs {target}`"))
+    })
 }
 
 /// All that the stack should have, whether its container is there or not.
@@ -119,7 +193,7 @@ fn targets(record: &ComposeRecord, containers: &[(Target, Container)]) -> Vec<Ta
     let mut all = vec![Target::Postgres, Target::Redis, Target::Nginx];
     // Compose gives each replica the next free number, so they need not be 1 to N.
     all.extend(containers.iter().map(|(target, _)| *target).filter(|target| matches!(target, Target::Api(_))));
-    let missing = (record.replicas as usize + 3).saturating_sub(all.len());
+    let missing = (record.topology.replicas as usize + 3).saturating_sub(all.len());
     let free: Vec<Target> = (1..).map(Target::Api).filter(|target| !all.contains(target)).take(missing).collect();
     all.extend(free);
     all.sort_unstable();
@@ -144,7 +218,7 @@ impl Driver for ComposeStack {
             state: find(target).map_or(State::Stopped, Container::state),
             pid: None,
             container: find(target).map(Container::short_id),
-            fault: record.fault(target).map(|fault| fault.kind),
+            faults: Vec::new(),
             log: None,
         };
         let dependency = |target, port: u16| DependencyStatus {
@@ -169,56 +243,111 @@ impl Driver for ComposeStack {
                 },
             },
             observability: observe::addresses(&record),
+            session: None,
         })
     }
 
     fn endpoints(&self) -> Result<Endpoints, StackError> {
-        let record = self.record()?;
-        let containers = record.containers()?;
-        let find = |target| containers.iter().find(|(name, _)| *name == target).map(|(_, container)| container);
-        let replicas = || containers.iter().filter(|(name, _)| matches!(name, Target::Api(_)));
-        let told =
-            |target: Target| address::Told { container: find(target), replica: replicas().next().map(|(_, it)| it) };
-        Ok(Endpoints {
-            base_url: record.base_url(),
-            replicas: replicas()
-                .map(|(name, container)| ReplicaEndpoint { name: *name, url: replica_url(Some(container)) })
-                .collect(),
-            postgres_url: told(Target::Postgres).as_the_replicas("DATABASE")?,
-            postgres_admin_url: told(Target::Postgres).postgres_admin()?,
-            redis_url: told(Target::Redis).as_the_replicas("REDIS")?,
-            redis_admin_url: told(Target::Redis).redis_admin()?,
+        self.record()?.endpoints()
+    }
+
+    fn state(&self, target: Target) -> Result<State, StackError> {
+        // A container that is not there can be made again, like one that does not run.
+        Ok(match self.record()?.container(target)?.map_or(State::Stopped, |container| container.state()) {
+            State::Starting => State::Up,
+            state => state,
         })
     }
 
-    fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-        fault::inject(&self.folder, &mut self.running()?, fault, target, operation)
+    fn reach(&self, target: Target) -> Result<Reach, StackError> {
+        let container = self.record()?.container(target)?.filter(|container| container.state() != State::Stopped);
+        let address = container.as_ref().and_then(Container::address).and_then(|ip| ip.parse().ok());
+        let port = match target {
+            Target::Postgres => 5432,
+            Target::Redis => 6379,
+            Target::Nginx => 8080,
+            Target::Api(_) => 8000,
+        };
+        Ok(address.map_or(Reach::Gone, |ip| probe::reach(target, SocketAddr::new(ip, port))))
     }
 
-    fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        heal::heal(&self.folder, &mut self.running()?, only, operation)
+    fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
+        match fault {
+            ServerFault::Cut => cut::check(),
+            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause => Ok(()),
+        }
+    }
+
+    fn inject(&self, fault: ServerFault, target: Target, _: &Operation<'_>) -> Result<String, StackError> {
+        fault::inject(&self.record()?, fault, target)
+    }
+
+    fn restore(&self, target: Target, cut: bool) -> Result<Vec<String>, StackError> {
+        fault::restore(&self.record()?, target, cut)
+    }
+
+    fn start(&self, target: Target, operation: &Operation<'_>) -> Result<Option<String>, StackError> {
+        let record = self.record()?;
+        match record.container(target)? {
+            None => {
+                up::recreate_missing(&self.folder, &record, operation)?;
+                Ok(Some("created again".to_owned()))
+            }
+            Some(container) if container.state() == State::Stopped => {
+                docker(&["start", &container.id])?;
+                Ok(Some("started again".to_owned()))
+            }
+            Some(_) => Ok(None),
+        }
+    }
+
+    fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
+        await_up(&self.record()?, target, operation)
+    }
+
+    fn topology(&self) -> Result<Topology, StackError> {
+        Ok(self.record()?.topology)
+    }
+
+    fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError> {
+        scale::configure(&self.folder, &mut self.record()?, wanted, operation)
+    }
+
+    fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
+        scale::restart(&self.record()?, restart, operation)
+    }
+
+    fn proxy(&self, target: Target, _: &Path, _: &Operation<'_>) -> Result<u16, StackError> {
+        Err(StackError::Usage(format!(
+            "with containers there is no proxy before {target}; use a stack of `--driver process` for a bad network"
+        )))
+    }
+
+    fn logs(&self) -> Result<Logs, StackError> {
+        let words = ["docker", "compose", "--project-name", &self.record()?.name, "logs", "--tail", "100"];
+        Ok(Logs::Command(words.map(str::to_owned).into()))
     }
 
     fn observe(&self, _host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        observe::start(&self.folder, &mut self.running()?, operation)
+        observe::start(&self.folder, &mut self.record()?, operation)
     }
 
-    fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
-        up::scale(&self.folder, &mut self.running()?, replicas, operation)
-    }
-
-    fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
-        let record = self.record()?;
-        if record.stage != Stage::Running {
+    fn dead(&self) -> Result<Vec<Target>, StackError> {
+        let (record, stage) = self.record_at()?;
+        if stage != Stage::Running {
             return Ok(Vec::new());
         }
-        let containers = record.containers()?;
-        let dead = targets(&record, &containers).into_iter().filter(|target| {
-            let lives =
-                containers.iter().any(|(name, container)| name == target && container.state() != State::Stopped);
-            !lives && record.fault(*target).is_none()
-        });
-        Ok(watched.update(dead.collect()))
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((events, dead)) = &mut *watched {
+            if events.any() {
+                *dead = self.look_for_dead(&record)?;
+            }
+            return Ok(dead.clone());
+        }
+        let events = Events::follow(&record.name);
+        let dead = self.look_for_dead(&record)?;
+        *watched = Some((events, dead.clone()));
+        Ok(dead)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The interface over a running stack: one handle, whichever driver started it.
+//! What a driver has to be able to do. The drivers know this interface and what is below it; only `stack` knows the
+//! drivers.
 
 use std::{
     ffi::OsString,
@@ -9,11 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Endpoints, FaultKind, Interrupt, Operation, Project, StackError, Status, Target,
-    compose::{self, ComposeStack},
-    folder::Folder,
-    process::{self, ProcessStack},
-    record::{Record, Stage},
+    Endpoints, Operation, Project, StackError, State, Status, Target, Topology, fault::ServerFault, folder::Folder,
+    probe::Reach, record::Record, topology::Restart,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +37,9 @@ pub struct HostEnvironment {
     pub search_path: OsString,
     /// Who called `sudo`: a candidate for the user that Postgres runs as.
     pub sudo_user: Option<String>,
+    /// A program that calls [`run_agent`](crate::run_agent) when its only argument is `agent`. It is started for faults
+    /// that have to last longer than the program that gives them (a lock, a slow network); empty where there is none.
+    pub agent: PathBuf,
 }
 
 /// How to start a stack.
@@ -63,20 +64,74 @@ pub struct UpOptions {
     pub install: bool,
 }
 
-/// The part that each driver does in its own way. The lock is held by the caller.
+/// The part of a start and an end that each driver does in its own way. The lock is held by the caller.
+pub(crate) trait Starter {
+    /// What can be refused before anything is touched.
+    fn check(&self, options: &UpOptions) -> Result<(), StackError>;
+    /// A word on what runs, if anything of this stack does.
+    fn alive(&self, folder: &Folder, record: &Record) -> Result<Option<String>, StackError>;
+    /// Starts everything. `repair` is called as soon as Postgres answers: an earlier run may have left a fault in its data.
+    /// When this fails, nothing of the stack runs any more.
+    fn up(
+        &self,
+        folder: &Folder,
+        options: &UpOptions,
+        repair: &dyn Fn(&str) -> Result<(), StackError>,
+        operation: &Operation<'_>,
+    ) -> Result<(), StackError>;
+    fn connect(&self, folder: &Folder) -> Box<dyn Driver>;
+    /// Stops all that is left, with or without a record. True when there was anything.
+    fn stop(
+        &self,
+        folder: &Folder,
+        record: Option<&Record>,
+        purge: bool,
+        operation: &Operation<'_>,
+    ) -> Result<bool, StackError>;
+}
+
+/// A running stack. The lock is held by the caller of everything that changes it.
 pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn kind(&self) -> DriverKind;
-    /// What `inject` and `heal` accept.
+    /// What faults can be given to.
     fn targets(&self) -> Result<Vec<Target>, StackError>;
+    /// Without faults and session, which no driver knows.
     fn status(&self) -> Result<Status, StackError>;
     fn endpoints(&self) -> Result<Endpoints, StackError>;
-    fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError>;
-    fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
-    fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError>;
+    /// As the kernel or the engine has it: `Up` is said of all that runs, whether it answers or not.
+    fn state(&self, target: Target) -> Result<State, StackError>;
+    /// As a client finds it.
+    fn reach(&self, target: Target) -> Result<Reach, StackError>;
+    /// Refuses what this machine does not permit.
+    fn permits(&self, fault: ServerFault) -> Result<(), StackError>;
+    /// Breaks a server and says what was done. It is confirmed elsewhere.
+    fn inject(&self, fault: ServerFault, target: Target, operation: &Operation<'_>) -> Result<String, StackError>;
+    /// Undoes what takes no time: a cut, a freeze. Says what there was. `cut`: a cut is known to have been made.
+    fn restore(&self, target: Target, cut: bool) -> Result<Vec<String>, StackError>;
+    /// Starts a server that does not run; `None` when it does.
+    fn start(&self, target: Target, operation: &Operation<'_>) -> Result<Option<String>, StackError>;
+    /// Waits until a server that runs answers.
+    fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError>;
+    fn topology(&self) -> Result<Topology, StackError>;
+    fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError>;
+    fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError>;
+    /// The port of the proxy through which the replicas reach a dependency; brought between them if it is not there.
+    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<u16, StackError>;
+    /// Where each server's words are.
+    fn logs(&self) -> Result<Logs, StackError>;
     /// Starts what watches the stack. Returns what is to be said about it.
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
-    /// Servers that died although no fault was given to them, once each.
-    fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError>;
+    /// Servers that do not run although the stack is complete.
+    fn dead(&self) -> Result<Vec<Target>, StackError>;
+}
+
+/// Where to read what servers have said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Logs {
+    /// A file for each name.
+    Files(Vec<(String, PathBuf)>),
+    /// A command that prints them, to which `--follow` and the names of services may be added.
+    Command(Vec<String>),
 }
 
 /// What a watcher has told already.
@@ -92,194 +147,4 @@ impl Watched {
         self.dead = dead;
         new
     }
-}
-
-/// A stack that was started, by this program or another.
-#[derive(Debug)]
-pub struct Stack {
-    folder: Folder,
-    driver: Box<dyn Driver>,
-}
-
-impl Stack {
-    /// Starts everything and returns when it answers. On any failure all that was started is stopped again.
-    pub fn up(options: &UpOptions, operation: &Operation<'_>) -> Result<Self, StackError> {
-        check_replicas(options.replicas)?;
-        options.cpus.map_or(Ok(()), check_cpus)?;
-        match options.driver {
-            DriverKind::Process => process::check(options)?,
-            DriverKind::Compose => compose::check(options)?,
-        }
-        let folder = Folder::create(&options.folder)?;
-        let _lock = folder.try_lock("up")?;
-        clear_wreckage(&folder, operation)?;
-        match options.driver {
-            DriverKind::Process => process::up(&folder, options, operation)?,
-            DriverKind::Compose => compose::up(&folder, options, operation)?,
-        }
-        Self::from_folder(folder)
-    }
-
-    /// The stack that runs from this state folder.
-    pub fn connect(folder: &Path) -> Result<Self, StackError> {
-        Self::from_folder(Folder::open(folder)?)
-    }
-
-    fn from_folder(folder: Folder) -> Result<Self, StackError> {
-        let driver: Box<dyn Driver> = match Record::load(&folder)? {
-            None => {
-                return Err(StackError::NotRunning { folder: folder.root().to_owned() });
-            }
-            Some(Record::Compose(record)) if record.stage == Stage::Stopped => {
-                return Err(StackError::NotRunning { folder: folder.root().to_owned() });
-            }
-            Some(Record::Process(_)) => Box::new(ProcessStack::new(folder.clone())),
-            Some(Record::Compose(_)) => Box::new(ComposeStack::new(folder.clone())),
-        };
-        Ok(Self { folder, driver })
-    }
-
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.root()
-    }
-
-    #[must_use]
-    pub fn driver(&self) -> DriverKind {
-        self.driver.kind()
-    }
-
-    pub fn status(&self) -> Result<Status, StackError> {
-        self.driver.status()
-    }
-
-    pub fn endpoints(&self) -> Result<Endpoints, StackError> {
-        self.driver.endpoints()
-    }
-
-    /// Reads a target's name; the error lists the valid ones.
-    pub fn target(&self, text: &str) -> Result<Target, StackError> {
-        let valid = self.driver.targets()?;
-        match text.parse() {
-            Ok(target) if valid.contains(&target) => Ok(target),
-            _ => Err(StackError::UnknownTarget { given: text.to_owned(), valid }),
-        }
-    }
-
-    /// Breaks a server. Returns what was done once the fault has taken hold.
-    pub fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-        let _lock = self.folder.lock("fault", operation)?;
-        self.target(&target.to_string())?;
-        self.driver.inject(fault, target, operation)
-    }
-
-    /// Undoes every fault (or those of one server) and starts again what is not running; waits until it answers.
-    /// Returns a line for each thing that had to be done.
-    pub fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        let _lock = self.folder.lock("heal", operation)?;
-        if let Some(target) = only {
-            self.target(&target.to_string())?;
-        }
-        self.driver.heal(only, operation)
-    }
-
-    /// Changes the number of replicas; those that go drain first.
-    pub fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
-        check_replicas(replicas)?;
-        let _lock = self.folder.lock("scale", operation)?;
-        self.driver.scale(replicas, operation)
-    }
-
-    /// Starts what watches the stack: Prometheus, and what tells it of nginx, Postgres and Redis. The stack runs without
-    /// them as well, so what is missing is no error: it is said in the lines that this returns.
-    pub fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        let _lock = self.folder.lock("observe", operation)?;
-        self.driver.observe(host, operation)
-    }
-
-    /// For a program that stays beside the stack: servers that have died since the last look without a fault.
-    pub fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
-        self.driver.watch(watched)
-    }
-}
-
-/// Each replica holds a handful of Postgres's 100 connections.
-const MOST_REPLICAS: u32 = 16;
-
-/// A hundredth of a core is the least that the kernel accepts.
-const CPUS: std::ops::RangeInclusive<f64> = 0.01..=64.0;
-
-fn check_replicas(replicas: u32) -> Result<(), StackError> {
-    if (1..=MOST_REPLICAS).contains(&replicas) {
-        return Ok(());
-    }
-    Err(StackError::Usage(format!("a stack has 1 to {MOST_REPLICAS} replicas, not {replicas}")))
-}
-
-fn check_cpus(cpus: f64) -> Result<(), StackError> {
-    if CPUS.contains(&cpus) {
-        return Ok(());
-    }
-    Err(StackError::Usage(format!("--cpus takes {} to {} cores, not {cpus}", CPUS.start(), CPUS.end())))
-}
-
-/// Stops whatever is left of a stack, whole or wrecked. True when there was something. `purge` removes the data too.
-pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
-    let folder = match Folder::open(folder) {
-        Ok(folder) => folder,
-        Err(StackError::NotRunning { folder }) => {
-            if purge {
-                // A start that was cut short before its first file leaves an empty folder; no other goes.
-                let _ = std::fs::remove_dir(folder);
-            }
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    };
-    // From here on an interrupt no longer ends the operation, it only hurries it: see `Interrupt::count`.
-    let _lock = folder.lock_to_stop(operation)?;
-    let found = stop(&folder, purge, operation)?;
-    if purge {
-        folder.purge()?;
-    }
-    Ok(found)
-}
-
-fn stop(folder: &Folder, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
-    let record = Record::load(folder);
-    if let Ok(Some(Record::Compose(record))) = &record {
-        let ran = record.stage != Stage::Stopped;
-        if ran || purge {
-            compose::stop(folder, record, purge, operation)?;
-        }
-        return Ok(ran);
-    }
-    if let Err(error @ StackError::Record { .. }) = &record {
-        operation.progress.note(&format!("{error}; stopping what the folder knows of"));
-    }
-    process::stop(folder, operation)
-}
-
-/// Before a start: refuses when a stack runs, clears what an earlier lab left unfinished.
-fn clear_wreckage(folder: &Folder, operation: &Operation<'_>) -> Result<(), StackError> {
-    let record = Record::load(folder);
-    let running = match &record {
-        Ok(Some(Record::Process(record))) if record.stage == Stage::Running => process::alive(folder, record)?,
-        Ok(Some(Record::Compose(record))) if record.stage == Stage::Running => compose::alive(record)?,
-        _ => None,
-    };
-    if let Some(detail) = running {
-        return Err(StackError::AlreadyRunning { folder: folder.root().to_owned(), detail });
-    }
-    let is_clear = match &record {
-        Ok(None) => true,
-        Ok(Some(Record::Compose(record))) => record.stage == Stage::Stopped,
-        Ok(Some(Record::Process(_))) | Err(_) => false,
-    };
-    if !is_clear {
-        operation.progress.note("an earlier run did not end in good order; clearing what it left");
-    }
-    // Also without a record: process numbers may be left from a run whose record was removed by hand.
-    stop(folder, false, &Operation { progress: operation.progress, interrupt: Interrupt::default() })?;
-    operation.interrupt.check()
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::Target;
+use crate::{Healed, Holder, Target};
 
 /// Each variant's text says what happened and, where there is one, the next step.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum StackError {
 
     #[error("another lab is at work in {folder} ({holder}); wait for it, or end it there with Ctrl-C")]
     Busy { folder: PathBuf, holder: String },
+
+    #[error("the stack is held by {holder}; wait for its end, or `lab down` asks it to undo its faults and end")]
+    Held { holder: Holder },
 
     #[error("interrupted")]
     Interrupted,
@@ -29,6 +32,14 @@ pub enum StackError {
     /// The request makes no sense in the stack's present state.
     #[error("{0}")]
     Conflict(String),
+
+    /// A fault whose effect was not seen from outside.
+    #[error("{0}")]
+    NotConfirmed(String),
+
+    /// What could be healed is healed.
+    #[error("not healed:{}", failed.iter().map(|text| format!("\n  {text}")).collect::<String>())]
+    NotAllHealed { healed: Vec<Healed>, failed: Vec<String> },
 
     #[error("not permitted: {what}. {remedy}")]
     NotPermitted { what: String, remedy: String },

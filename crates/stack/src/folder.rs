@@ -4,24 +4,29 @@
 //! .stack/
 //!   lab.lock      held while a lab changes the stack (see `lock`); its presence marks the folder as ours
 //!   state.json    the record: what was started and how (see `record`)
+//!   faults.json   the ledger: what is broken on purpose (see `fault::ledger`)
+//!   holder        held by a program that has the stack to itself (see `session`)
 //!   run/NAME.pid  one per process, written by the process itself (see `process::launch`)
 //!   logs/         one file per server
 //!   postgres/     the data and its passwords; the only part that survives `down`
-//!   redis/  nginx/
+//!   redis/  nginx/  proxies/
 //!   outside       link to where `postgres/` is instead, if this folder is closed to Postgres's user
 //! ```
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
 use rustix::process::geteuid;
 
 use crate::{
-    StackError,
+    StackError, Target,
     error::{Context, cannot},
     lock,
 };
@@ -54,7 +59,7 @@ impl Folder {
         }
         let folder = Self(root);
         lock::open_file(&folder)?;
-        for part in [folder.run(), folder.0.join("logs"), folder.redis(), folder.nginx()] {
+        for part in [folder.run(), folder.0.join("logs"), folder.0.join("proxies"), folder.redis(), folder.nginx()] {
             DirBuilder::new().recursive(true).mode(0o700).create(&part).context(|| cannot("create", &part))?;
         }
         Ok(folder)
@@ -80,12 +85,43 @@ impl Folder {
         self.0.join("state.json")
     }
 
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.0.join("faults.json")
+    }
+
+    pub(crate) fn holder(&self) -> PathBuf {
+        self.0.join("holder")
+    }
+
+    /// The control groups that were given the CPU controller for this stack.
+    pub(crate) fn cpu_control(&self) -> PathBuf {
+        self.0.join("cpu-control")
+    }
+
+    /// The shape of the way to a dependency.
+    pub(crate) fn proxy(&self, target: Target) -> PathBuf {
+        self.0.join("proxies").join(format!("{target}.json"))
+    }
+
     pub(crate) fn run(&self) -> PathBuf {
         self.0.join("run")
     }
 
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.0.join("logs").join(format!("{name}.log"))
+    }
+
+    /// Name and file of every log there is, in the order of the names.
+    pub(crate) fn logs(&self) -> Result<Vec<(String, PathBuf)>, StackError> {
+        let folder = self.0.join("logs");
+        let files = fs::read_dir(&folder).context(|| cannot("read", &folder))?.flatten();
+        let named = files.filter_map(|file| {
+            let name = file.file_name().into_string().ok()?.strip_suffix(".log")?.to_owned();
+            Some((name, file.path()))
+        });
+        let mut logs: Vec<(String, PathBuf)> = named.collect();
+        logs.sort_unstable();
+        Ok(logs)
     }
 
     pub(crate) fn redis(&self) -> PathBuf {
@@ -114,6 +150,17 @@ impl Folder {
         self.services().join("postgres")
     }
 
+    pub(crate) fn postgres_data(&self) -> PathBuf {
+        self.postgres().join("data")
+    }
+
+    /// A word that no other state folder has, for names in the kernel and in the engine.
+    pub(crate) fn tag(&self) -> String {
+        // FNV-1a: the same in every version of this program.
+        let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        format!("{:08x}", self.0.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
+    }
+
     /// Removes all that this crate put there, and the folder when nothing else is left in it.
     pub(crate) fn purge(&self) -> Result<(), StackError> {
         let outside = fs::read_link(self.outside()).ok();
@@ -123,12 +170,16 @@ impl Folder {
                 "redis",
                 "nginx",
                 "nginx-temp",
+                "proxies",
                 "observe",
                 "run",
                 "logs",
                 "outside",
                 "compose.json",
                 "state.json",
+                "faults.json",
+                "holder",
+                "cpu-control",
                 LOCK,
             ]
             .map(|part| self.0.join(part)),

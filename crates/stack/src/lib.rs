@@ -9,40 +9,60 @@
 //! use stack::{FaultKind, Operation, Stack, Target};
 //! let operation = Operation::default();
 //! let stack = Stack::connect(".stack".as_ref())?;
-//! stack.inject(FaultKind::Pause, Target::Postgres, &operation)?;
-//! println!("{:?}", stack.status()?);
-//! stack.heal(None, &operation)?;
+//! let session = stack.reserve("an example", &operation)?;
+//! let injected = session.inject(FaultKind::Pause, Target::Postgres, &operation)?;
+//! println!("{injected}, seen at {}", injected.took_effect_at);
+//! for healed in session.end(&operation)? {
+//!     println!("{healed}, answered at {}", healed.answered_at);
+//! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Every call blocks until what it says is true (a killed server is gone, a healed one answers), and is bounded in time.
+//! Every call blocks until what it says is true (a killed server refuses, a healed one answers), and is bounded in time; none
+//! is to be made from inside of an asynchronous task.
 //! The API is known here only by HTTP, environment variables and signals.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the process driver reads /proc, so this crate needs Linux; elsewhere use `docker compose` directly");
 
+mod agent;
 mod compose;
 mod driver;
 mod error;
+mod fault;
 mod folder;
+mod guard;
 mod http;
 mod interrupt;
 mod lock;
+mod probe;
 mod process;
 mod progress;
 mod project;
+mod proxy;
 mod record;
+mod session;
+mod sql;
+mod stack;
 mod status;
+mod supervise;
 mod target;
+mod topology;
 
-pub use driver::{DriverKind, HostEnvironment, Stack, UpOptions, Watched, down};
+pub use agent::run_agent;
+pub use driver::{DriverKind, HostEnvironment, Logs, UpOptions, Watched};
 pub use error::StackError;
+pub use fault::{ActiveFault, FaultKind, Healed, Injected, ServerFault};
+pub use guard::FaultGuard;
 pub use http::{Answer, get};
 pub use interrupt::Interrupt;
 pub use progress::{Operation, Progress, Silent};
 pub use project::Project;
+pub use session::{Holder, Session};
+pub use stack::{Stack, down};
 pub use status::{
     Dependencies, DependencyStatus, Endpoints, ReplicaEndpoint, ReplicaStatus, ServerStatus, State, Status,
 };
-pub use target::{FaultKind, Target};
+pub use target::Target;
+pub use topology::{Restart, Topology};

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
     Operation, StackError,
     error::{Context, cannot},
     folder::{Folder, LOCK},
+    supervise::table::Identity,
 };
 
 /// Longer than any start or stop takes on a busy machine.
@@ -56,10 +57,7 @@ impl Folder {
                     return operation.progress.note(&format!("waiting for {holder}, at work in this folder"));
                 }
                 operation.progress.note(&format!("{holder} is still starting this stack; asking it to stop"));
-                // It holds the lock at this moment, so the number is not a stranger's.
-                if let Some(pid) = Pid::from_raw(holder.pid) {
-                    let _ = kill_process(pid, Signal::TERM);
-                }
+                let _ = holder.process.map(|process| process.signal(Signal::TERM));
             });
             !matches!(outcome, Ok(None))
         });
@@ -67,6 +65,9 @@ impl Folder {
     }
 
     fn attempt_lock(&self, command: &str) -> Result<Result<Lock, Holder>, StackError> {
+        if !self.root().is_dir() {
+            return Err(StackError::NotRunning { folder: self.root().to_owned() });
+        }
         let mut file = open_file(self)?;
         let what = || cannot("lock", self.root().join(LOCK));
         match file.try_lock() {
@@ -86,7 +87,8 @@ impl Folder {
         }
         file.set_len(0).context(what)?;
         file.rewind().context(what)?;
-        writeln!(file, "{} {command}", std::process::id()).context(what)?;
+        let own = serde_json::to_string(&Identity::own()).map_err(io::Error::from).context(what)?;
+        writeln!(file, "{own} {command}").context(what)?;
         Ok(Ok(Lock { _file: file }))
     }
 }
@@ -120,7 +122,7 @@ impl<'a> Waiting<'a> {
             Err(holder) => holder,
         };
         self.last = holder.to_string();
-        if !self.told && holder.pid != 0 {
+        if !self.told && holder.process.is_some() {
             self.told = true;
             tell(&holder);
         }
@@ -134,21 +136,21 @@ impl<'a> Waiting<'a> {
 
 /// Who has the lock, as it wrote itself into the file.
 struct Holder {
-    /// 0 until the holder has written it.
-    pid: i32,
+    /// `None` until the holder has written it.
+    process: Option<Identity>,
     command: String,
 }
 
 impl Holder {
     fn parse(text: &str) -> Self {
-        let (pid, command) = text.trim().split_once(' ').unwrap_or_default();
-        Self { pid: pid.parse().unwrap_or(0), command: command.to_owned() }
+        let (process, command) = text.trim().split_once("} ").unwrap_or_default();
+        Self { process: serde_json::from_str(&format!("{process}}}")).ok(), command: command.to_owned() }
     }
 }
 
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "`lab {}` (pid {})", self.command, self.pid)
+        write!(f, "`lab {}` (pid {})", self.command, self.process.map_or(0, |process| process.pid))
     }
 }
 

@@ -2,54 +2,48 @@
 
 mod account;
 mod cpu_quota;
-mod family;
 mod fault;
-mod heal;
 mod install;
-mod launch;
 mod nginx;
 mod observe;
 mod packet_filter;
-mod ports;
 mod postgres;
-mod probe;
 mod programs;
-mod random;
+mod proxies;
 mod redis;
 mod replica;
 mod scale;
 mod server;
 mod start;
 mod stop;
-mod table;
-mod task;
+
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use self::{
-    family::Family, launch::Account, postgres::Role, probe::Depth, programs::Programs, redis::User, table::Identity,
-};
+use self::{postgres::Role, programs::Programs, redis::User};
 use crate::{
-    DriverKind, Endpoints, FaultKind, HostEnvironment, Operation, Project, StackError, State, Status, Target,
-    UpOptions,
-    driver::{Driver, Watched},
+    DriverKind, Endpoints, HostEnvironment, Operation, Project, StackError, State, Status, Target, Topology, UpOptions,
+    driver::{Driver, Logs, Starter},
+    fault::ServerFault,
     folder::Folder,
+    probe::{self, Depth, Reach},
     record::{Record, Stage},
     status::{Dependencies, DependencyStatus, ReplicaEndpoint, ReplicaStatus, ServerStatus},
-};
-
-pub(crate) use self::{
-    launch::Launch,
-    ports::{Choice, Lease, lease_exactly},
-    start::up,
-    stop::{stop, stop_together},
-    task::run as run_task,
+    supervise::{
+        launch::{self, Account},
+        ports,
+        process_tree::{self, ProcessTree},
+        random,
+        table::{self, Identity},
+        task,
+    },
+    topology::Restart,
 };
 
 /// What this driver remembers. Together with the process numbers in `run/` it is enough to start any server again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct ProcessRecord {
-    pub stage: Stage,
+struct ProcessRecord {
     /// The machine's start that the process numbers belong to.
     boot_id: String,
     project: Project,
@@ -57,19 +51,17 @@ pub(crate) struct ProcessRecord {
     /// `None`: the user of the lab.
     postgres_account: Option<Account>,
     nginx_account: Option<Account>,
-    phase: Option<u8>,
-    env: Vec<(String, String)>,
-    cpus: Option<f64>,
+    topology: Topology,
     /// Dependencies first, then the replicas in the order of their numbers.
     servers: Vec<Server>,
+    /// The ports by which replicas reach a dependency, where a proxy stands between them.
+    proxies: BTreeMap<Target, u16>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Server {
     name: Target,
     port: u16,
-    /// Given and not undone yet. Noted before it is done.
-    fault: Option<FaultKind>,
 }
 
 impl ProcessRecord {
@@ -90,77 +82,101 @@ impl ProcessRecord {
         self.servers.iter().map(|server| server.name).filter(|name| matches!(name, Target::Api(_)))
     }
 
-    fn set_fault(&mut self, name: Target, fault: Option<FaultKind>) {
-        for server in self.servers.iter_mut().filter(|server| server.name == name) {
-            server.fault = fault;
-        }
-    }
-
+    /// Changes this driver's part of the stack's record.
     fn save(&self, folder: &Folder) -> Result<(), StackError> {
-        Record::Process(self.clone()).save(folder)
-    }
-}
-
-/// What can be refused before anything is touched.
-pub(crate) fn check(options: &UpOptions) -> Result<(), StackError> {
-    programs::check_api(&options.api)
-}
-
-/// A word on what runs, if anything of this stack does.
-pub(crate) fn alive(folder: &Folder, record: &ProcessRecord) -> Result<Option<String>, StackError> {
-    if record.boot_id != table::boot_id() {
-        return Ok(None);
-    }
-    for server in &record.servers {
-        if !Family::find(folder, &server.name.to_string())?.members().is_empty() {
-            return Ok(Some(record.url(Target::Nginx)));
+        match Record::load(folder)? {
+            Some(record) => record.with(self)?.save(folder),
+            None => Err(StackError::NotRunning { folder: folder.root().to_owned() }),
         }
     }
-    Ok(None)
+}
+
+#[derive(Debug)]
+pub(crate) struct ProcessStarter;
+
+impl Starter for ProcessStarter {
+    fn check(&self, options: &UpOptions) -> Result<(), StackError> {
+        programs::check_api(&options.api)
+    }
+
+    fn alive(&self, folder: &Folder, record: &Record) -> Result<Option<String>, StackError> {
+        let record: ProcessRecord = record.part(folder)?;
+        if record.boot_id != table::boot_id() {
+            return Ok(None);
+        }
+        for server in &record.servers {
+            if !ProcessTree::find(folder, &server.name.to_string())?.members().is_empty() {
+                return Ok(Some(record.url(Target::Nginx)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn up(
+        &self,
+        folder: &Folder,
+        options: &UpOptions,
+        repair: &dyn Fn(&str) -> Result<(), StackError>,
+        operation: &Operation<'_>,
+    ) -> Result<(), StackError> {
+        start::up(folder, options, repair, operation)
+    }
+
+    fn connect(&self, folder: &Folder) -> Box<dyn Driver> {
+        Box::new(ProcessStack { folder: folder.clone() })
+    }
+
+    fn stop(
+        &self,
+        folder: &Folder,
+        record: Option<&Record>,
+        _purge: bool,
+        operation: &Operation<'_>,
+    ) -> Result<bool, StackError> {
+        stop::stop(folder, record, operation)
+    }
 }
 
 /// A running stack of this driver. It holds nothing: every call reads the record again, since others may change it.
 #[derive(Debug)]
-pub(crate) struct ProcessStack {
+struct ProcessStack {
     folder: Folder,
 }
 
 impl ProcessStack {
-    pub(crate) fn new(folder: Folder) -> Self {
-        Self { folder }
-    }
-
     fn record(&self) -> Result<ProcessRecord, StackError> {
-        match Record::load(&self.folder)? {
-            Some(Record::Process(record)) if record.boot_id == table::boot_id() => Ok(record),
-            _ => Err(StackError::NotRunning { folder: self.folder.root().to_owned() }),
-        }
+        self.record_at().map(|(record, _)| record)
     }
 
-    /// For changes: what never was complete cannot be mended.
-    fn running(&self) -> Result<ProcessRecord, StackError> {
-        let record = self.record()?;
-        record.stage.check()?;
-        Ok(record)
+    fn record_at(&self) -> Result<(ProcessRecord, Stage), StackError> {
+        let gone = || StackError::NotRunning { folder: self.folder.root().to_owned() };
+        let record = Record::load(&self.folder)?.filter(|record| record.driver == DriverKind::Process);
+        let record = record.ok_or_else(gone)?;
+        let part: ProcessRecord = record.part(&self.folder)?;
+        if part.boot_id == table::boot_id() { Ok((part, record.stage)) } else { Err(gone()) }
+    }
+
+    fn tree(&self, target: Target) -> Result<ProcessTree, StackError> {
+        ProcessTree::find(&self.folder, &target.to_string())
     }
 
     fn server_status(&self, server: &Server) -> Result<ServerStatus, StackError> {
-        let name = server.name.to_string();
-        let leader = Family::find(&self.folder, &name)?.leader();
+        let leader = self.tree(server.name)?.leader();
         let state = match &leader {
             None => State::Stopped,
             Some(entry) if entry.is_stopped() => State::Paused,
-            // Its packets vanish, so that it cannot be asked.
-            Some(_) if server.fault == Some(FaultKind::Cut) => State::Up,
-            Some(_) if probe::answers(server.name, server.port, Depth::Itself) => State::Up,
-            Some(_) => State::Starting,
+            Some(_) => match probe::reach(server.name, (Ipv4Addr::LOCALHOST, server.port).into()) {
+                // Dropped packets say nothing of the server: it was cut off.
+                Reach::Answers | Reach::Dropped => State::Up,
+                Reach::Troubled | Reach::Refused | Reach::Silent | Reach::Gone => State::Starting,
+            },
         };
         Ok(ServerStatus {
             state,
             pid: leader.map(|entry| entry.id.pid),
             container: None,
-            fault: server.fault,
-            log: Some(self.folder.log(&name)),
+            faults: Vec::new(),
+            log: Some(self.folder.log(&server.name.to_string())),
         })
     }
 }
@@ -186,7 +202,7 @@ impl Driver for ProcessStack {
             });
             joined.collect::<Result<_, StackError>>()
         })?;
-        let dependency = |name| {
+        let dependency = |name| -> Result<DependencyStatus, StackError> {
             let server = looks.iter().find(|(found, _)| *found == name).map(|(_, status)| status.clone());
             let server = server.ok_or_else(|| StackError::Conflict(format!("the record knows no {name}")))?;
             Ok(DependencyStatus { address: format!("127.0.0.1:{}", record.port(name)), server })
@@ -204,6 +220,7 @@ impl Driver for ProcessStack {
             replicas: looks.into_iter().filter(is_replica).map(replica).collect(),
             dependencies,
             observability: observe::addresses(&self.folder)?,
+            session: None,
         })
     }
 
@@ -219,35 +236,75 @@ impl Driver for ProcessStack {
         })
     }
 
-    fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-        fault::inject(&self.folder, &mut self.running()?, fault, target, operation)
+    fn state(&self, target: Target) -> Result<State, StackError> {
+        Ok(match self.tree(target)?.leader() {
+            None => State::Stopped,
+            Some(entry) if entry.is_stopped() => State::Paused,
+            Some(_) => State::Up,
+        })
     }
 
-    fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        heal::heal(&self.folder, &mut self.running()?, only, operation)
+    fn reach(&self, target: Target) -> Result<Reach, StackError> {
+        Ok(probe::reach(target, (Ipv4Addr::LOCALHOST, self.record()?.port(target)).into()))
     }
 
-    fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
-        scale::scale(&self.folder, &mut self.running()?, replicas, operation)
+    fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
+        match fault {
+            ServerFault::Cut => packet_filter::check(),
+            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause => Ok(()),
+        }
+    }
+
+    fn inject(&self, fault: ServerFault, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
+        fault::inject(&self.folder, &self.record()?, fault, target, operation)
+    }
+
+    fn restore(&self, target: Target, cut: bool) -> Result<Vec<String>, StackError> {
+        fault::restore(&self.folder, &self.record()?, target, cut)
+    }
+
+    fn start(&self, target: Target, operation: &Operation<'_>) -> Result<Option<String>, StackError> {
+        server::start_again(&self.folder, &self.record()?, target, operation)
+    }
+
+    fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
+        server::await_answer(&self.record()?, target, operation)
+    }
+
+    fn topology(&self) -> Result<Topology, StackError> {
+        Ok(self.record()?.topology)
+    }
+
+    fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError> {
+        scale::configure(&self.folder, &mut self.record()?, wanted, operation)
+    }
+
+    fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
+        scale::restart(&self.folder, &self.record()?, restart, operation)
+    }
+
+    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<u16, StackError> {
+        proxies::between(&self.folder, &mut self.record()?, target, agent, operation)
+    }
+
+    fn logs(&self) -> Result<Logs, StackError> {
+        Ok(Logs::Files(self.folder.logs()?))
     }
 
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
-        observe::start(&self.folder, &self.running()?, host, operation)
+        observe::start(&self.folder, &self.record()?, host, operation)
     }
 
-    fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
-        let record = self.record()?;
-        if record.stage != Stage::Running {
-            return Ok(Vec::new());
-        }
+    fn dead(&self) -> Result<Vec<Target>, StackError> {
+        let (record, stage) = self.record_at()?;
         let mut dead = Vec::new();
-        for server in record.servers.iter().filter(|server| server.fault.is_none()) {
+        for server in record.servers.iter().filter(|_| stage == Stage::Running) {
             let started = launch::recorded(&self.folder, &server.name.to_string())?.map(|entry| entry.id);
             if started.and_then(Identity::look).is_none() {
-                started.inspect(|id| server::collect_if_child(id.pid));
+                started.inspect(|id| process_tree::collect_if_child(id.pid));
                 dead.push(server.name);
             }
         }
-        Ok(watched.update(dead))
+        Ok(dead)
     }
 }

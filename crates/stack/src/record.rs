@@ -1,22 +1,21 @@
 //! `state.json`: what a lab has to know to take over a stack that another lab started.
 //!
-//! It is written *before* anything is started or broken. Which processes live is not in it: each process puts its own
-//! number into `run/`, so no moment of a crash can separate the two.
+//! It is written *before* anything is started. Which processes live is not in it: each process puts its own number into
+//! `run/`, so no moment of a crash can separate the two. What is broken on purpose is not in it either (see
+//! `fault::ledger`). Its larger part belongs to the driver and is read by the driver alone.
 
-use std::{fs, io};
+use std::{fs, io, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    StackError,
-    compose::ComposeRecord,
+    DriverKind, StackError,
     error::{Context, cannot},
     folder::{Folder, write_private},
-    process::ProcessRecord,
 };
 
 /// Raised when a field changes its meaning; a record of another number is not read.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,33 +29,22 @@ pub(crate) enum Stage {
     Stopped,
 }
 
-impl Stage {
-    /// An error unless the stack is complete and meant to stay.
-    pub(crate) fn check(self) -> Result<(), StackError> {
-        let what = match self {
-            Self::Running => return Ok(()),
-            Self::Starting => "has not come up completely",
-            Self::Stopping | Self::Stopped => "is on its way down",
-        };
-        Err(StackError::Conflict(format!("the stack {what}; `lab down` clears it, then `lab up` starts afresh")))
-    }
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "driver", rename_all = "lowercase")]
-pub(crate) enum Record {
-    Process(ProcessRecord),
-    Compose(ComposeRecord),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Envelope<T> {
+pub(crate) struct Record {
     schema: u32,
-    #[serde(flatten)]
-    record: T,
+    pub driver: DriverKind,
+    pub stage: Stage,
+    /// The program that is started again for what has to hold on after a lab has ended (see `agent`).
+    pub agent: PathBuf,
+    part: serde_json::Value,
 }
 
 impl Record {
+    /// Of a stack that is about to be started.
+    pub(crate) fn new(driver: DriverKind, agent: PathBuf, part: &impl Serialize) -> Result<Self, StackError> {
+        Self { schema: SCHEMA, driver, stage: Stage::Starting, agent, part: serde_json::Value::Null }.with(part)
+    }
+
     pub(crate) fn load(folder: &Folder) -> Result<Option<Self>, StackError> {
         let path = folder.record();
         let text = match fs::read_to_string(&path) {
@@ -67,18 +55,33 @@ impl Record {
             }
         };
         let broken = |detail: String| StackError::Record { path: path.clone(), detail };
-        let envelope: Envelope<serde_json::Value> = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
-        if envelope.schema != SCHEMA {
-            return Err(broken(format!("it was written by another version: schema {}", envelope.schema)));
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
+        if value["schema"] != SCHEMA {
+            return Err(broken(format!("it was written by another version: schema {}", value["schema"])));
         }
-        serde_json::from_value(envelope.record).map(Some).map_err(|e| broken(e.to_string()))
+        serde_json::from_value(value).map(Some).map_err(|error| broken(error.to_string()))
+    }
+
+    /// The driver's own part.
+    pub(crate) fn part<T: DeserializeOwned>(&self, folder: &Folder) -> Result<T, StackError> {
+        serde_json::from_value(self.part.clone())
+            .map_err(|error| StackError::Record { path: folder.record(), detail: error.to_string() })
+    }
+
+    pub(crate) fn with(mut self, part: &impl Serialize) -> Result<Self, StackError> {
+        self.part =
+            serde_json::to_value(part).map_err(io::Error::from).context(|| "cannot make a record".to_owned())?;
+        Ok(self)
+    }
+
+    pub(crate) fn at(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
     }
 
     pub(crate) fn save(&self, folder: &Folder) -> Result<(), StackError> {
         let path = folder.record();
-        let text = serde_json::to_string_pretty(&Envelope { schema: SCHEMA, record: self })
-            .map_err(io::Error::from)
-            .context(|| cannot("write", &path))?;
+        let text = serde_json::to_string_pretty(self).map_err(io::Error::from).context(|| cannot("write", &path))?;
         write_private(&path, &text)
     }
 
@@ -89,5 +92,15 @@ impl Record {
             }
             _ => Ok(()),
         }
+    }
+
+    /// An error unless the stack is complete and meant to stay.
+    pub(crate) fn check_complete(&self) -> Result<(), StackError> {
+        let what = match self.stage {
+            Stage::Running => return Ok(()),
+            Stage::Starting => "has not come up completely",
+            Stage::Stopping | Stage::Stopped => "is on its way down",
+        };
+        Err(StackError::Conflict(format!("the stack {what}; `lab down` clears it, then `lab up` starts afresh")))
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DriverKind, FaultKind, Target};
+use crate::{ActiveFault, DriverKind, Holder, Target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +40,9 @@ pub struct Status {
     pub dependencies: Dependencies,
     /// Name to address of what watches the stack; empty when nothing does.
     pub observability: BTreeMap<String, String>,
+    /// Who has the stack to itself.
+    #[serde(default)]
+    pub session: Option<Holder>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,14 +77,38 @@ pub struct ServerStatus {
     pub pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// A fault that was given and not undone yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault: Option<FaultKind>,
+    /// Given and not undone yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<ActiveFault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
 }
 
 impl Status {
+    /// Which replica an answer's `X-Instance` names: its own name with one driver, its container's with the other.
+    #[must_use]
+    pub fn instance(&self, x_instance: &str) -> Option<Target> {
+        let is_it = |replica: &&ReplicaStatus| {
+            replica.server.container.as_deref() == Some(x_instance) || replica.name.to_string() == x_instance
+        };
+        self.replicas.iter().find(is_it).map(|replica| replica.name)
+    }
+
+    /// Every fault that is not undone, in the order in which the servers are shown.
+    pub fn faults(&self) -> impl Iterator<Item = &ActiveFault> {
+        self.servers().flat_map(|(.., server)| &server.faults)
+    }
+
+    pub(crate) fn set_faults(&mut self, of: impl Fn(Target) -> Vec<ActiveFault>) {
+        let dependencies = &mut self.dependencies;
+        dependencies.postgres.server.faults = of(Target::Postgres);
+        dependencies.redis.server.faults = of(Target::Redis);
+        dependencies.nginx.server.faults = of(Target::Nginx);
+        for replica in &mut self.replicas {
+            replica.server.faults = of(replica.name);
+        }
+    }
+
     /// Every server with its name and address, dependencies last, as a table shows them.
     pub fn servers(&self) -> impl Iterator<Item = (Target, &str, &ServerStatus)> {
         let dependencies = &self.dependencies;

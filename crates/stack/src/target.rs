@@ -1,4 +1,4 @@
-//! What a fault can be given to, and which faults there are.
+//! What a fault can be given to.
 
 use std::{fmt, str::FromStr};
 
@@ -53,31 +53,6 @@ impl TryFrom<String> for Target {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
-    }
-}
-
-/// A way to break a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FaultKind {
-    /// It crashes: SIGKILL, no chance to say goodbye.
-    Kill,
-    /// It is shut down in good order and stays away.
-    Stop,
-    /// It hangs: connections are accepted, nothing is answered.
-    Pause,
-    /// It lives but cannot be reached: packets vanish.
-    Cut,
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Kill => "kill",
-            Self::Stop => "stop",
-            Self::Pause => "pause",
-            Self::Cut => "cut",
-        })
     }
 }
 

@@ -71,7 +71,7 @@ impl Servers {
             driver: DriverKind::Process,
             folder: folder.path().to_owned(),
             project: Project::at(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).expect("this project"),
-            host: HostEnvironment { search_path, sudo_user: None },
+            host: HostEnvironment { search_path, ..HostEnvironment::default() },
             replicas: 1,
             phase: None,
             env: Vec::new(),

@@ -1,6 +1,6 @@
 //! `lab fallbacks`: run the matrix, print it, write its page.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use stack::{DriverKind, Operation, StackError, UpOptions};
 
@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) fn run(
     out: Option<&Path>,
-    tolerance: Duration,
+    allowance: f64,
     folder: &Path,
     settings: &Settings,
     console: &Console,
@@ -33,7 +33,7 @@ pub(super) fn run(
         api: settings.api.clone(),
         install: true,
     };
-    let rows = fallbacks::run(&Plan::new(up, folder, tolerance), operation)?;
+    let rows = fallbacks::run(&Plan::new(up, folder, allowance), operation)?;
     let page = fallbacks::render(&rows);
     match out {
         None => console.print(&page),
@@ -43,6 +43,13 @@ pub(super) fn run(
     let deviated = rows.iter().filter(|row| !row.deviations.is_empty()).count();
     if deviated > 0 {
         return Err(StackError::Conflict(format!("{deviated} of {} rows deviated", rows.len())));
+    }
+    let invalid = rows.iter().filter(|row| row.impossible.is_some()).count();
+    if invalid > 0 {
+        return Err(StackError::NotPermitted {
+            what: format!("{invalid} of {} rows could not be brought about, so they are not held", rows.len()),
+            remedy: "Run it as root, with `nft` or `iptables` installed".to_owned(),
+        });
     }
     Ok(())
 }

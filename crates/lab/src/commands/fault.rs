@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use stack::{FaultKind, Operation, Progress, Stack, StackError, Target};
+use stack::{FaultKind, Healed, Operation, Progress, Stack, StackError, Target};
 
 use crate::Console;
 
@@ -14,25 +14,24 @@ pub(super) fn run(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let injected = stack.inject(kind, target, operation);
-    if let Ok(done) = &injected {
-        console.print(done);
-    }
-    let Some(time) = time else { return injected.map(drop) };
-    let interrupted = match injected {
-        Ok(_) => {
-            console.begin(&format!("undoing it in {time:?}"));
-            wait(time, operation);
-            console.end("now");
-            operation.interrupt.check().is_err()
-        }
-        Err(StackError::Interrupted) => true,
-        Err(error) => return Err(error),
+    let Some(time) = time else {
+        console.print(&stack.inject(kind, target, operation)?.to_string());
+        return Ok(());
     };
-    // Also after an interrupt: whoever asked for a time does not want the fault to stay.
+    // However this ends, by a panic too: whoever asked for a time does not want the fault to stay. And only this one: others
+    // may have been given meanwhile.
+    let fault = stack.inject_guarded(kind, target, operation)?;
+    console.print(&fault.injected().to_string());
+    console.begin(&format!("undoing it in {time:?}"));
+    wait(time, operation);
+    console.end("now");
+    let interrupted = operation.interrupt.check();
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
-    heal(stack, Some(target), console, &undo)?;
-    if interrupted { Err(StackError::Interrupted) } else { Ok(()) }
+    match fault.undo(&undo)? {
+        Some(healed) => console.print(&healed.to_string()),
+        None => console.print(&format!("{target}: it had been undone already")),
+    }
+    interrupted
 }
 
 pub(super) fn heal(
@@ -41,14 +40,22 @@ pub(super) fn heal(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let done = stack.heal(target, operation)?;
-    if done.is_empty() {
-        console.print("nothing to heal: everything is up");
-    }
-    for line in done {
-        console.print(&line);
+    match stack.heal(target, operation) {
+        Ok(healed) if healed.is_empty() => console.print("nothing to heal: everything is up"),
+        Ok(healed) => print(&healed, console),
+        Err(StackError::NotAllHealed { healed, failed }) => {
+            print(&healed, console);
+            return Err(StackError::NotAllHealed { healed, failed });
+        }
+        Err(error) => return Err(error),
     }
     Ok(())
+}
+
+fn print(healed: &[Healed], console: &Console) {
+    for line in healed {
+        console.print(&line.to_string());
+    }
 }
 
 fn wait(time: Duration, operation: &Operation<'_>) {

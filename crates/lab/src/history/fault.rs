@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use stack::{Endpoints, FaultKind, Operation, Stack, StackError, Target};
+use stack::{Endpoints, Operation, ServerFault, Stack, StackError, Target};
 
 use crate::admin::{Postgres, Redis};
 
@@ -10,7 +10,7 @@ use crate::admin::{Postgres, Redis};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A server is killed, stopped, paused or cut off.
-    Server(FaultKind, Target),
+    Server(ServerFault, Target),
     /// Redis forgets everything.
     Flush,
     /// Redis answers reads and holds writes up.
@@ -93,8 +93,8 @@ impl Fault {
     /// Whether a replica ends, and with it what it alone knew.
     pub(super) fn ends_a_replica(self) -> bool {
         match self {
-            Self::Server(FaultKind::Kill | FaultKind::Stop, Target::Api(_)) => true,
-            Self::Server(FaultKind::Pause | FaultKind::Cut, Target::Api(_))
+            Self::Server(ServerFault::Kill | ServerFault::Stop, Target::Api(_)) => true,
+            Self::Server(ServerFault::Pause | ServerFault::Cut, Target::Api(_))
             | Self::Server(_, Target::Redis | Target::Postgres | Target::Nginx)
             | Self::Flush
             | Self::HoldWrites
@@ -109,7 +109,7 @@ impl Fault {
     pub(super) fn bring_about(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
         let endpoints = stack.endpoints()?;
         match self {
-            Self::Server(kind, target) => stack.inject(kind, target, operation).map(drop),
+            Self::Server(kind, target) => stack.inject(kind.into(), target, operation).map(drop),
             Self::Flush => redis(&endpoints, &["FLUSHALL"]),
             Self::HoldWrites => redis(&endpoints, &["CLIENT", "PAUSE", HOLD_MS, "WRITE"]),
             // Port 1 of this machine: a primary that refuses every connection.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use stack::{FaultKind, Target};
+use stack::{ServerFault, Target};
 
 use super::fault::Fault;
 
@@ -54,12 +54,12 @@ fn pace(rng: &mut Rng, time: Duration, faults: Vec<Fault>) -> Step {
 }
 
 fn is_paused_replica(fault: Fault) -> bool {
-    matches!(fault, Fault::Server(FaultKind::Pause, Target::Api(_)))
+    matches!(fault, Fault::Server(ServerFault::Pause, Target::Api(_)))
 }
 
 /// Every kind once; a paused replica, which is where late writes come from, in each of its combinations.
 fn all(rng: &mut Rng, replicas: u32) -> Vec<Vec<Fault>> {
-    use FaultKind::{Cut, Kill, Pause, Stop};
+    use ServerFault::{Cut, Kill, Pause, Stop};
     let mut replica = || Target::Api(rng.u32(1..=replicas.max(1)));
     let paused = [Fault::Server(Pause, replica()), Fault::Server(Pause, replica()), Fault::Server(Pause, replica())];
     let [alone, flushed, without_redis] = paused;

@@ -10,9 +10,13 @@ mod consistency;
 #[cfg(feature = "docker")]
 mod containers;
 mod edge;
+mod effects;
 mod faults;
+mod holding;
 mod late_writes;
 mod life;
 mod observe;
 mod refusals;
+mod shape;
 mod support;
+mod undoing;

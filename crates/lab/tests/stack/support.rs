@@ -189,6 +189,10 @@ impl Running {
         });
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     pub(crate) fn outcome(mut self) -> Outcome {
         let status = self.end();
         let (stdout, stderr) = self.said();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Network, docker::docker};
+use super::docker::docker;
 use crate::{StackError, State, Target};
 
 /// The part of `docker inspect` that is used here.
@@ -22,7 +22,6 @@ pub(super) struct Container {
 struct EngineState {
     status: String,
     pid: u32,
-    started_at: String,
     health: Option<Health>,
 }
 
@@ -35,7 +34,6 @@ struct Health {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Configuration {
-    image: String,
     #[serde(default)]
     env: Vec<String>,
     #[serde(default)]
@@ -53,8 +51,6 @@ struct NetworkSettings {
 struct Endpoint {
     #[serde(rename = "IPAddress", default)]
     address: String,
-    #[serde(rename = "Aliases", default)]
-    aliases: Option<Vec<String>>,
 }
 
 /// Every container of the project that a fault can be given to.
@@ -121,18 +117,9 @@ impl Container {
         self.id.chars().take(12).collect()
     }
 
-    pub(super) fn image(&self) -> &str {
-        &self.config.image
-    }
-
     /// The first process, in the numbers of the engine's machine.
     pub(super) fn pid(&self) -> u32 {
         self.state.pid
-    }
-
-    /// Another one after each start.
-    pub(super) fn started_at(&self) -> &str {
-        &self.state.started_at
     }
 
     pub(super) fn address(&self) -> Option<&str> {
@@ -150,18 +137,6 @@ impl Container {
             command: format!("docker cp {}:{path} -", self.short_id()),
             detail: "its answer cannot be read".to_owned(),
         })
-    }
-
-    pub(super) fn networks(&self) -> Vec<Network> {
-        let id = self.short_id();
-        let networks = self.network_settings.networks.iter();
-        networks
-            .map(|(name, endpoint)| Network {
-                name: name.clone(),
-                // The engine adds the id by itself and refuses it from others.
-                aliases: endpoint.aliases.iter().flatten().filter(|alias| **alias != id).cloned().collect(),
-            })
-            .collect()
     }
 }
 
@@ -220,7 +195,6 @@ mod tests {
         let api = &found[1].1;
         assert_eq!((api.address(), api.short_id().as_str()), (Some("172.18.0.5"), "0123456789ab"));
         assert_eq!(api.variable("DATABASE_URL"), Some("postgres://a:b@postgres:5432/c"));
-        assert_eq!(api.networks()[1].aliases, ["p-api-1", "api"]);
     }
 
     #[test]

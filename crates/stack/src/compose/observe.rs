@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{ComposeRecord, up};
-use crate::{Operation, StackError, folder::Folder, http, process::Choice};
+use crate::{Operation, StackError, folder::Folder, http, supervise::ports::Choice};
 
 pub(super) const PROFILE: &str = "observability";
 

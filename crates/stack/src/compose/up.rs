@@ -2,17 +2,20 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::{
-    ComposeRecord,
-    docker::{self, docker},
-    heal, observe,
-};
+use serde_json::json;
+
+use super::{ComposeRecord, await_up, docker::docker, observe};
 use crate::{
-    FaultKind, Operation, StackError, State, Target, UpOptions,
+    DriverKind, Operation, StackError, State, Topology, UpOptions,
     folder::{Folder, write_private},
     http,
-    process::{Choice, Launch, Lease, lease_exactly, run_task, stop_together},
     record::{Record, Stage},
+    supervise::{
+        launch::Launch,
+        ports::{Choice, Lease, lease_exactly},
+        stop::stop_all,
+        task,
+    },
 };
 
 /// Pulling images over a slow line, or compiling the API's.
@@ -23,30 +26,22 @@ const LONGEST_READY: Duration = Duration::from_secs(60);
 /// The name of the `docker compose` process among the folder's processes, and of its log.
 const TASK: &str = "compose";
 
-/// What can be refused before anything is touched.
-pub(crate) fn check(options: &UpOptions) -> Result<(), StackError> {
-    let file = options.project.compose_file();
-    if !file.is_file() {
-        return Err(StackError::Usage(format!("there is no {}", file.display())));
-    }
-    docker::check()
-}
+/// By which a volume says whose it is.
+const OWNER: &str = "phase-observation.state-folder";
 
-pub(crate) fn up(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Result<(), StackError> {
-    let (mut record, lease) = plan(folder, options, operation)?;
-    if let Some((target, _)) = record.containers()?.iter().find(|(_, found)| found.state() != State::Stopped) {
-        return Err(StackError::Conflict(format!(
-            "{target} of the compose project {name} is running already, but was not started from this state folder; \
-             stop it where it was started, or with `docker compose --project-name {name} down`",
-            name = record.name,
-        )));
-    }
+pub(super) fn up(
+    folder: &Folder,
+    options: &UpOptions,
+    repair: &dyn Fn(&ComposeRecord) -> Result<(), StackError>,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let (part, lease) = plan(folder, options, operation)?;
+    refuse_what_is_not_ours(folder, &part)?;
+    let record = Record::new(DriverKind::Compose, options.host.agent.clone(), &part)?;
     record.save(folder)?;
     drop(lease);
-    let outcome = bring_up(folder, &record, operation).and_then(|()| {
-        record.stage = Stage::Running;
-        record.save(folder)
-    });
+    let outcome =
+        bring_up(folder, &part, repair, operation).and_then(|()| record.clone().at(Stage::Running).save(folder));
     if outcome.is_err() {
         operation.progress.note("stopping what was started");
         stop(folder, &record, false, operation)?;
@@ -54,24 +49,51 @@ pub(crate) fn up(folder: &Folder, options: &UpOptions, operation: &Operation<'_>
     outcome
 }
 
+/// The project's name is made of the state folder's place, so nobody else has it by chance. What bears it all the same is not
+/// touched.
+fn refuse_what_is_not_ours(folder: &Folder, record: &ComposeRecord) -> Result<(), StackError> {
+    let name = &record.name;
+    if let Some((target, _)) = record.containers()?.iter().find(|(_, found)| found.state() != State::Stopped) {
+        return Err(StackError::Conflict(format!(
+            "{target} of the compose project {name} is running already, but was not started from this state folder; \
+             stop it where it was started, or with `docker compose --project-name {name} down`",
+        )));
+    }
+    let ours = volumes(record, Some(folder))?;
+    if let Some(stranger) = volumes(record, None)?.iter().find(|volume| !ours.contains(volume)) {
+        return Err(StackError::Conflict(format!(
+            "the volume {stranger} was not made by this stack; rename it or remove it with `docker volume rm {stranger}`"
+        )));
+    }
+    Ok(())
+}
+
+/// The project's volumes; with a folder, those that a stack of that folder has made.
+fn volumes(record: &ComposeRecord, owner: Option<&Folder>) -> Result<Vec<String>, StackError> {
+    let project = format!("label=com.docker.compose.project={}", record.name);
+    let mut words = vec!["volume".to_owned(), "ls".to_owned(), "--quiet".to_owned(), "--filter".to_owned(), project];
+    if let Some(folder) = owner {
+        words.extend(["--filter".to_owned(), format!("label={OWNER}={}", folder.root().display())]);
+    }
+    Ok(docker(&words)?.lines().map(str::to_owned).collect())
+}
+
 fn plan(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Result<(ComposeRecord, Lease), StackError> {
     let mut record = ComposeRecord {
-        stage: Stage::Starting,
         project: options.project.clone(),
-        name: String::new(),
+        // Never the name that `docker compose up` gives it by hand.
+        name: format!("phase-observation-{}", folder.tag()),
         env_files: env_files(options.project.root()),
         host: String::new(),
         port: options.port.unwrap_or_default(),
-        replicas: options.replicas,
-        phase: options.phase,
-        env: options.env.clone(),
-        cpus: options.cpus,
+        topology: Topology::from(options),
         prometheus_port: None,
-        faults: Vec::new(),
+        volumes: Vec::new(),
     };
     write_override(folder, &record)?;
     let configuration = configuration(folder, &record)?;
-    record.name = configuration["name"].as_str().unwrap_or_default().to_owned();
+    record.volumes = configuration["volumes"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    write_override(folder, &record)?;
     use_own_images(folder, &mut record, &configuration, operation)?;
 
     let published = &configuration["services"]["nginx"]["ports"][0];
@@ -88,51 +110,38 @@ fn plan(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Resu
     Ok((record, lease))
 }
 
-fn bring_up(folder: &Folder, record: &ComposeRecord, operation: &Operation<'_>) -> Result<(), StackError> {
+fn bring_up(
+    folder: &Folder,
+    record: &ComposeRecord,
+    repair: &dyn Fn(&ComposeRecord) -> Result<(), StackError>,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
     operation.progress.begin("docker compose up");
+    if folder.faults().exists() {
+        run(folder, record, &["up", "--detach", "--wait", "postgres"], LONGEST_UP, operation)?;
+        repair(record)?;
+    }
     run(folder, record, &["up", "--detach", "--remove-orphans"], LONGEST_UP, operation)?;
     operation.progress.end("done");
     operation.progress.begin("waiting for an answer through nginx");
     await_answer(record, operation)?;
     // By the engine's health checks as well, so that `status` says the same.
     for (target, _) in record.containers()? {
-        heal::await_up(record, target, operation)?;
+        await_up(record, target, operation)?;
     }
     operation.progress.end(&record.base_url());
     Ok(())
 }
 
-pub(super) fn scale(
+/// Makes replicas until there are as many as there should be, and ends those beyond that. Nothing but replicas: a dependency
+/// that is stopped for an experiment stays so.
+pub(super) fn follow_topology(
     folder: &Folder,
-    record: &mut ComposeRecord,
-    replicas: u32,
+    record: &ComposeRecord,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    record.replicas = replicas;
-    record.save(folder)?;
     write_override(folder, record)?;
-    operation.progress.begin(&format!("scaling to {replicas}"));
-    // Nothing but the replicas: a dependency that is stopped for an experiment stays so.
-    let words = ["up", "--detach", "--no-recreate", "--no-deps", "api"];
-    run(folder, record, &words, LONGEST_UP, operation)?;
-    let containers = record.containers()?;
-    let replicas: Vec<Target> =
-        containers.iter().map(|(target, _)| *target).filter(|target| matches!(target, Target::Api(_))).collect();
-    for fault in std::mem::take(&mut record.faults) {
-        // Those that were stopped have been started again, and those that are gone need no undoing.
-        let is_over = matches!(fault.target, Target::Api(_))
-            && (fault.kind == FaultKind::Stop || !replicas.contains(&fault.target));
-        if !is_over {
-            record.faults.push(fault);
-        }
-    }
-    record.save(folder)?;
-    let broken = |target: &Target| record.fault(*target).is_some();
-    for target in replicas.iter().filter(|target| !broken(target)) {
-        heal::await_up(record, *target, operation)?;
-    }
-    operation.progress.end("done");
-    Ok(())
+    run(folder, record, &["up", "--detach", "--no-recreate", "--no-deps", "api"], LONGEST_UP, operation)
 }
 
 /// Makes the containers that are not there, and leaves alone those that are.
@@ -144,32 +153,42 @@ pub(super) fn recreate_missing(
     run(folder, record, &["up", "--detach", "--no-recreate"], LONGEST_UP, operation)
 }
 
-/// Stops and removes all containers and networks, and with `purge` the data.
-pub(crate) fn stop(
+/// Stops and removes all containers and networks, and with `purge` the data that this stack has made. True when there was
+/// anything to stop.
+pub(super) fn stop(
     folder: &Folder,
-    record: &ComposeRecord,
+    record: &Record,
     purge: bool,
     operation: &Operation<'_>,
-) -> Result<(), StackError> {
-    let mut stopping = record.clone();
-    stopping.stage = Stage::Stopping;
-    stopping.save(folder)?;
-    // A `docker compose up` that outlived its lab would go on starting what is stopped here.
-    stop_together(folder, &[TASK.to_owned()], operation)?;
+) -> Result<bool, StackError> {
+    let part: ComposeRecord = record.part(folder)?;
+    let ran = record.stage != Stage::Stopped;
+    if !ran && !purge {
+        return Ok(false);
+    }
+    record.clone().at(Stage::Stopping).save(folder)?;
+    // Also a `docker compose up` that outlived its lab: it would go on starting what is stopped here.
+    stop_all(folder, operation)?;
     operation.progress.begin("docker compose down");
     // With the profile, or compose would leave alone what watches the stack.
-    let down = ["--profile", observe::PROFILE, "down", "--remove-orphans"];
-    let words = if purge { [&down[..], &["--volumes"]].concat() } else { down.to_vec() };
+    let words = ["--profile", observe::PROFILE, "down", "--remove-orphans"];
     // Not ended by the interrupt that may be the reason for it.
     let cleaning = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
-    run(folder, record, &words, LONGEST_DOWN, &cleaning)?;
+    run(folder, &part, &words, LONGEST_DOWN, &cleaning)?;
+    if purge {
+        let ours = volumes(&part, Some(folder))?;
+        if !ours.is_empty() {
+            let words = ["volume".to_owned(), "rm".to_owned()];
+            docker(&[&words[..], &ours[..]].concat())?;
+        }
+    }
     operation.progress.end("done");
     if purge {
-        return Record::remove(folder);
+        Record::remove(folder)?;
+    } else {
+        record.clone().at(Stage::Stopped).save(folder)?;
     }
-    stopping.stage = Stage::Stopped;
-    stopping.faults.clear();
-    stopping.save(folder)
+    Ok(ran)
 }
 
 fn await_answer(record: &ComposeRecord, operation: &Operation<'_>) -> Result<(), StackError> {
@@ -196,14 +215,12 @@ pub(super) fn run(
     launch = launch.arguments(arguments(folder, record)).arguments(["--progress", "plain"]).arguments(words);
     launch.environment = environment(record);
     launch.inherits = true;
-    run_task(folder, &launch, limit, operation)
+    task::run(folder, &launch, limit, operation)
 }
 
 fn arguments(folder: &Folder, record: &ComposeRecord) -> Vec<String> {
     let mut words = vec!["compose".to_owned()];
-    if !record.name.is_empty() {
-        words.extend(["--project-name".to_owned(), record.name.clone()]);
-    }
+    words.extend(["--project-name".to_owned(), record.name.clone()]);
     for file in [record.project.compose_file(), override_file(folder)] {
         words.extend(["--file".to_owned(), file.display().to_string()]);
     }
@@ -268,21 +285,25 @@ fn override_file(folder: &Folder) -> std::path::PathBuf {
 /// What `lab up` was told, in compose's own terms; JSON is YAML.
 fn write_override(folder: &Folder, record: &ComposeRecord) -> Result<(), StackError> {
     let mut environment: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
-    if let Some(phase) = record.phase {
+    if let Some(phase) = record.topology.phase {
         environment.insert("PHASE".to_owned(), phase.to_string().into());
     }
     // Compose would read `$` as the beginning of a variable.
     let literal = |value: &String| serde_json::Value::from(value.replace('$', "$$"));
-    environment.extend(record.env.iter().map(|(name, value)| (name.clone(), literal(value))));
-    let mut deploy = serde_json::json!({ "replicas": record.replicas });
-    if let Some(cpus) = record.cpus {
+    environment.extend(record.topology.env.iter().map(|(name, value)| (name.clone(), literal(value))));
+    let mut deploy = json!({ "replicas": record.topology.replicas });
+    if let Some(cpus) = record.topology.cpus {
         deploy["resources"]["limits"]["cpus"] = cpus.to_string().into();
     }
     // The lab asks servers and replicas from this machine, which the compose file keeps apart from them.
-    let reachable = serde_json::json!({ "driver_opts": { "com.docker.network.bridge.inhibit_ipv4": "false" } });
-    let text = serde_json::json!({
+    let reachable = json!({ "driver_opts": { "com.docker.network.bridge.inhibit_ipv4": "false" } });
+    let owner = json!({ "labels": { OWNER: folder.root().display().to_string().replace('$', "$$") } });
+    let volumes: serde_json::Map<String, serde_json::Value> =
+        record.volumes.iter().map(|name| (name.clone(), owner.clone())).collect();
+    let text = json!({
         "services": { "api": { "environment": environment, "deploy": deploy } },
         "networks": { "edge": reachable, "data": reachable },
+        "volumes": volumes,
     });
     write_private(&override_file(folder), &text.to_string())
 }

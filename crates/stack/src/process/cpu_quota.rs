@@ -53,6 +53,7 @@ pub(super) fn remove(folder: &Folder) {
         }
         let _ = fs::remove_dir(&home);
     }
+    give_back(&folder.cpu_control());
 }
 
 /// The folder of this stack's groups.
@@ -64,7 +65,7 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
         let made = fs::create_dir_all(&home).and_then(|()| match &hierarchy {
             Hierarchy::V1(_) => Ok(()),
             // Groups of version 2 have the CPU controller only if each parent hands it down.
-            Hierarchy::V2(root) => [root, &home].iter().try_for_each(|parent| hand_down(parent)),
+            Hierarchy::V2(root) => [root, &home].iter().try_for_each(|parent| hand_down(parent, &folder.cpu_control())),
         });
         match (made, hierarchy) {
             (Ok(()), Hierarchy::V1(_)) => return Ok(Hierarchy::V1(home)),
@@ -81,13 +82,29 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
     }))
 }
 
-fn hand_down(parent: &Path) -> io::Result<()> {
-    let file = parent.join("cgroup.subtree_control");
+/// Noted in `notes` before it is done, so that it is put back.
+fn hand_down(parent: &Path, notes: &Path) -> io::Result<()> {
+    let file = parent.join(CONTROL);
     if fs::read_to_string(&file)?.split_whitespace().any(|controller| controller == "cpu") {
         return Ok(());
     }
+    let mut known = fs::read_to_string(notes).unwrap_or_default();
+    known.push_str(&format!("{}\n", parent.display()));
+    fs::write(notes, known)?;
     fs::write(file, "+cpu")
 }
+
+/// Takes the CPU controller back from where it was handed down, the innermost group first. A group that others use by now
+/// keeps it: the kernel refuses that, and rightly.
+fn give_back(notes: &Path) {
+    let known = fs::read_to_string(notes).unwrap_or_default();
+    for parent in known.lines().rev() {
+        let _ = fs::write(Path::new(parent).join(CONTROL), "-cpu");
+    }
+    let _ = fs::remove_file(notes);
+}
+
+const CONTROL: &str = "cgroup.subtree_control";
 
 fn refused(group: &Path, error: &io::Error) -> StackError {
     StackError::NotPermitted {
@@ -137,6 +154,22 @@ mod tests {
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
         let expected = [Hierarchy::V1("/sys/fs/cgroup/cpu".into()), Hierarchy::V2("/sys/fs/cgroup/unified".into())];
         assert_eq!(hierarchies_of(mounts, "1:cpu:/\n0::/\n"), expected);
+    }
+
+    #[test]
+    fn a_controller_that_was_handed_down_is_taken_back_and_no_other() {
+        let place = tempfile::tempdir().unwrap();
+        let (ours, theirs, notes) = (place.path().join("a"), place.path().join("b"), place.path().join("notes"));
+        for (group, controllers) in [(&ours, "memory pids"), (&theirs, "cpu memory")] {
+            fs::create_dir(group).unwrap();
+            fs::write(group.join(CONTROL), controllers).unwrap();
+            hand_down(group, &notes).unwrap();
+        }
+        let control = |group: &Path| fs::read_to_string(group.join(CONTROL)).unwrap();
+        assert_eq!((control(&ours).as_str(), control(&theirs).as_str()), ("+cpu", "cpu memory"));
+        give_back(&notes);
+        assert_eq!((control(&ours).as_str(), control(&theirs).as_str()), ("-cpu", "cpu memory"));
+        assert!(!notes.exists());
     }
 
     #[test]

@@ -1,59 +1,55 @@
-//! Breaking a server, and confirming that it is broken.
+//! Breaking a server as a whole, and taking back what takes no time.
 
-use super::{ProcessRecord, family::Family, packet_filter, stop};
-use crate::{FaultKind, Operation, StackError, Target, folder::Folder};
+use super::{ProcessRecord, ProcessTree, packet_filter};
+use crate::{Operation, StackError, Target, fault::ServerFault, folder::Folder, supervise::stop};
 
+/// Says what was done.
 pub(super) fn inject(
     folder: &Folder,
-    record: &mut ProcessRecord,
-    fault: FaultKind,
+    record: &ProcessRecord,
+    fault: ServerFault,
     target: Target,
     operation: &Operation<'_>,
 ) -> Result<String, StackError> {
-    let family = Family::find(folder, &target.to_string())?;
-    let before = record.server(target).and_then(|server| server.fault);
-    check(&family, before, fault, target)?;
-    // Noted first: if this lab is killed in the middle, `heal` still knows.
-    record.set_fault(target, Some(fault));
-    record.save(folder)?;
-    let port = record.port(target);
+    let tree = ProcessTree::find(folder, &target.to_string())?;
     match fault {
-        FaultKind::Kill => Ok(format!("{target}: killed ({})", processes(family.kill()?))),
-        FaultKind::Pause => Ok(format!("{target}: paused ({})", processes(family.pause()?))),
-        FaultKind::Stop => shut_down(&family, target, operation),
-        FaultKind::Cut => {
-            packet_filter::close(port)?;
-            Ok(format!("{target}: cut off (packets to and from port {port} are dropped)"))
+        ServerFault::Kill => Ok(format!("killed ({})", processes(tree.kill()?))),
+        ServerFault::Pause => Ok(format!("paused ({})", processes(tree.pause()?))),
+        ServerFault::Stop => shut_down(&tree, target, operation),
+        ServerFault::Cut => {
+            let port = record.port(target);
+            packet_filter::close(folder, port)?;
+            Ok(format!("cut off (packets to and from port {port} are dropped)"))
         }
     }
 }
 
-/// Refuses what would change nothing, or could not be undone.
-fn check(family: &Family, before: Option<FaultKind>, fault: FaultKind, target: Target) -> Result<(), StackError> {
-    let conflict = |how: &str| Err(StackError::Conflict(format!("{target} {how}; `lab heal` undoes that")));
-    let Some(leader) = family.leader() else {
-        return conflict("is not running");
-    };
-    match fault {
-        // One fault at a time, since the record keeps the last one.
-        _ if before == Some(FaultKind::Cut) => conflict("is cut off already"),
-        FaultKind::Pause if leader.is_stopped() => conflict("is paused already"),
-        FaultKind::Cut if leader.is_stopped() => conflict("is paused already"),
-        FaultKind::Cut => packet_filter::check(),
-        FaultKind::Kill | FaultKind::Stop | FaultKind::Pause => Ok(()),
+/// Says what there was to take back.
+pub(super) fn restore(
+    folder: &Folder,
+    record: &ProcessRecord,
+    target: Target,
+    cut: bool,
+) -> Result<Vec<String>, StackError> {
+    let mut done = Vec::new();
+    if packet_filter::open(folder, record.port(target), cut)? {
+        done.push("connected again".to_owned());
     }
+    let tree = ProcessTree::find(folder, &target.to_string())?;
+    if tree.resume()? > 0 && tree.leader().is_some() {
+        done.push("resumed".to_owned());
+    }
+    Ok(done)
 }
 
-fn shut_down(family: &Family, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
-    let (signal, patience) = stop::manners(&target.to_string());
-    stop::ask(family, signal)?;
-    let gone = operation.interrupt.wait_for(patience, || Ok(family.leader().is_none().then_some(())))?;
-    let killed = family.kill()?;
+fn shut_down(tree: &ProcessTree, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
+    let (signal, patience) = stop::farewell(&target.to_string());
+    stop::ask(tree, signal)?;
+    let gone = operation.interrupt.wait_for(patience, || Ok(tree.leader().is_none().then_some(())))?;
+    let killed = tree.kill()?;
     Ok(match gone {
-        Some(()) => format!("{target}: stopped"),
-        None => {
-            format!("{target}: did not stop within {} s and was killed ({})", patience.as_secs(), processes(killed))
-        }
+        Some(()) => "stopped".to_owned(),
+        None => format!("did not stop within {} s and was killed ({})", patience.as_secs(), processes(killed)),
     })
 }
 

@@ -156,7 +156,7 @@ mod tests {
         let dnf = place.path().join("dnf");
         fs::write(&dnf, "#!/bin/sh\n").unwrap();
         fs::set_permissions(&dnf, fs::Permissions::from_mode(0o755)).unwrap();
-        let host = HostEnvironment { search_path: place.path().into(), sudo_user: None };
+        let host = HostEnvironment { search_path: place.path().into(), ..HostEnvironment::default() };
         let text = remedy(&host, &[Package::Postgres, Package::Nginx]);
         // On Debian apt-get is found in the usual folders, too, and comes first.
         let expected =

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{ProcessRecord, family::Family, launch::Launch};
+use super::{ProcessRecord, launch::Launch, process_tree::ProcessTree};
 use crate::{
     Interrupt, StackError, Target,
     error::{Context, cannot},
@@ -65,14 +65,14 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
 /// in the record any more.
 pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     write_servers(folder, record)?;
-    let family = Family::find(folder, "nginx")?;
-    let before: Vec<_> = family.members().into_iter().map(|entry| entry.id).collect();
-    if !family.signal_leader(Signal::HUP)? {
+    let tree = ProcessTree::find(folder, "nginx")?;
+    let before: Vec<_> = tree.members().into_iter().map(|entry| entry.id).collect();
+    if !tree.signal_leader(Signal::HUP)? {
         // Not running: it reads the file when it starts.
         return Ok(());
     }
     let reloaded = Interrupt::default().wait_while_cleaning(RELOAD_PATIENCE, || {
-        let now = family.members();
+        let now = tree.members();
         let has_new = now.iter().any(|entry| !before.contains(&entry.id));
         // The leader stays; old workers finish their requests under another title or are gone.
         has_new && now.iter().skip(1).filter(|entry| before.contains(&entry.id)).all(|entry| is_leaving(entry.id.pid))

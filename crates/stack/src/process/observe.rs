@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ProcessRecord,
-    family::Family,
     launch::Launch,
     ports::{Choice, Lease},
     postgres::Role,
+    process_tree::ProcessTree,
     programs,
     redis::{self, User},
 };
@@ -176,7 +176,7 @@ fn start_one(
     });
     let ready = ready.and_then(|ready| ready.ok_or_else(|| started.failure(name, "it did not answer in time")));
     if ready.is_err() {
-        Family::find(folder, name)?.kill()?;
+        ProcessTree::find(folder, name)?.kill()?;
         operation.progress.end("failed");
         return ready;
     }
@@ -246,7 +246,7 @@ pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result
 pub(super) fn addresses(folder: &Folder) -> Result<BTreeMap<String, String>, StackError> {
     let mut addresses = BTreeMap::new();
     for (observer, port) in ports(folder) {
-        if Family::find(folder, observer.name())?.leader().is_some() {
+        if ProcessTree::find(folder, observer.name())?.leader().is_some() {
             addresses.insert(observer.name().to_owned(), format!("http://127.0.0.1:{port}"));
         }
     }

@@ -1,7 +1,7 @@
 //! Cutting a server off: the kernel drops all packets to and from its port on loopback, without a word to either side.
 //!
-//! The rules carry the port in a name of their own, so that removing them cannot touch anyone else's: an nftables table
-//! per port, or, where only iptables exists, a comment at each rule.
+//! The rules carry the state folder and the port in a name of their own, so that removing them cannot touch anyone else's and
+//! needs no other knowledge: an nftables table per port, or, where only iptables exists, a comment at each rule.
 
 use std::{
     path::PathBuf,
@@ -11,7 +11,7 @@ use std::{
 use rustix::process::geteuid;
 
 use super::programs;
-use crate::{HostEnvironment, StackError};
+use crate::{HostEnvironment, StackError, folder::Folder};
 
 #[derive(Debug)]
 enum Filter {
@@ -33,60 +33,110 @@ fn filter() -> Result<Filter, StackError> {
 /// Whether a cut is possible here.
 pub(super) fn check() -> Result<(), StackError> {
     match filter()? {
-        Filter::Nftables(nft) => run(Command::new(nft).args(["list", "tables"])),
-        Filter::Iptables(iptables) => run(Command::new(iptables).args(["-w", "-S", "INPUT"])),
+        Filter::Nftables(nft) => run(Command::new(nft).args(["list", "tables"])).map(drop),
+        Filter::Iptables(iptables) => run(Command::new(iptables).args(["-w", "-S", "INPUT"])).map(drop),
     }
 }
 
-pub(super) fn close(port: u16) -> Result<(), StackError> {
+pub(super) fn close(folder: &Folder, port: u16) -> Result<(), StackError> {
+    let name = name(folder, port);
     match filter()? {
         Filter::Nftables(nft) => {
-            let table = name(port);
             // On loopback every packet comes in once, those to the server and those from it.
             let rules = format!(
-                "table inet {table} {{\n chain cut {{\n type filter hook input priority -10;\n \
+                "table inet {name} {{\n chain cut {{\n type filter hook input priority -10;\n \
                  iifname lo tcp dport {port} drop;\n iifname lo tcp sport {port} drop;\n }}\n }}\n"
             );
-            run(Command::new(nft).arg(rules))
+            run(Command::new(nft).arg(rules)).map(drop)
         }
         Filter::Iptables(iptables) => SIDES.iter().try_for_each(|side| {
-            run(Command::new(&iptables).args(["-w", "-I", "INPUT"]).args(iptables_rule(side, port)))
+            let rule = iptables_rule(side, port, &name);
+            run(Command::new(&iptables).args(["-w", "-I", "INPUT"]).args(rule)).map(drop)
         }),
     }
 }
 
-/// Undoes a cut, also one that was made only in part.
-pub(super) fn open(port: u16) -> Result<(), StackError> {
-    match filter()? {
-        Filter::Nftables(nft) => {
-            let is_there = run(Command::new(&nft).args(["list", "table", "inet", &name(port)])).is_ok();
-            if is_there { run(Command::new(nft).args(["delete", "table", "inet", &name(port)])) } else { Ok(()) }
+/// Undoes a cut, also one that was made only in part. True when there was one. `known`: there must be one, so that not being
+/// able to look is an error.
+pub(super) fn open(folder: &Folder, port: u16, known: bool) -> Result<bool, StackError> {
+    match filter() {
+        Ok(filter) => filter.open(&[name(folder, port)]),
+        Err(_) if !known => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Undoes every cut of this state folder, with or without a record of it. Who cannot look has not made any.
+pub(super) fn open_all(folder: &Folder) -> Result<(), StackError> {
+    let Ok(filter) = filter() else { return Ok(()) };
+    let names = filter.names(&prefix(folder))?;
+    if names.is_empty() { Ok(()) } else { filter.open(&names).map(drop) }
+}
+
+impl Filter {
+    /// The cuts whose names begin like this.
+    fn names(&self, prefix: &str) -> Result<Vec<String>, StackError> {
+        let listed = match self {
+            // Without the kernel's support there is nothing to list.
+            Self::Nftables(nft) => run(Command::new(nft).args(["list", "tables"])).unwrap_or_default(),
+            Self::Iptables(iptables) => run(Command::new(iptables).args(["-w", "-S", "INPUT"])).unwrap_or_default(),
+        };
+        let words = listed.split_whitespace().map(|word| word.trim_matches('"'));
+        let mut names: Vec<String> = words.filter(|word| word.starts_with(prefix)).map(str::to_owned).collect();
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// True when any of them was there.
+    fn open(&self, names: &[String]) -> Result<bool, StackError> {
+        let mut found = false;
+        for name in names {
+            match self {
+                Self::Nftables(nft) => {
+                    if run(Command::new(nft).args(["list", "table", "inet", name])).is_ok() {
+                        run(Command::new(nft).args(["delete", "table", "inet", name]))?;
+                        found = true;
+                    }
+                }
+                Self::Iptables(iptables) => {
+                    let port = name.rsplit('_').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+                    for side in SIDES {
+                        let rule = iptables_rule(side, port, name);
+                        if run(Command::new(iptables).args(["-w", "-C", "INPUT"]).args(&rule)).is_ok() {
+                            run(Command::new(iptables).args(["-w", "-D", "INPUT"]).args(&rule))?;
+                            found = true;
+                        }
+                    }
+                }
+            }
         }
-        Filter::Iptables(iptables) => SIDES.iter().try_for_each(|side| {
-            let rule = iptables_rule(side, port);
-            let is_there = run(Command::new(&iptables).args(["-w", "-C", "INPUT"]).args(&rule)).is_ok();
-            if is_there { run(Command::new(&iptables).args(["-w", "-D", "INPUT"]).args(&rule)) } else { Ok(()) }
-        }),
+        Ok(found)
     }
 }
 
 const SIDES: [&str; 2] = ["--dport", "--sport"];
 
-fn iptables_rule(side: &str, port: u16) -> [String; 12] {
-    let (port, name) = (port.to_string(), name(port));
-    ["-i", "lo", "-p", "tcp", side, &port, "-m", "comment", "--comment", &name, "-j", "DROP"].map(str::to_owned)
+fn iptables_rule(side: &str, port: u16, name: &str) -> [String; 12] {
+    let port = port.to_string();
+    ["-i", "lo", "-p", "tcp", side, &port, "-m", "comment", "--comment", name, "-j", "DROP"].map(str::to_owned)
 }
 
-fn name(port: u16) -> String {
-    format!("phase_observation_port_{port}")
+fn prefix(folder: &Folder) -> String {
+    format!("phase_observation_{}_", folder.tag())
 }
 
-fn run(command: &mut Command) -> Result<(), StackError> {
+fn name(folder: &Folder, port: u16) -> String {
+    format!("{}{port}", prefix(folder))
+}
+
+/// Returns what it printed.
+fn run(command: &mut Command) -> Result<String, StackError> {
     let text = format!("{command:?}").replace('"', "");
     let failed = |detail: String| StackError::Command { command: text.clone(), detail };
     let output = command.stdin(Stdio::null()).output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if said.contains("not permitted") || said.contains("ermission denied") {

@@ -69,7 +69,7 @@ impl Role {
 }
 
 pub(super) fn data(folder: &Folder) -> PathBuf {
-    folder.postgres().join("data")
+    folder.postgres_data()
 }
 
 /// The major version that made the existing data.
@@ -140,8 +140,9 @@ fn run_sql(
     let script = home.join("init.sql");
     write_private(&script, sql)?;
     account::give(&script, record.postgres_account.as_ref())?;
-    let arguments =
-        ["--single", "-j", "-D", data, "-c", "password_encryption=scram-sha-256", "-c", "exit_on_error=on", database];
+    let arguments = ["--single", "-j", "-D", data, "-c", "password_encryption=scram-sha-256", "-c", "exit_on_error=on"];
+    // A fault of an earlier run may have left the data read-only; it is undone when the server runs.
+    let arguments = arguments.into_iter().chain(["-c", "default_transaction_read_only=off", database]);
     let mut launch = Launch::new("initdb", record.programs.postgres.join("postgres"), &home).arguments(arguments);
     launch.account = record.postgres_account.clone();
     launch.input = Some(script.clone());

@@ -115,7 +115,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let program = place.path().join("sh");
         fs::write(&program, "#!/bin/sh\n").unwrap();
-        let host = HostEnvironment { search_path: place.path().into(), sudo_user: None };
+        let host = HostEnvironment { search_path: place.path().into(), ..HostEnvironment::default() };
         assert_ne!(find(&host, "sh").unwrap(), program, "a file that cannot be executed is no program");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(&host, "sh").unwrap(), program);

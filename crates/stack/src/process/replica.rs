@@ -6,6 +6,7 @@ use super::{
     ProcessRecord, cpu_quota,
     launch::Launch,
     postgres::{self, Role},
+    proxies,
     redis::{self, User},
 };
 use crate::{StackError, Target, folder::Folder};
@@ -13,17 +14,19 @@ use crate::{StackError, Target, folder::Folder};
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Result<Launch, StackError> {
     let name = Target::Api(number);
     let mut launch = Launch::new(name, &record.programs.api, folder.root()).arguments(["serve"]);
-    let redis = redis::url_without_password(record, User::App);
+    let seen = proxies::as_replicas_see_it(record);
+    let redis = redis::url_without_password(&seen, User::App);
     launch.environment = vec![
         ("LISTEN_ADDR".to_owned(), format!("127.0.0.1:{}", record.port(name))),
         ("INSTANCE_NAME".to_owned(), name.to_string()),
     ];
-    launch.environment.extend(database(folder, record, Role::App));
+    launch.environment.extend(database(folder, &seen, Role::App));
     launch.environment.extend(server(record, "REDIS", redis, &User::App.password_file(folder)));
-    launch.environment.extend(record.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
+    let topology = &record.topology;
+    launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
     // Last, so that the user has the last word.
-    launch.environment.extend(record.env.iter().cloned());
-    launch.cpu_group = record.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
+    launch.environment.extend(topology.env.iter().cloned());
+    launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
 }
 
@@ -32,7 +35,7 @@ pub(super) fn migration(folder: &Folder, record: &ProcessRecord) -> Launch {
     let mut launch = Launch::new("migrate", &record.programs.api, folder.root()).arguments(["migrate"]);
     launch.environment = vec![("REDIS_URL".to_owned(), redis::url_without_password(record, User::App))];
     launch.environment.extend(database(folder, record, Role::Migrator));
-    launch.environment.extend(record.env.iter().cloned());
+    launch.environment.extend(record.topology.env.iter().cloned());
     launch
 }
 
@@ -43,7 +46,7 @@ fn database(folder: &Folder, record: &ProcessRecord, role: Role) -> Vec<(String,
 /// Nothing for a server of the user's own: its address comes with its own password.
 fn server(record: &ProcessRecord, kind: &str, url: String, password_file: &Path) -> Vec<(String, String)> {
     let is_address = |name: &str| name.strip_prefix(kind).is_some_and(|rest| matches!(rest, "_URL" | "_URL_FILE"));
-    if record.env.iter().any(|(name, _)| is_address(name)) {
+    if record.topology.env.iter().any(|(name, _)| is_address(name)) {
         return Vec::new();
     }
     vec![(format!("{kind}_URL"), url), (format!("{kind}_PASSWORD_FILE"), password_file.display().to_string())]

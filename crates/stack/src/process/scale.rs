@@ -1,24 +1,80 @@
-//! More or fewer replicas while the stack runs, without a failed request.
+//! Another shape of the stack while it runs, without a failed request: more or fewer replicas, replicas that run otherwise.
 
-use super::{ProcessRecord, Server, Target, heal, nginx, observe, ports::Choice, probe::Depth, start, stop};
-use crate::{Operation, StackError, folder::Folder};
+use super::{
+    Depth, ProcessRecord, ProcessTree, Server, Target, cpu_quota, nginx, observe, packet_filter, ports::Choice, start,
+};
+use crate::{Operation, StackError, Topology, folder::Folder, supervise::stop, topology::Restart};
 
-pub(super) fn scale(
+/// First those that stay are put right, then some come or go.
+pub(super) fn configure(
     folder: &Folder,
     record: &mut ProcessRecord,
-    wanted: u32,
+    wanted: &Topology,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let present: Vec<Target> = record.replicas().collect();
-    let new: Vec<Target> = (1..=wanted).map(Target::Api).filter(|name| !present.contains(name)).collect();
-    let surplus: Vec<Target> = present.into_iter().filter(|name| *name > Target::Api(wanted)).collect();
-    if !new.is_empty() {
-        add(folder, record, &new, operation)?;
+    if wanted.cpus.is_some() {
+        cpu_quota::check_machine(folder)?;
     }
+    let runs_alike = record.topology.runs_alike(wanted);
+    record.topology = Topology { replicas: record.topology.replicas, ..wanted.clone() };
+    record.save(folder)?;
+    let surplus: Vec<Target> = record.replicas().filter(|name| *name > Target::Api(wanted.replicas)).collect();
     if !surplus.is_empty() {
         remove(folder, record, &surplus, operation)?;
     }
-    Ok(())
+    if !runs_alike {
+        restart(folder, record, Restart::Rolling, operation)?;
+    }
+    let present: Vec<Target> = record.replicas().collect();
+    let new: Vec<Target> = (1..=wanted.replicas).map(Target::Api).filter(|name| !present.contains(name)).collect();
+    if !new.is_empty() {
+        add(folder, record, &new, operation)?;
+    }
+    record.topology.replicas = wanted.replicas;
+    record.save(folder)
+}
+
+/// Those that run; one that was killed or stopped by a fault stays so and runs as it should when it is healed.
+pub(super) fn restart(
+    folder: &Folder,
+    record: &ProcessRecord,
+    restart: Restart,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let mut running = Vec::new();
+    for name in record.replicas() {
+        if let Some(leader) = ProcessTree::find(folder, &name.to_string())?.leader() {
+            if leader.is_stopped() {
+                let text = format!("{name} is paused and cannot be restarted; `lab heal` undoes that");
+                return Err(StackError::Conflict(text));
+            }
+            running.push(name);
+        }
+    }
+    match restart {
+        Restart::AllAtOnce => together(folder, record, &running, operation),
+        Restart::Rolling if running.len() == 1 => together(folder, record, &running, operation),
+        Restart::Rolling => running.iter().try_for_each(|name| {
+            operation.interrupt.check()?;
+            // nginx lets go of it before it drains, and gets it back when it answers.
+            let mut rest = record.clone();
+            rest.servers.retain(|server| server.name != *name);
+            nginx::follow_replicas(folder, &rest)?;
+            let restarted = together(folder, record, &[*name], operation);
+            nginx::follow_replicas(folder, record)?;
+            restarted
+        }),
+    }
+}
+
+fn together(
+    folder: &Folder,
+    record: &ProcessRecord,
+    names: &[Target],
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    stop::stop_together(folder, &texts(names), operation)?;
+    start::replicas(folder, record, names, Depth::Itself, operation)
 }
 
 /// nginx learns of them when they answer.
@@ -32,7 +88,7 @@ fn add(
     for name in new {
         let last = record.replicas().map(|replica| record.port(replica)).max().unwrap_or(0);
         let lease = Choice::FromUsual.lease(last.saturating_add(1))?;
-        record.servers.push(Server { name: *name, port: lease.port, fault: None });
+        record.servers.push(Server { name: *name, port: lease.port });
         leases.push(lease);
     }
     record.servers.sort_by_key(|server| server.name);
@@ -55,14 +111,19 @@ fn remove(
 ) -> Result<(), StackError> {
     // A cut would outlive the replica.
     for server in record.servers.iter().filter(|server| surplus.contains(&server.name)) {
-        heal::reconnect(server)?;
+        packet_filter::open(folder, server.port, false)?;
     }
     let mut rest = record.clone();
     rest.servers.retain(|server| !surplus.contains(&server.name));
+    rest.topology.replicas = rest.replicas().count() as u32;
     nginx::follow_replicas(folder, &rest)?;
     // Forgotten first, so that no watcher takes their end for a death.
     *record = rest;
     record.save(folder)?;
     observe::follow_replicas(folder, record)?;
-    stop::stop_together(folder, &surplus.iter().map(ToString::to_string).collect::<Vec<_>>(), operation).map(drop)
+    stop::stop_together(folder, &texts(surplus), operation).map(drop)
+}
+
+fn texts(names: &[Target]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, WaitOptions, waitpid};
-
 use super::{
-    ProcessRecord, Target,
-    family::Family,
-    launch::{Launch, Started},
-    nginx, ports, postgres,
+    ProcessRecord, ProcessTree, Target, nginx, ports, postgres,
     probe::{self, Depth},
-    redis, replica,
+    proxies, redis, replica,
 };
-use crate::{Operation, StackError, folder::Folder};
+use crate::{
+    Operation, StackError,
+    folder::Folder,
+    supervise::launch::{Launch, Started},
+};
+
+/// A server that was frozen answers at once; on a busy machine it has a heap of requests to look at first.
+const LONGEST_WAKE: Duration = Duration::from_secs(30);
 
 /// How long a server may take until it answers, on a busy machine. Postgres may have to recover from a crash.
 fn longest_start(target: Target) -> Duration {
@@ -33,7 +35,7 @@ fn definition(folder: &Folder, record: &ProcessRecord, target: Target) -> Result
 
 /// Starts a server of which nothing runs; a worker that outlived its leader is ended first.
 pub(super) fn start(folder: &Folder, record: &ProcessRecord, target: Target) -> Result<Started, StackError> {
-    Family::find(folder, &target.to_string())?.kill()?;
+    ProcessTree::find(folder, &target.to_string())?.kill()?;
     if target == Target::Postgres {
         postgres::sweep(folder);
     }
@@ -66,9 +68,35 @@ pub(super) fn await_ready(
     })
 }
 
-/// A dead child stays in the table of processes until its parent has asked for it.
-pub(super) fn collect_if_child(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+/// Starts a server that does not run and waits until it answers; its proxy as well, if it has one. `None`: both run.
+pub(super) fn start_again(
+    folder: &Folder,
+    record: &ProcessRecord,
+    target: Target,
+    operation: &Operation<'_>,
+) -> Result<Option<String>, StackError> {
+    if ProcessTree::find(folder, &target.to_string())?.leader().is_some() {
+        return proxies::keep_running(folder, record, target, operation);
     }
+    operation.progress.begin(&format!("starting {target}"));
+    let mut started = start(folder, record, target)?;
+    await_ready(record, target, Depth::Itself, &mut started, operation)?;
+    let address = format!("127.0.0.1:{}", record.port(target));
+    operation.progress.end(&address);
+    proxies::keep_running(folder, record, target, operation)?;
+    Ok(Some(format!("started again on {address}")))
+}
+
+/// Waits for a server that runs.
+pub(super) fn await_answer(
+    record: &ProcessRecord,
+    target: Target,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    let answers = || Ok(probe::answers(target, record.port(target), Depth::Itself).then_some(()));
+    let answered = operation.interrupt.wait_for(LONGEST_WAKE, answers)?;
+    answered.ok_or_else(|| {
+        let seconds = LONGEST_WAKE.as_secs();
+        StackError::Conflict(format!("{target} runs but has not answered for {seconds} s; see its log (`lab status`)"))
+    })
 }

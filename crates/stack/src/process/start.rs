@@ -1,21 +1,22 @@
 //! The start, from top to bottom.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    ProcessRecord, Server, account, cpu_quota, install, nginx,
-    ports::{self, Choice, Lease},
-    postgres,
-    probe::Depth,
+    Depth, ProcessRecord, Server, account, cpu_quota, install, nginx,
+    postgres::{self, Role},
     redis, replica, server,
     stop::stop,
-    table, task,
 };
 use crate::{
-    Operation, StackError, Target, UpOptions,
+    DriverKind, Operation, StackError, Target, Topology, UpOptions,
     error::{Context, cannot},
     folder::Folder,
-    record::Stage,
+    record::{Record, Stage},
+    supervise::{
+        ports::{self, Choice, Lease},
+        table, task,
+    },
 };
 
 /// It waits up to 30 s for Postgres by itself; the rest is for the demo records on a slow disk.
@@ -29,18 +30,22 @@ const REDIS: u16 = 16379;
 const API: u16 = 8001;
 
 /// Starts everything. When this fails, nothing of it runs any more.
-pub(crate) fn up(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Result<(), StackError> {
+pub(super) fn up(
+    folder: &Folder,
+    options: &UpOptions,
+    repair: &dyn Fn(&str) -> Result<(), StackError>,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
     empty_logs(folder)?;
-    let (mut record, leases) = plan(folder, options, operation)?;
+    let (part, leases) = plan(folder, options, operation)?;
+    let record = Record::new(DriverKind::Process, options.host.agent.clone(), &part)?;
     record.save(folder)?;
-    let outcome = bring_up(folder, &record, operation).and_then(|()| {
-        record.stage = Stage::Running;
-        record.save(folder)
-    });
+    let outcome =
+        bring_up(folder, &part, repair, operation).and_then(|()| record.clone().at(Stage::Running).save(folder));
     drop(leases);
     if let Err(error) = outcome {
         operation.progress.note("stopping what was started");
-        stop(folder, operation)?;
+        stop(folder, Some(&record), operation)?;
         return Err(error);
     }
     Ok(())
@@ -67,32 +72,36 @@ fn plan(
         cpu_quota::check_machine(folder)?;
     }
     let mut leases = vec![http];
-    let mut servers = vec![Server { name: Target::Nginx, port: leases[0].port, fault: None }];
+    let mut servers = vec![Server { name: Target::Nginx, port: leases[0].port }];
     let replicas = (1..=options.replicas).map(|number| (Target::Api(number), API));
     for (name, usual) in [(Target::Postgres, POSTGRES), (Target::Redis, REDIS)].into_iter().chain(replicas) {
         let lease = choice.lease(usual)?;
-        servers.push(Server { name, port: lease.port, fault: None });
+        servers.push(Server { name, port: lease.port });
         leases.push(lease);
     }
     servers.sort_by_key(|server| server.name);
     let record = ProcessRecord {
-        stage: Stage::Starting,
         boot_id: table::boot_id(),
         project: options.project.clone(),
         programs,
         postgres_account,
         nginx_account: account::for_nginx(),
-        phase: options.phase,
-        env: options.env.clone(),
-        cpus: options.cpus,
+        topology: Topology::from(options),
         servers,
+        proxies: BTreeMap::new(),
     };
     Ok((record, leases))
 }
 
-fn bring_up(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
+fn bring_up(
+    folder: &Folder,
+    record: &ProcessRecord,
+    repair: &dyn Fn(&str) -> Result<(), StackError>,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
     postgres::prepare(folder, record, operation)?;
     one(folder, record, Target::Postgres, operation)?;
+    repair(&postgres::url(folder, record, Role::Superuser)?)?;
     redis::prepare(folder, record)?;
     one(folder, record, Target::Redis, operation)?;
 

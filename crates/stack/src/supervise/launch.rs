@@ -7,7 +7,7 @@
 //! "started" and "recorded".
 //!
 //! The own session keeps the terminal's Ctrl-C and hang-up away from servers. It also makes each server the leader of a
-//! process group by which its workers are found when it is dead (see `family`).
+//! process group by which its workers are found when it is dead (see `process_tree`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -73,7 +73,7 @@ pub(crate) struct Launch {
 
 /// A process that was started just now.
 #[derive(Debug)]
-pub(super) struct Started {
+pub(crate) struct Started {
     pub child: Child,
     log: PathBuf,
     /// Where its part of the log begins.
@@ -100,7 +100,7 @@ impl Launch {
         self
     }
 
-    pub(super) fn start(&self, folder: &Folder) -> Result<Started, StackError> {
+    pub(crate) fn start(&self, folder: &Folder) -> Result<Started, StackError> {
         let log = folder.log(&self.name);
         let open_log = OpenOptions::new().append(true).create(true).open(&log);
         let (output, log_start) = open_log
@@ -129,20 +129,20 @@ impl Launch {
 
 impl Started {
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Result<Option<String>, StackError> {
+    pub(crate) fn ended(&mut self) -> Result<Option<String>, StackError> {
         let status = self.child.try_wait().context(|| "cannot ask for a child process".to_owned())?;
         Ok(status.map(|status| status.to_string()))
     }
 
     /// The error of a start that failed, with the end of what the program said.
-    pub(super) fn failure(&self, server: impl Into<String>, reason: impl Into<String>) -> StackError {
+    pub(crate) fn failure(&self, server: impl Into<String>, reason: impl Into<String>) -> StackError {
         let tail = tail_since(&self.log, self.log_start);
         StackError::Start { server: server.into(), reason: reason.into(), log: self.log.clone(), tail }
     }
 }
 
 /// The process of this name that was started last. Waits out a start that is under way at this moment.
-pub(super) fn recorded(folder: &Folder, name: &str) -> Result<Option<Entry>, StackError> {
+pub(crate) fn recorded(folder: &Folder, name: &str) -> Result<Option<Entry>, StackError> {
     let path = pid_path(folder, name);
     let what = || cannot("read", &path);
     let mut file = match File::open(&path) {
@@ -159,7 +159,7 @@ pub(super) fn recorded(folder: &Folder, name: &str) -> Result<Option<Entry>, Sta
 }
 
 /// Everything that was ever started here and not forgotten.
-pub(super) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
+pub(crate) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
     let run = folder.run();
     let files = match std::fs::read_dir(&run) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -173,12 +173,12 @@ pub(super) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
 }
 
 /// To be called when nothing of this name lives any more.
-pub(super) fn forget(folder: &Folder, name: &str) {
+pub(crate) fn forget(folder: &Folder, name: &str) {
     let _ = std::fs::remove_file(pid_path(folder, name));
 }
 
 /// The last lines of a log.
-pub(super) fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     tail_since(log, 0)
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    family::Family,
     launch::{self, Launch},
+    process_tree::ProcessTree,
 };
 use crate::{Operation, StackError, folder::Folder};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(
         }
         Some(status) => Err(started.failure(launch.name.as_str(), format!("it failed ({status})"))),
         None => {
-            Family::find(folder, &launch.name)?.kill()?;
+            ProcessTree::find(folder, &launch.name)?.kill()?;
             Err(started.failure(launch.name.as_str(), format!("it was not done after {} s", limit.as_secs())))
         }
     }

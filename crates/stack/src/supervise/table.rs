@@ -6,10 +6,11 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
 };
+use serde::{Deserialize, Serialize};
 
 /// One process at the moment of the look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub id: Identity,
     pub name: String,
     /// As in `ps`: R, S, D run; T is stopped by a signal; Z is dead and waits to be collected.
@@ -19,23 +20,23 @@ pub(super) struct Entry {
 }
 
 /// A process number together with the time the process started: unlike the number alone it is never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
     pub pid: u32,
     start: u64,
 }
 
 impl Entry {
-    pub(super) fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
     }
 
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         matches!(self.state, 'T' | 't')
     }
 
     /// Reads the one line of `/proc/PID/stat`. The name stands in parentheses and may itself hold some.
-    pub(super) fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (pid, rest) = line.trim().split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
@@ -50,13 +51,18 @@ impl Entry {
 }
 
 impl Identity {
+    /// This program.
+    pub(crate) fn own() -> Option<Self> {
+        entry(std::process::id()).map(|entry| entry.id)
+    }
+
     /// The process as it is now; `None` when it is gone, whoever has its number since.
-    pub(super) fn look(self) -> Option<Entry> {
+    pub(crate) fn look(self) -> Option<Entry> {
         entry(self.pid).filter(|entry| entry.id == self && entry.is_alive())
     }
 
     /// Sends a signal to this process and to no other. False when it is gone.
-    pub(super) fn signal(self, signal: Signal) -> io::Result<bool> {
+    pub(crate) fn signal(self, signal: Signal) -> io::Result<bool> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
             return Ok(false);
         };
@@ -82,12 +88,12 @@ impl Identity {
 }
 
 /// The process with this number.
-pub(super) fn entry(pid: u32) -> Option<Entry> {
+pub(crate) fn entry(pid: u32) -> Option<Entry> {
     Entry::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// All processes that can be seen, the dead ones left out.
-pub(super) fn entries() -> Vec<Entry> {
+pub(crate) fn entries() -> Vec<Entry> {
     let Ok(folders) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -98,7 +104,7 @@ pub(super) fn entries() -> Vec<Entry> {
 }
 
 /// Changes with every start of the machine; process numbers from before mean nothing.
-pub(super) fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

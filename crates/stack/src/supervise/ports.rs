@@ -53,7 +53,7 @@ pub(crate) fn lease_exactly(port: u16) -> Result<Lease, StackError> {
 }
 
 /// Whether a server could listen there now.
-pub(super) fn is_free(port: u16) -> bool {
+pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
@@ -65,7 +65,7 @@ fn lease(port: u16) -> Option<Lease> {
 }
 
 /// Who listens on a port, for messages.
-pub(super) fn holder(port: u16) -> String {
+pub(crate) fn holder(port: u16) -> String {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())

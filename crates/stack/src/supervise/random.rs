@@ -8,11 +8,11 @@ use crate::{
 };
 
 /// 192 bits as hexadecimal digits, which need no quoting in URLs, SQL and configuration files.
-pub(super) fn password() -> Result<String, StackError> {
+pub(crate) fn password() -> Result<String, StackError> {
     Ok(bytes::<24>()?.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-pub(super) fn number() -> Result<u16, StackError> {
+pub(crate) fn number() -> Result<u16, StackError> {
     bytes().map(u16::from_ne_bytes)
 }
 

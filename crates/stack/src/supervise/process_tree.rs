@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::{
     launch,
@@ -15,26 +15,27 @@ const SIGNAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Found again at every look, since servers start and end workers all the time.
 #[derive(Debug)]
-pub(super) struct Family {
+pub(crate) struct ProcessTree {
     name: String,
     leader: Option<Identity>,
     /// Postgres's backends leave its process group, but all of them work in its data folder.
     data: Option<PathBuf>,
 }
 
-impl Family {
-    pub(super) fn find(folder: &Folder, name: &str) -> Result<Self, StackError> {
-        let leader = launch::recorded(folder, name)?.map(|entry| entry.id);
-        let data = (name == "postgres").then(|| super::postgres::data(folder));
+impl ProcessTree {
+    pub(crate) fn find(folder: &Folder, name: &str) -> Result<Self, StackError> {
+        let recorded = launch::recorded(folder, name)?.map(|entry| entry.id);
+        let leader = recorded.filter(|id| id.look().is_none() || is_ours(folder, name, *id));
+        let data = (name == "postgres").then(|| folder.postgres_data());
         Ok(Self { name: name.to_owned(), leader, data })
     }
 
-    pub(super) fn leader(&self) -> Option<Entry> {
+    pub(crate) fn leader(&self) -> Option<Entry> {
         self.leader.and_then(Identity::look)
     }
 
     /// Those alive now, the leader first.
-    pub(super) fn members(&self) -> Vec<Entry> {
+    pub(crate) fn members(&self) -> Vec<Entry> {
         let entries = table::entries();
         let mut members: Vec<Entry> = Vec::new();
         if let Some(leader) = self.leader {
@@ -69,22 +70,22 @@ impl Family {
         members
     }
 
-    pub(super) fn signal_leader(&self, signal: Signal) -> Result<bool, StackError> {
+    pub(crate) fn signal_leader(&self, signal: Signal) -> Result<bool, StackError> {
         self.leader.map_or(Ok(false), |leader| leader.signal(signal)).context(|| format!("cannot signal {}", self.name))
     }
 
     /// Ends every process at once. Returns how many there were.
-    pub(super) fn kill(&self) -> Result<usize, StackError> {
+    pub(crate) fn kill(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::KILL, "end", |_| true)
     }
 
     /// Freezes every process. The leader goes first, so that it starts no more workers meanwhile.
-    pub(super) fn pause(&self) -> Result<usize, StackError> {
+    pub(crate) fn pause(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::STOP, "freeze", |entry| !entry.is_stopped())
     }
 
     /// Thaws what is frozen.
-    pub(super) fn resume(&self) -> Result<usize, StackError> {
+    pub(crate) fn resume(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::CONT, "wake", Entry::is_stopped)
     }
 
@@ -117,5 +118,26 @@ impl Family {
             .map(|entry| format!("{} ({}, state {})", entry.id.pid, entry.name, entry.state))
             .collect();
         StackError::Conflict(format!("could not {verb} all of {}: {} left", self.name, left.join(", ")))
+    }
+}
+
+/// A number that somebody else wrote into `run/` is not obeyed: what was started here writes into its log, or works in the state
+/// folder.
+fn is_ours(folder: &Folder, name: &str, id: Identity) -> bool {
+    let link = |name: &str| fs::read_link(format!("/proc/{}/{name}", id.pid)).unwrap_or_default();
+    let (log, services) = (folder.log(name), folder.services());
+    let writes_there =
+        ["fd/1", "fd/2"].iter().any(|fd| link(fd).to_string_lossy().starts_with(&*log.to_string_lossy()));
+    let works_there = || {
+        let cwd = link("cwd");
+        cwd.starts_with(folder.root()) || cwd.starts_with(&services)
+    };
+    writes_there || works_there()
+}
+
+/// A dead child stays in the table of processes until its parent has asked for it.
+pub(crate) fn collect_if_child(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
 }

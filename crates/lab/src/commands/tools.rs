@@ -1,0 +1,140 @@
+//! `lab psql`, `lab redis-cli`, `lab open`: the tools people have, with the addresses and passwords of this stack. Passwords
+//! go by the environment, which others cannot read.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use stack::{Stack, StackError};
+
+use crate::{Console, Settings};
+
+pub(super) fn psql(stack: &Stack, admin: bool, more: &[OsString], settings: &Settings) -> Result<(), StackError> {
+    let endpoints = stack.endpoints()?;
+    let url = if admin { endpoints.postgres_admin_url } else { endpoints.postgres_url };
+    let url = Address::parse(&published(url)?)?;
+    let mut command = Command::new(find("psql", settings)?);
+    command.env("PGPASSWORD", &url.password).env("PGCONNECT_TIMEOUT", "5");
+    command.args(["--host", &url.host, "--port", &url.port, "--username", &url.user, "--dbname", &url.path]);
+    replace_by(command.args(more))
+}
+
+pub(super) fn redis_cli(stack: &Stack, more: &[OsString], settings: &Settings) -> Result<(), StackError> {
+    let url = Address::parse(&published(stack.endpoints()?.redis_admin_url)?)?;
+    let program = find("redis-cli", settings).or_else(|error| find("valkey-cli", settings).map_err(|_| error))?;
+    let mut command = Command::new(program);
+    command.env("REDISCLI_AUTH", &url.password).args(["-h", &url.host, "-p", &url.port]);
+    if !url.user.is_empty() {
+        command.args(["--user", &url.user]);
+    }
+    replace_by(command.args(more))
+}
+
+/// Prints the address in any case: there may be no browser here.
+pub(super) fn open(
+    stack: &Stack,
+    name: Option<&str>,
+    settings: &Settings,
+    console: &Console,
+) -> Result<(), StackError> {
+    let status = stack.status()?;
+    let address = match name {
+        None => format!("{}/data", status.base_url),
+        Some(name) => status.observability.get(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = status.observability.keys().map(String::as_str).collect();
+            let known =
+                if known.is_empty() { "nothing; `lab up --observe` starts it".into() } else { known.join(", ") };
+            StackError::Usage(format!("`{name}` does not watch this stack; what does: {known}"))
+        })?,
+    };
+    console.print(&address);
+    if let Ok(browser) = find("xdg-open", settings) {
+        let quiet = Command::new(browser).arg(&address).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // Without a desktop it fails, and the address has been printed.
+        drop(quiet);
+    }
+    Ok(())
+}
+
+/// The parts of `scheme://user:password@host:port/path`, as the stack writes them.
+#[derive(Debug, PartialEq)]
+struct Address {
+    user: String,
+    password: String,
+    host: String,
+    port: String,
+    path: String,
+}
+
+impl Address {
+    fn parse(url: &str) -> Result<Self, StackError> {
+        let parts = || {
+            let rest = url.split_once("://")?.1;
+            let (credentials, rest) = rest.rsplit_once('@')?;
+            let (user, password) = credentials.split_once(':')?;
+            let (server, path) = rest.split_once('/')?;
+            let (host, port) = server.rsplit_once(':')?;
+            let path = path.split('?').next().unwrap_or_default();
+            Some([user, password, host, port, path].map(str::to_owned))
+        };
+        // Its text has a password in it.
+        let unreadable = || StackError::Conflict("the address of the server cannot be read".to_owned());
+        let [user, password, host, port, path] = parts().ok_or_else(unreadable)?;
+        Ok(Self { user: decoded(&user), password: decoded(&password), host, port, path })
+    }
+}
+
+/// `%41` is `A`; what is no such code stands for itself.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, others)) = rest.split_first() {
+        let code = others.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match code.filter(|_| *byte == b'%').and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(code) => (bytes.push(code), rest = &others[2..]),
+            None => (bytes.push(*byte), rest = others),
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn published(url: Option<String>) -> Result<String, StackError> {
+    url.ok_or_else(|| StackError::Usage("this stack does not publish it to this machine".to_owned()))
+}
+
+/// In the search path, or where Debian keeps the programs of each version of Postgres.
+fn find(name: &str, settings: &Settings) -> Result<PathBuf, StackError> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    std::env::split_paths(&settings.host.search_path)
+        .chain(versions.map(|version| version.path().join("bin")))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| StackError::MissingPrograms {
+            missing: name.to_owned(),
+            remedy: format!("Install the package that has `{name}`."),
+        })
+}
+
+/// This program becomes the other one: its terminal, its exit code.
+fn replace_by(command: &mut Command) -> Result<(), StackError> {
+    let source = command.exec();
+    Err(StackError::Io { what: format!("cannot run {}", command.get_program().display()), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let address = Address::parse("redis://:secret@127.0.0.1:6379/0").unwrap();
+        assert_eq!((address.user.as_str(), address.password.as_str()), ("", "secret"));
+        let address = Address::parse("postgres://app:p:w@[::1]:5432/app?sslmode=disable").unwrap();
+        assert_eq!((address.host.as_str(), address.path.as_str(), address.password.as_str()), ("[::1]", "app", "p:w"));
+        assert_eq!(Address::parse("redis://a:%2Fx%y%4@h:1/0").unwrap().password, "/x%y%4");
+        assert!(Address::parse("nonsense").is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! What is done has a time and a proof, inside of dependencies and on the way to them as well.
+
+use std::{fs, time::Duration};
+
+use rustix::process::Signal;
+use stack::{FaultKind, Injected, Operation, Stack, StackError, Status, Target};
+
+use crate::support::{PATIENCE, Place, get, wait_for_answer, wait_until};
+
+/// What Redis costs of an answer of the only replica, by the answer's own word.
+fn redis_ms(status: &Status) -> f64 {
+    let answer = stack::get(&format!("{}/data/1", status.replicas[0].url), PATIENCE).unwrap();
+    let timing = answer.header("server-timing").unwrap_or_else(|| panic!("{answer:?}")).to_owned();
+    timing.split("redis;dur=").nth(1).and_then(|rest| rest.split(',').next()).unwrap().parse().unwrap()
+}
+
+fn connect(place: &Place) -> Stack {
+    Stack::connect(&place.folder()).unwrap()
+}
+
+#[test]
+fn every_effect_and_every_return_has_its_time_and_is_seen_from_outside() {
+    let place = Place::new();
+    place.up(&["--replicas", "2"]);
+    let (stack, operation) = (connect(&place), Operation::default());
+    let slow = FaultKind::Slow { latency: Duration::from_millis(30), jitter: Duration::ZERO, bandwidth: None };
+    let table = "records".to_owned();
+    for (target, kind, evidence) in [
+        (Target::Api(2), FaultKind::Kill, "refused"),
+        (Target::Postgres, FaultKind::Stop, "refused"),
+        (Target::Redis, FaultKind::Pause, "nothing is answered"),
+        (Target::Redis, slow, "ms"),
+        (Target::Redis, FaultKind::HalfOpen, "nothing is answered"),
+        (Target::Redis, FaultKind::Reset, "reset"),
+        (Target::Redis, FaultKind::PauseClients, "not answered"),
+        (Target::Redis, FaultKind::LimitMemory { bytes: 1 }, "OOM"),
+        (Target::Postgres, FaultKind::LockTable { table: table.clone() }, "55P03"),
+        (Target::Postgres, FaultKind::LockRow { table, row: 1 }, "55P03"),
+        (Target::Postgres, FaultKind::LimitConnections { most: 2 }, "53300"),
+        (Target::Postgres, FaultKind::ReadOnly, "25006"),
+    ] {
+        let injected = stack.inject(kind.clone(), target, &operation).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let Injected { asked_at, took_effect_at, .. } = injected;
+        assert!(asked_at <= took_effect_at && injected.evidence.contains(evidence), "{injected:?}");
+        assert!(took_effect_at - asked_at < Duration::from_secs(10), "{injected:?}");
+        let status = stack.status().unwrap();
+        let noted: Vec<_> = status.faults().collect();
+        assert_eq!((noted.len(), &noted[0].kind, noted[0].took_effect_at), (1, &kind, Some(took_effect_at)));
+        let again = stack.inject(kind.clone(), target, &operation);
+        assert!(matches!(again, Err(StackError::Conflict(_))), "twice: {again:?}");
+
+        let healed = stack.heal(None, &operation).unwrap();
+        assert_eq!(healed.len(), 1, "{healed:?}");
+        assert_eq!((healed[0].target, healed[0].kind.as_ref()), (target, Some(&kind)));
+        assert!(took_effect_at <= healed[0].asked_at && healed[0].asked_at <= healed[0].answered_at, "{healed:?}");
+        assert!(stack.heal(None, &operation).unwrap().is_empty());
+    }
+    for (target, kind) in [(Target::Redis, FaultKind::Flush), (Target::Postgres, FaultKind::EndConnections)] {
+        stack.inject(kind, target, &operation).unwrap();
+        assert_eq!(stack.status().unwrap().faults().count(), 0, "over at once");
+    }
+}
+
+#[test]
+fn a_fault_without_effect_is_an_error_and_taken_back() {
+    let place = Place::new();
+    place.up(&["--replicas", "1"]);
+    // Whoever should keep the lock up ends at once.
+    let record = place.folder().join("state.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace(env!("CARGO_BIN_EXE_lab"), "/bin/true")).unwrap();
+    let outcome = place.lab(&["fault", "lock-table", "postgres"]);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("shows no effect"), "{outcome:?}");
+    assert_eq!(place.status().faults().count(), 0);
+    fs::write(&record, text).unwrap();
+}
+
+#[test]
+fn a_slow_network_is_felt_by_replicas_and_only_as_long_as_it_lasts() {
+    let place = Place::new();
+    let status = place.up(&["--replicas", "1", "--env", "TIMEOUTS=off"]);
+    wait_for_answer(&format!("{}/data/1", status.base_url));
+    let said = place.ok(&["fault", "slow", "redis", "--latency", "50ms"]);
+    assert!(said.contains("slow by 50ms"), "{said}");
+    wait_for_answer(&format!("{}/data/1", status.base_url));
+    let late = redis_ms(&status);
+    assert!((50.0..200.0).contains(&late), "{late} ms");
+    let shown = place.ok(&["status"]);
+    assert!(shown.contains("redis  slow by 50ms, for ") && shown.contains("up (slow)"), "{shown}");
+    place.ok(&["heal"]);
+    wait_until("prompt answers", || redis_ms(&status) < 25.0);
+    // The way is there already: this time nobody has to be restarted for it.
+    let pid = place.status().replicas[0].server.pid;
+    place.ok(&["fault", "slow", "redis", "--latency", "60ms", "--jitter", "5ms", "--for", "300ms"]);
+    assert_eq!(place.status().replicas[0].server.pid, pid);
+    wait_until("prompt answers", || redis_ms(&status) < 25.0);
+    place.ok(&["down"]);
+    place.assert_nothing_left();
+}
+
+#[test]
+fn after_a_crash_of_the_lab_heal_undoes_what_it_was_at() {
+    let place = Place::new();
+    let status = place.up(&["--replicas", "1"]);
+    let write = || {
+        let psql = ["psql", "--", "-Atc", "SET lock_timeout = '200ms'; UPDATE records SET value = value WHERE id = 1"];
+        place.lab(&psql).stderr
+    };
+    for (fault, code) in [
+        ("lock-table", "lock timeout"),
+        ("lock-row", "lock timeout"),
+        ("read-only", "read-only"),
+        ("limit-connections", ""),
+    ] {
+        let mut lab = place.start(&["fault", fault, "postgres", "--for", "10m"]);
+        lab.wait_for("postgres: ");
+        lab.signal(Signal::KILL);
+        drop(lab.outcome());
+        assert!(!code.is_empty() || !write().is_empty() || fault == "limit-connections", "{fault}");
+        assert!(write().contains(code), "{fault}: {}", write());
+        assert!(place.ok(&["status"]).contains(fault));
+        assert!(place.ok(&["heal"]).contains("postgres: "));
+        assert_eq!(write(), "", "{fault} is undone");
+    }
+    wait_for_answer(&format!("{}/data/1", status.base_url));
+}
+
+#[test]
+fn a_fault_in_the_data_of_a_dead_postgres_is_undone_by_the_next_start() {
+    let place = Place::new();
+    place.up(&["--replicas", "1"]);
+    place.ok(&["fault", "read-only", "postgres"]);
+    place.ok(&["fault", "kill", "postgres"]);
+    let down = place.lab(&["down"]);
+    assert!(down.code == Some(0) && down.stderr.contains("undone by the next `lab up`"), "{down:?}");
+    let status = place.up(&["--replicas", "1"]);
+    assert_eq!(status.faults().count(), 0);
+    assert_eq!(place.ok(&["psql", "--", "-Atc", "SHOW default_transaction_read_only"]).trim(), "off");
+    // And while it runs, at once.
+    place.ok(&["fault", "read-only", "postgres"]);
+    place.ok(&["down"]);
+    place.up(&["--replicas", "1"]);
+    assert_eq!(place.ok(&["psql", "--", "-Atc", "SHOW default_transaction_read_only"]).trim(), "off");
+}
+
+#[test]
+fn options_that_mean_nothing_and_absurd_values_are_refused() {
+    let place = Place::new();
+    place.up(&["--replicas", "1"]);
+    for words in [
+        &["fault", "kill", "redis", "--latency", "5ms"][..],
+        &["fault", "slow", "redis"],
+        &["fault", "slow", "nginx", "--latency", "5ms"],
+        &["fault", "slow", "redis", "--latency", "5ms", "--jitter", "6ms"],
+        &["fault", "slow", "redis", "--latency", "1.5s"],
+        &["fault", "slow", "redis", "--bandwidth", "0"],
+        &["fault", "lock-table", "postgres", "--table", "no_such_table"],
+        &["fault", "lock-table", "postgres", "--table", "a; DROP TABLE records"],
+        &["fault", "lock-table", "redis"],
+        &["fault", "limit-connections", "postgres", "--most", "-1"],
+        &["fault", "limit-memory", "redis", "--limit", "0"],
+    ] {
+        let outcome = place.lab(words);
+        assert_eq!(outcome.code, Some(2), "{words:?}: {outcome:?}");
+    }
+    for words in
+        [&["fault", "lock-row", "postgres", "--row", "-5"][..], &["fault", "limit-memory", "redis", "--limit", "60mb"]]
+    {
+        let outcome = place.lab(words);
+        assert_eq!(outcome.code, Some(1), "it would have no effect: {words:?}: {outcome:?}");
+    }
+    assert_eq!(place.status().faults().count(), 0);
+    assert_eq!(get(&format!("{}/data/1", place.status().base_url)).0, 200);
+}

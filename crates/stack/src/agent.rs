@@ -1,0 +1,100 @@
+//! What has to hold on after the lab has returned: a lock, a pause, a proxy. Each is a process of its own, the lab's program
+//! started again with the argument `agent` and its task on standard input. It is recorded like every server, so `lab heal`
+//! and `lab down` find it after any crash, and what it keeps up ends with it.
+
+use std::{
+    fs,
+    io::{self, Read},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use redis::Connection;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    StackError,
+    error::{Context, cannot},
+    folder::{Folder, write_private},
+    proxy,
+    sql::Sql,
+    supervise::launch::{self, Launch},
+};
+
+/// One slice of a pause. `CLIENT UNPAUSE` would be paused like every other command, so a pause ends by its own end.
+const SLICE: Duration = Duration::from_secs(1);
+
+/// What an agent does until it is killed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AgentTask {
+    /// A transaction that never ends.
+    HoldLock { url: String, statement: String },
+    /// `CLIENT PAUSE`, slice after slice.
+    PauseClients { url: String },
+    /// Passes connections on, shaped as the file says; SIGHUP makes it read the file again.
+    Proxy { listen: SocketAddr, upstream: SocketAddr, shape: PathBuf },
+}
+
+/// Starts an agent under this name.
+pub(crate) fn start(folder: &Folder, program: &Path, name: &str, task: &AgentTask) -> Result<(), StackError> {
+    if program.as_os_str().is_empty() {
+        return Err(StackError::Usage("this program has no agent for faults that outlast it; use `lab`".to_owned()));
+    }
+    // It has a password in it, so it does not come as an argument.
+    let input = folder.run().join(format!("{name}.task"));
+    let text = serde_json::to_string(task).map_err(io::Error::from).context(|| cannot("write", &input))?;
+    write_private(&input, &text)?;
+    let mut launch = Launch::new(name, program, folder.root()).arguments(["agent"]);
+    launch.input = Some(input.clone());
+    // `recorded` waits until the program runs, which has its input open by then.
+    let started = launch.start(folder).and_then(|_| launch::recorded(folder, name)).map(drop);
+    let _ = fs::remove_file(&input);
+    started
+}
+
+/// Does the task that stands on standard input. Returns only when it cannot be done any more.
+///
+/// # Errors
+/// Always, in the end: the connection was lost, or the port was taken.
+pub fn run_agent() -> Result<(), StackError> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).context(|| "cannot read the task".to_owned())?;
+    let task: AgentTask =
+        serde_json::from_str(&text).map_err(io::Error::from).context(|| "cannot read the task".to_owned())?;
+    match task {
+        AgentTask::HoldLock { url, statement } => hold_lock(&url, &statement),
+        AgentTask::PauseClients { url } => pause_clients(&url).map_err(|error| StackError::Command {
+            command: "redis: CLIENT PAUSE".to_owned(),
+            detail: error.to_string(),
+        }),
+        AgentTask::Proxy { listen, upstream, shape } => {
+            proxy::run(listen, upstream, &shape).context(|| format!("the proxy before {upstream} has ended"))
+        }
+    }
+}
+
+fn hold_lock(url: &str, statement: &str) -> Result<(), StackError> {
+    let mut sql = Sql::connect(url)?;
+    sql.run("BEGIN")?;
+    // As long as it takes: somebody else may have the lock.
+    sql.run_unbounded(&format!("SET LOCAL idle_in_transaction_session_timeout = 0; {statement}"))?;
+    loop {
+        // Answered as long as the transaction lives.
+        std::thread::sleep(SLICE);
+        sql.run("SELECT 1")?;
+    }
+}
+
+/// The next pause is always sent before the last one ends. Redis serves those who wait in the order of their coming, and this
+/// connection waits longest, so nobody else is served in between.
+fn pause_clients(url: &str) -> Result<(), redis::RedisError> {
+    let mut connection: Connection = redis::Client::open(url)?.get_connection()?;
+    let pause = redis::cmd("CLIENT").arg("PAUSE").arg(SLICE.as_millis() as u64).arg("ALL").get_packed_command();
+    connection.send_packed_command(&pause)?;
+    loop {
+        connection.send_packed_command(&pause)?;
+        connection.recv_response()?;
+    }
+}

@@ -1,0 +1,325 @@
+//! A running stack, whichever driver started it. This is the one file that knows which drivers there are.
+
+use std::path::Path;
+
+use crate::{
+    DriverKind, Endpoints, FaultGuard, FaultKind, Healed, HostEnvironment, Injected, Interrupt, Logs, Operation,
+    Session, StackError, Status, Target, Topology, UpOptions, Watched,
+    compose::ComposeStarter,
+    driver::{Driver, Starter},
+    fault::{
+        ServerFault, healing,
+        injection::{self, Giver, Site},
+        ledger::Ledger,
+    },
+    folder::Folder,
+    process::ProcessStarter,
+    record::{Record, Stage},
+    session::{self, Hold},
+    topology::Restart,
+};
+
+fn starter(driver: DriverKind) -> &'static dyn Starter {
+    match driver {
+        DriverKind::Process => &ProcessStarter,
+        DriverKind::Compose => &ComposeStarter,
+    }
+}
+
+/// A stack that was started, by this program or another.
+#[derive(Debug)]
+pub struct Stack {
+    folder: Folder,
+    driver: Box<dyn Driver>,
+    /// Whether this program has it to itself.
+    hold: Option<Hold>,
+}
+
+impl Stack {
+    /// Starts everything and returns when it answers. On any failure all that was started is stopped again.
+    pub fn up(options: &UpOptions, operation: &Operation<'_>) -> Result<Self, StackError> {
+        Topology::from(options).check()?;
+        let starter = starter(options.driver);
+        starter.check(options)?;
+        let folder = Folder::create(&options.folder)?;
+        let _lock = folder.try_lock("up")?;
+        clear_wreckage(&folder, operation)?;
+        let repair = |admin_url: &str| healing::repair(&folder, admin_url, operation);
+        starter.up(&folder, options, &repair, operation)?;
+        Self::from_folder(folder.clone())
+    }
+
+    /// The stack that runs from this state folder.
+    pub fn connect(folder: &Path) -> Result<Self, StackError> {
+        Self::from_folder(Folder::open(folder)?)
+    }
+
+    fn from_folder(folder: Folder) -> Result<Self, StackError> {
+        match Record::load(&folder)? {
+            Some(record) if record.stage != Stage::Stopped => {
+                Ok(Self { driver: starter(record.driver).connect(&folder), folder, hold: None })
+            }
+            _ => Err(StackError::NotRunning { folder: folder.root().to_owned() }),
+        }
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.root()
+    }
+
+    #[must_use]
+    pub fn driver(&self) -> DriverKind {
+        self.driver.kind()
+    }
+
+    /// Takes the stack for this program alone: until the session ends, faults are given and the stack is changed only through
+    /// it. `why` is what others are told.
+    ///
+    /// # Errors
+    /// [`StackError::Held`] names who has it.
+    pub fn reserve(&self, why: &str, operation: &Operation<'_>) -> Result<Session, StackError> {
+        let _lock = self.folder.lock("reserve", operation)?;
+        let hold = session::reserve(&self.folder, why)?;
+        let stack = Self::from_folder(self.folder.clone())?;
+        Ok(Session::new(Self { hold: Some(hold), ..stack }))
+    }
+
+    /// All servers with their faults, and who holds the stack.
+    pub fn status(&self) -> Result<Status, StackError> {
+        let mut status = self.driver.status()?;
+        status.session = session::held(&self.folder)?;
+        let ledger = Ledger::load(&self.folder)?;
+        status.set_faults(|target| ledger.of(target).map(|entry| entry.fault.clone()).collect());
+        Ok(status)
+    }
+
+    pub fn endpoints(&self) -> Result<Endpoints, StackError> {
+        self.driver.endpoints()
+    }
+
+    pub fn topology(&self) -> Result<Topology, StackError> {
+        self.driver.topology()
+    }
+
+    /// Where to read what its servers have said.
+    pub fn logs(&self) -> Result<Logs, StackError> {
+        self.driver.logs()
+    }
+
+    /// Reads a target's name; the error lists the valid ones.
+    pub fn target(&self, text: &str) -> Result<Target, StackError> {
+        let valid = self.driver.targets()?;
+        match text.parse() {
+            Ok(target) if valid.contains(&target) => Ok(target),
+            _ => Err(StackError::UnknownTarget { given: text.to_owned(), valid }),
+        }
+    }
+
+    /// Breaks a server and returns once the effect was seen from outside.
+    pub fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<Injected, StackError> {
+        let (_lock, agent) = self.change("fault", operation)?;
+        self.target(&target.to_string())?;
+        let by = self.hold.as_ref().map_or_else(
+            || format!("lab fault {} {target} (pid {})", fault.name(), std::process::id()),
+            |hold| hold.why.clone(),
+        );
+        let session = self.hold.as_ref().map(|hold| hold.token.as_str());
+        injection::inject(&self.site(&agent, operation), fault, target, Giver { by: &by, session })
+    }
+
+    /// As [`inject`](Self::inject), for as long as the guard lives.
+    pub fn inject_guarded(
+        &self,
+        fault: FaultKind,
+        target: Target,
+        operation: &Operation<'_>,
+    ) -> Result<FaultGuard<'_>, StackError> {
+        Ok(FaultGuard::new(self, self.inject(fault, target, operation)?))
+    }
+
+    /// Undoes one fault and no other. `None`: it is undone already.
+    pub fn undo(&self, id: u64, operation: &Operation<'_>) -> Result<Option<Healed>, StackError> {
+        let _lock = self.folder.lock("heal", operation)?;
+        let record = self.complete()?;
+        let site = self.site(&record.agent, operation);
+        // Whoever gave a fault may take it back, also when somebody else has taken the stack meanwhile.
+        healing::undo_one(&site, id)
+    }
+
+    /// Undoes every fault (or those of one server) and starts again what is not running; waits until it answers.
+    ///
+    /// # Errors
+    /// [`StackError::NotAllHealed`] after all that could be healed is.
+    pub fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<Healed>, StackError> {
+        let (_lock, agent) = self.change("heal", operation)?;
+        if let Some(target) = only {
+            self.target(&target.to_string())?;
+        }
+        healing::heal(&self.site(&agent, operation), only)
+    }
+
+    /// Undoes what was given through this session, the last first.
+    pub(crate) fn undo_session(&self, operation: &Operation<'_>) -> Result<Vec<Healed>, StackError> {
+        let Some(hold) = &self.hold else { return Ok(Vec::new()) };
+        let ledger = Ledger::load(&self.folder)?;
+        let mine = ledger.entries().iter().rev().filter(|entry| entry.session.as_deref() == Some(&hold.token));
+        let mut outcome = healing::Outcome::default();
+        for entry in mine {
+            match self.undo(entry.fault.id, operation) {
+                Ok(healed) => outcome.healed.extend(healed),
+                Err(error) => outcome.fail(entry.fault.target, &error),
+            }
+        }
+        outcome.into_result()
+    }
+
+    /// Changes the number of replicas; those that go drain first.
+    pub fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
+        self.configure(&Topology { replicas, ..self.topology()? }, operation)
+    }
+
+    /// Gives the running stack another shape: replicas come and go, and where they have to run otherwise they are restarted
+    /// one after the other. Dependencies and data stay.
+    pub fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError> {
+        wanted.check()?;
+        let (_lock, agent) = self.change("configure", operation)?;
+        let configured = self.driver.configure(wanted, operation);
+        healing::forget_what_is_over(&self.site(&agent, operation))?;
+        configured
+    }
+
+    /// Restarts every replica that runs.
+    pub fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
+        let (_lock, _) = self.change("restart", operation)?;
+        self.driver.restart(restart, operation)
+    }
+
+    /// Starts what watches the stack: Prometheus, and what tells it of nginx, Postgres and Redis. The stack runs without
+    /// them as well, so what is missing is no error: it is said in the lines that this returns.
+    pub fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
+        let _lock = self.folder.lock("observe", operation)?;
+        self.complete()?;
+        self.driver.observe(host, operation)
+    }
+
+    /// For a program that stays beside the stack: servers that have died since the last look without a fault.
+    pub fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
+        let mut dead = self.driver.dead()?;
+        if !dead.is_empty() {
+            // A fault is noted before it acts, so one that killed is there by now.
+            let ledger = Ledger::load(&self.folder)?;
+            let is_meant =
+                |target| matches!(ledger.of_server(target), Some((_, ServerFault::Kill | ServerFault::Stop)));
+            dead.retain(|target| !is_meant(*target));
+        }
+        Ok(watched.update(dead))
+    }
+
+    /// The right to change the stack, and the program that keeps faults up.
+    fn change(
+        &self,
+        command: &str,
+        operation: &Operation<'_>,
+    ) -> Result<(crate::lock::Lock, std::path::PathBuf), StackError> {
+        let lock = self.folder.lock(command, operation)?;
+        if self.hold.is_none() {
+            session::check_free(&self.folder)?;
+        }
+        Ok((lock, self.complete()?.agent))
+    }
+
+    /// What never was complete cannot be mended.
+    fn complete(&self) -> Result<Record, StackError> {
+        let record = Record::load(&self.folder)?;
+        let record = record.ok_or_else(|| StackError::NotRunning { folder: self.folder.root().to_owned() })?;
+        record.check_complete()?;
+        Ok(record)
+    }
+
+    fn site<'a>(&'a self, agent: &'a Path, operation: &'a Operation<'a>) -> Site<'a> {
+        Site { folder: &self.folder, driver: self.driver.as_ref(), agent, operation }
+    }
+}
+
+/// Stops whatever is left of a stack, whole or wrecked. True when there was something. `purge` removes the data too.
+pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
+    let folder = match Folder::open(folder) {
+        Ok(folder) => folder,
+        Err(StackError::NotRunning { folder }) => {
+            if purge {
+                // A start that was cut short before its first file leaves an empty folder; no other goes.
+                let _ = std::fs::remove_dir(folder);
+            }
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    session::ask_to_end(&folder, operation)?;
+    // From here on an interrupt no longer ends the operation, it only hurries it: see `Interrupt::count`.
+    let _lock = match folder.lock_to_stop(operation) {
+        // The holder has stopped it, and removed the folder.
+        Err(StackError::NotRunning { .. }) => return Ok(true),
+        lock => lock?,
+    };
+    let found = stop(&folder, purge, operation)?;
+    if purge {
+        folder.purge()?;
+    }
+    Ok(found)
+}
+
+fn stop(folder: &Folder, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
+    let record = match Record::load(folder) {
+        Ok(record) => record,
+        Err(error) => {
+            operation.progress.note(&format!("{error}; stopping what the folder knows of"));
+            None
+        }
+    };
+    undo_what_would_stay(folder, record.as_ref(), purge, operation);
+    // Without a record only processes can be left: containers are found by the record's name.
+    let starter = starter(record.as_ref().map_or(DriverKind::Process, |record| record.driver));
+    let found = starter.stop(folder, record.as_ref(), purge, operation)?;
+    let mut ledger = Ledger::load(folder).unwrap_or_default();
+    ledger.keep_persistent();
+    ledger.save(folder)?;
+    Ok(found)
+}
+
+/// A fault in Postgres' data would outlive the stack. It is undone while Postgres runs; where it does not, the ledger keeps it
+/// and the next start undoes it.
+fn undo_what_would_stay(folder: &Folder, record: Option<&Record>, purge: bool, operation: &Operation<'_>) {
+    let Some(record) = record.filter(|record| record.stage == Stage::Running && !purge) else { return };
+    let ledger = Ledger::load(folder).unwrap_or_default();
+    let driver = starter(record.driver).connect(folder);
+    for entry in ledger.entries().iter().filter(|entry| entry.fault.kind.is_persistent()) {
+        let site = Site { folder, driver: driver.as_ref(), agent: &record.agent, operation };
+        let restored = driver.restore(entry.fault.target, false).map(drop);
+        if let Err(error) = restored.and_then(|()| healing::undo_one(&site, entry.fault.id).map(drop)) {
+            operation.progress.note(&format!("`{}` is undone by the next `lab up`: {error}", entry.fault.kind));
+        }
+    }
+}
+
+/// Before a start: refuses when a stack runs, clears what an earlier lab left unfinished.
+fn clear_wreckage(folder: &Folder, operation: &Operation<'_>) -> Result<(), StackError> {
+    let record = Record::load(folder);
+    if let Ok(Some(record)) = &record
+        && record.stage == Stage::Running
+        && let Some(detail) = starter(record.driver).alive(folder, record)?
+    {
+        return Err(StackError::AlreadyRunning { folder: folder.root().to_owned(), detail });
+    }
+    let is_clear = match &record {
+        Ok(None) => true,
+        Ok(Some(record)) => record.stage == Stage::Stopped,
+        Err(_) => false,
+    };
+    if !is_clear {
+        operation.progress.note("an earlier run did not end in good order; clearing what it left");
+    }
+    // Also without a record: process numbers may be left from a run whose record was removed by hand.
+    stop(folder, false, &Operation { progress: operation.progress, interrupt: Interrupt::default() })?;
+    operation.interrupt.check()
+}
