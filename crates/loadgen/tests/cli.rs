@@ -270,6 +270,16 @@ fn each_request_can_be_kept() {
 }
 
 #[test]
+fn an_answer_without_what_it_must_hold_is_no_success() {
+    let server = Server::answering(OK);
+    let url = server.url("/");
+    expect(0, &["run", &url, "-n", "20", "--check", "body:ok", "--check", "header:X-Instance=api"]);
+    let (out, _) = expect(1, &["run", &url, "-n", "20", "--check", "json:/id", "--fail-if", "success<95%"]);
+    assert!(out.contains("20 × 200 without json:/id"), "{out}");
+    refused(&["no check"], &["run", &url, "--check", "status"]);
+}
+
+#[test]
 fn init_writes_a_workload_that_runs() {
     let server = Server::answering(OK);
     let folder = tempfile::tempdir().unwrap();
