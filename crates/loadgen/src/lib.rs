@@ -22,6 +22,7 @@
 pub mod ab;
 mod address;
 mod axis;
+pub mod charts;
 mod check;
 pub mod cli;
 pub mod compare;

@@ -252,7 +252,8 @@ fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
             continue;
         };
         let Some(value) = names.iter().position(|known| *known == name) else {
-            return Err(format!("{{{name}}} is not known here; there are: {}", names.join(", ")));
+            let known = names.join(", ");
+            return Err(format!("{{{name}}} is not known here; there are: {known}; as text it is {{{{{name}}}}}"));
         };
         parts.push(Part::Text(std::mem::take(&mut plain).into_bytes()));
         parts.push(Part::Value(value));
