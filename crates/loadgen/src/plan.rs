@@ -3,6 +3,7 @@
 //! The command line and workload files both end in a [`Plan`]; a program that uses this crate writes one by hand. What
 //! is absurd is refused here, before the first connection, by [`Plan::check`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub seed: u64,
     /// The length of one step of the time series. A run of more than 7,200 steps is kept in longer ones.
     pub interval: Duration,
+    /// The certificates that a server's must be issued by, instead of those of the system; only with `https://`.
+    pub ca_file: Option<PathBuf>,
     /// What makes the run a failure.
     pub fail_if: Vec<Condition>,
     /// End the run as soon as one of these conditions is broken.
@@ -164,6 +167,7 @@ impl Plan {
             success: Statuses::default(),
             seed: 1,
             interval: Duration::from_secs(1),
+            ca_file: None,
             fail_if: Vec::new(),
             abort: false,
         }
