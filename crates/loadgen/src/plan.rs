@@ -87,6 +87,22 @@ pub struct Retries {
 }
 
 impl Retries {
+    fn check(&self) -> Result<(), LoadError> {
+        let attempts = self.attempts;
+        bound(
+            "the number of attempts",
+            (1..=MAX_ATTEMPTS).contains(&attempts),
+            format!("must be between 1 (no retry) and {MAX_ATTEMPTS}, not {attempts}"),
+        )?;
+        let backoff = self.backoff_ms;
+        bound(
+            "the back-off",
+            (0.0..=60_000.0).contains(&backoff),
+            format!("must be between 0 and 60s, not {backoff} ms"),
+        )?;
+        Ok(())
+    }
+
     #[must_use]
     pub fn none() -> Self {
         Self { attempts: 1, backoff_ms: 0.0, on: Statuses(Vec::new()) }
@@ -212,9 +228,6 @@ impl Plan {
     /// # Errors
     /// The first setting at fault.
     pub fn check(&self) -> Result<(), LoadError> {
-        let bound = |what, ok: bool, reason: String| {
-            if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
-        };
         let range = |low: Duration, high: Duration, got: Duration| {
             format!(
                 "must be between {} and {}, not {}",
@@ -260,18 +273,7 @@ impl Plan {
             let first = self.schedule(curve, Share { index: 0, of: 1 }).next();
             bound("the rate", first.is_some(), "is so low that the run would send nothing".to_owned())?;
         }
-        let attempts = self.retries.attempts;
-        bound(
-            "the number of attempts",
-            (1..=MAX_ATTEMPTS).contains(&attempts),
-            format!("must be between 1 (no retry) and {MAX_ATTEMPTS}, not {attempts}"),
-        )?;
-        let backoff = self.retries.backoff_ms;
-        bound(
-            "the back-off",
-            (0.0..=60_000.0).contains(&backoff),
-            format!("must be between 0 and 60s, not {backoff} ms"),
-        )?;
+        self.retries.check()?;
         bound("the workload", !self.requests.is_empty(), "has no requests".to_owned())?;
         bound(
             "the number of variables",
@@ -326,6 +328,10 @@ impl Plan {
         Mix::new(&self.requests, &self.variables, self.target.authority(), self.keep_alive)
             .map_err(|(index, _, reason)| LoadError::setting("the request", format!("{}: {reason}", index + 1)))
     }
+}
+
+fn bound(what: &'static str, ok: bool, reason: String) -> Result<(), LoadError> {
+    if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
 }
 
 /// Whether a naive client tries again.
