@@ -6,9 +6,15 @@
 mod connection;
 mod control;
 mod deadlines;
+mod failure;
 mod meter;
 mod poller;
 mod stall;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "engine/no_tls.rs"]
+mod tls;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -91,6 +97,7 @@ pub fn start_keeping(
 ) -> Result<Running, LoadError> {
     plan.check()?;
     let addresses = addresses.into();
+    let tls = tls::Connector::for_target(&plan.target, plan.ca_file.as_deref())?;
     limits::allow_descriptors(plan.connections, plan.threads)?;
     let started = SystemTime::now();
     let run = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
@@ -107,6 +114,7 @@ pub fn start_keeping(
             recorder: Recorder::new(plan.warmup, plan.interval, plan.success.table(), is_open(&plan))
                 .keeping_raw(raw.is_some()),
             addresses: addresses.clone(),
+            tls: tls.clone(),
             start,
             stopper: stopper.clone(),
             harvests: harvests.clone(),

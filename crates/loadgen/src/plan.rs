@@ -3,6 +3,7 @@
 //! The command line and workload files both end in a [`Plan`]; a program that uses this crate writes one by hand. What
 //! is absurd is refused here, before the first connection, by [`Plan::check`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct Plan {
     pub seed: u64,
     /// The length of one step of the time series. A run of more than 7,200 steps is kept in longer ones.
     pub interval: Duration,
+    /// The certificates that a server's must be issued by, instead of those of the system; only with `https://`.
+    pub ca_file: Option<PathBuf>,
     /// What makes the run a failure.
     pub fail_if: Vec<Condition>,
     /// End the run as soon as one of these conditions is broken.
@@ -84,6 +87,22 @@ pub struct Retries {
 }
 
 impl Retries {
+    fn check(&self) -> Result<(), LoadError> {
+        let attempts = self.attempts;
+        bound(
+            "the number of attempts",
+            (1..=MAX_ATTEMPTS).contains(&attempts),
+            format!("must be between 1 (no retry) and {MAX_ATTEMPTS}, not {attempts}"),
+        )?;
+        let backoff = self.backoff_ms;
+        bound(
+            "the back-off",
+            (0.0..=60_000.0).contains(&backoff),
+            format!("must be between 0 and 60s, not {backoff} ms"),
+        )?;
+        Ok(())
+    }
+
     #[must_use]
     pub fn none() -> Self {
         Self { attempts: 1, backoff_ms: 0.0, on: Statuses(Vec::new()) }
@@ -164,6 +183,7 @@ impl Plan {
             success: Statuses::default(),
             seed: 1,
             interval: Duration::from_secs(1),
+            ca_file: None,
             fail_if: Vec::new(),
             abort: false,
         }
@@ -208,9 +228,6 @@ impl Plan {
     /// # Errors
     /// The first setting at fault.
     pub fn check(&self) -> Result<(), LoadError> {
-        let bound = |what, ok: bool, reason: String| {
-            if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
-        };
         let range = |low: Duration, high: Duration, got: Duration| {
             format!(
                 "must be between {} and {}, not {}",
@@ -256,18 +273,7 @@ impl Plan {
             let first = self.schedule(curve, Share { index: 0, of: 1 }).next();
             bound("the rate", first.is_some(), "is so low that the run would send nothing".to_owned())?;
         }
-        let attempts = self.retries.attempts;
-        bound(
-            "the number of attempts",
-            (1..=MAX_ATTEMPTS).contains(&attempts),
-            format!("must be between 1 (no retry) and {MAX_ATTEMPTS}, not {attempts}"),
-        )?;
-        let backoff = self.retries.backoff_ms;
-        bound(
-            "the back-off",
-            (0.0..=60_000.0).contains(&backoff),
-            format!("must be between 0 and 60s, not {backoff} ms"),
-        )?;
+        self.retries.check()?;
         bound("the workload", !self.requests.is_empty(), "has no requests".to_owned())?;
         bound(
             "the number of variables",
@@ -322,6 +328,10 @@ impl Plan {
         Mix::new(&self.requests, &self.variables, self.target.authority(), self.keep_alive)
             .map_err(|(index, _, reason)| LoadError::setting("the request", format!("{}: {reason}", index + 1)))
     }
+}
+
+fn bound(what: &'static str, ok: bool, reason: String) -> Result<(), LoadError> {
+    if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
 }
 
 /// Whether a naive client tries again.

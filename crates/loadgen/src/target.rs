@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::address::{Address, Addresses};
 use crate::error::LoadError;
 
-/// One server, `http://host:port` or `unix:/path/of/the/socket`, without a path on it.
+/// One server, `http://host:port`, `https://host:port` or `unix:/path/of/the/socket`, without a path on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     place: Place,
@@ -18,7 +18,7 @@ pub struct Target {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    Host { host: String, port: u16 },
+    Host { host: String, port: u16, is_tls: bool },
     Socket(PathBuf),
 }
 
@@ -30,19 +30,23 @@ impl Target {
     /// `unix:/run/app.sock:/path`.
     ///
     /// # Errors
-    /// Anything but plain `http://` with a host, a valid port and a path of visible ASCII, or a socket's path that is too
+    /// Anything but `http://` (with the feature `tls` also `https://`) with a host, a valid port and a path of visible ASCII, or a socket's path that is too
     /// long.
     pub fn parse(url: &str) -> Result<(Self, String), LoadError> {
         let fail = |reason| LoadError::Url { url: crate::secrets::mask_url(url), reason };
         if let Some(socket) = url.strip_prefix("unix:") {
             return Self::parse_socket(socket, &fail);
         }
-        let Some(rest) = url.strip_prefix("http://") else {
-            return Err(fail(match url.starts_with("https://") {
-                true => "TLS is not spoken here; aim at the plain http:// port behind it",
-                false => "it must begin with http:// or unix:/, for example http://127.0.0.1:8080/data/1",
-            }));
+        let plain = url.strip_prefix("http://");
+        let is_tls = plain.is_none();
+        let Some(rest) = plain.or_else(|| url.strip_prefix("https://")) else {
+            return Err(fail("it must begin with http:// or unix:/, for example http://127.0.0.1:8080/data/1"));
         };
+        if is_tls && !cfg!(feature = "tls") {
+            return Err(fail(
+                "this build speaks no TLS (cargo build -p loadgen --features tls); aim at a plain http:// port",
+            ));
+        }
         let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
         check_path(path).map_err(fail)?;
@@ -53,7 +57,7 @@ impl Target {
             Some((host, port)) if !port.contains(']') => {
                 (host, port.parse().map_err(|_| fail("the port must be a number from 1 to 65535"))?)
             }
-            _ => (authority, 80),
+            _ => (authority, if is_tls { 443 } else { 80 }),
         };
         if port == 0 {
             return Err(fail("the port must be a number from 1 to 65535"));
@@ -67,7 +71,7 @@ impl Target {
             return Err(fail("the host name is missing or holds characters no host name has"));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok((Self { place: Place::Host { host: host.to_owned(), port }, authority: authority.to_owned() }, path))
+        Ok((Self { place: Place::Host { host: host.to_owned(), port, is_tls }, authority: authority.to_owned() }, path))
     }
 
     fn parse_socket(rest: &str, fail: &dyn Fn(&'static str) -> LoadError) -> Result<(Self, String), LoadError> {
@@ -88,12 +92,20 @@ impl Target {
         &self.authority
     }
 
+    /// The name that a certificate must be for, where TLS is spoken.
+    pub(crate) fn tls_host(&self) -> Option<&str> {
+        match &self.place {
+            Place::Host { host, is_tls: true, .. } => Some(host),
+            Place::Host { is_tls: false, .. } | Place::Socket(_) => None,
+        }
+    }
+
     /// The addresses behind the name, in the resolver's order; none for a socket.
     ///
     /// # Errors
     /// The name does not resolve.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
-        let Place::Host { host, port } = &self.place else { return Ok(Vec::new()) };
+        let Place::Host { host, port, .. } = &self.place else { return Ok(Vec::new()) };
         let fail = |source| LoadError::Resolve { host: host.clone(), source };
         let mut addresses = Vec::new();
         for address in (host.as_str(), *port).to_socket_addrs().map_err(fail)? {
@@ -153,7 +165,8 @@ fn check_path(path: &str) -> Result<(), &'static str> {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Host { .. } => write!(f, "http://{}", self.authority),
+            Place::Host { is_tls: false, .. } => write!(f, "http://{}", self.authority),
+            Place::Host { is_tls: true, .. } => write!(f, "https://{}", self.authority),
             Place::Socket(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -173,7 +186,7 @@ mod tests {
             ("http://[::1]/", "::1", 80, "/"),
         ] {
             let (target, got) = Target::parse(url).unwrap();
-            assert_eq!(target.place, Place::Host { host: host.to_owned(), port }, "{url}");
+            assert_eq!(target.place, Place::Host { host: host.to_owned(), port, is_tls: false }, "{url}");
             assert_eq!(got, path, "{url}");
         }
         for (url, socket, path) in [
@@ -191,7 +204,7 @@ mod tests {
         for url in [
             "",
             "localhost:8080",
-            "https://localhost/",
+            "ftp://localhost/",
             "http://",
             "http://:80/",
             "http://h:0/",

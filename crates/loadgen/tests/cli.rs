@@ -289,7 +289,8 @@ fn a_server_that_is_not_there_is_named() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     refused(&["cannot connect", &nobody.to_string(), "running"], &["run", &format!("http://{nobody}/")]);
     refused(&["resolve", "no-such-host.invalid"], &["run", "http://no-such-host.invalid/"]);
-    refused(&["https", "TLS"], &["run", "https://127.0.0.1/"]);
+    #[cfg(not(feature = "tls"))]
+    refused(&["https", "TLS", "--features tls"], &["run", "https://127.0.0.1/"]);
     refused(&["http://"], &["run", "127.0.0.1:8080/data/1"]);
     let redis = Server::answering(b"-ERR unknown command 'GET'\r\n");
     let (out, _) = expect(2, &["run", &redis.url("/"), "-n", "10"]);

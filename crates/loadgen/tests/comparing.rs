@@ -4,6 +4,8 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/schema.rs"]
+mod schema;
 #[path = "support/server.rs"]
 #[expect(dead_code, reason = "the tests of the counts need more of it")]
 mod server;
@@ -26,6 +28,8 @@ fn two_sides_take_turns() {
     assert!(out.contains("B against A, 2 rounds") && out.contains("A against A, 2 rounds"), "{out}");
     assert_eq!((a.seen.requests(), b.seen.requests()), (300, 100));
     let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let published = serde_json::from_str(include_str!("../../../load-tests/schema/ab.schema.json")).unwrap();
+    schema::check(&published, &document);
     assert_eq!((&document["schema"], document["rounds"].as_array().unwrap().len()), (&"load-ab/1".into(), 2));
     let (out, _) = expect(2, &[&run[..], &["--fail-if-worse"]].concat());
     assert!(out.contains("not judged: too few rounds"), "{out}");

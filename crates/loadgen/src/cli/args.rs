@@ -63,6 +63,9 @@ pub(super) struct LoadArgs {
     /// Decides every choice of the run [default: 1].
     #[arg(long, value_name = "N", help_heading = "Load")]
     seed: Option<u64>,
+    /// With https://: the certificates to trust instead of those of the system, in PEM.
+    #[arg(long, value_name = "FILE", help_heading = "Load")]
+    ca_file: Option<PathBuf>,
     /// The statuses that are a success [default: 2xx].
     #[arg(long, value_name = "STATUSES", value_parser = Statuses::parse, help_heading = "Load")]
     success: Option<Statuses>,
@@ -115,7 +118,7 @@ pub(super) fn plan(
     request: &RequestArgs,
 ) -> Result<Plan, LoadError> {
     let options = load.options()?;
-    match (workload, urls) {
+    let made = match (workload, urls) {
         (Some(_), _) if request.is_given() => Err(LoadError::setting(
             "a workload",
             "brings its own requests: no method, header, body, check, ids or weights",
@@ -127,7 +130,8 @@ pub(super) fn plan(
             let variables = request.ids.iter().map(|ids| ("id".to_owned(), ids.clone())).collect();
             options.plan(target, requests, variables)
         }
-    }
+    };
+    made.map(|plan| Plan { ca_file: load.ca_file.clone(), ..plan })
 }
 
 impl RequestArgs {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
+use super::failure::Failure;
 use super::poller::{Poller, Ready};
+use super::tls::{Connector, Session};
 use crate::address::Addresses;
 use crate::check::Check;
 use crate::http::response::{Answer, Progress, ProtocolError, ResponseReader};
@@ -50,6 +52,8 @@ pub(super) enum Cause {
     System(Errno),
     #[error("{0}")]
     Protocol(ProtocolError),
+    #[error("{0}")]
+    Tls(&'static str),
     #[error("the server closed the connection before the first byte of the answer")]
     ClosedBefore,
     #[error("the server closed the connection in the middle of the answer")]
@@ -74,6 +78,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Connection<'a> {
     socket: Option<OwnedFd>,
+    session: Option<Session>,
     phase: Phase,
     /// Told apart from earlier sockets in this slot, whose reports may still be in the queue.
     generation: u32,
@@ -116,6 +121,8 @@ impl Traffic {
 pub(super) struct Shared {
     pub(super) poller: Poller,
     pub(super) addresses: Addresses,
+    /// How sessions are made, where TLS is spoken.
+    pub(super) tls: Option<Connector>,
     /// The shortest time that the opening of a connection took.
     pub(super) round_trip: Option<Duration>,
     /// One buffer for all: answers are read to their end or set aside by their reader, never left in it.
@@ -127,6 +134,7 @@ impl<'a> Connection<'a> {
     pub(super) fn new() -> Self {
         Self {
             socket: None,
+            session: None,
             phase: Phase::Closed,
             generation: 0,
             request: Vec::new(),
@@ -160,7 +168,8 @@ impl<'a> Connection<'a> {
         }
         match self.open(slot, shared) {
             Ok(()) => Step::Pending,
-            Err(errno) => self.fail(connect_class(errno), Cause::System(errno)),
+            Err(Failure::System(errno)) => self.fail(connect_class(errno), Cause::System(errno)),
+            Err(Failure::Tls(why)) => self.fail(ErrorClass::ConnectFailed, Cause::Tls(why)),
         }
     }
 
@@ -176,6 +185,13 @@ impl<'a> Connection<'a> {
                 Some(Ok(Err(errno)) | Err(errno)) => return self.fail(connect_class(errno), Cause::System(errno)),
                 None => return Step::Pending,
             }
+        }
+        if let (Some(session), Some(socket)) = (&mut self.session, &self.socket)
+            && session.flush(socket).is_err()
+            && self.phase != Phase::Idle
+        {
+            // What the server said before it closed decides.
+            return self.receive(true, shared, labels);
         }
         if self.phase == Phase::Sending
             && let done @ (Step::Answered(_) | Step::Failed(_)) = self.send(shared, labels)
@@ -208,17 +224,20 @@ impl<'a> Connection<'a> {
 
     pub(super) fn close(&mut self) {
         self.socket = None;
+        self.session = None;
         self.phase = Phase::Closed;
         self.generation = self.generation.wrapping_add(1);
     }
 
-    fn open(&mut self, slot: u32, shared: &mut Shared) -> Result<(), Errno> {
+    fn open(&mut self, slot: u32, shared: &mut Shared) -> Result<(), Failure> {
         let opened_at = Instant::now();
-        let socket = shared.addresses.next().connect()?;
+        let socket = shared.addresses.next().connect().map_err(Failure::System)?;
+        let session = shared.tls.as_ref().map(Connector::session).transpose()?;
         self.generation = self.generation.wrapping_add(1);
-        shared.poller.add(&socket, u64::from(self.generation) << 32 | u64::from(slot))?;
+        shared.poller.add(&socket, u64::from(self.generation) << 32 | u64::from(slot)).map_err(Failure::System)?;
         shared.traffic.opened += 1;
         self.socket = Some(socket);
+        self.session = session;
         self.opened_at = Some(opened_at);
         self.phase = Phase::Connecting;
         Ok(())
@@ -229,13 +248,18 @@ impl<'a> Connection<'a> {
             return Step::Pending;
         };
         while self.written < self.request.len() {
-            match rustix::net::send(socket, &self.request[self.written..], SendFlags::NOSIGNAL) {
+            let bytes = &self.request[self.written..];
+            let sent = match &mut self.session {
+                None => rustix::net::send(socket, bytes, SendFlags::NOSIGNAL).map_err(Failure::System),
+                Some(session) => session.send(socket, bytes),
+            };
+            match sent {
                 Ok(sent) => {
                     self.written += sent;
                     shared.traffic.bytes_sent += sent as u64;
                 }
-                Err(Errno::AGAIN) => return Step::Pending,
-                Err(Errno::INTR) => {}
+                Err(Failure::System(Errno::AGAIN)) => return Step::Pending,
+                Err(Failure::System(Errno::INTR)) => {}
                 // The server may have answered before it closed: what it said decides.
                 Err(_) => return self.receive(true, shared, labels),
             }
@@ -250,7 +274,11 @@ impl<'a> Connection<'a> {
         };
         let mut answered = None;
         loop {
-            let got = match rustix::io::read(socket, &mut *shared.buffer) {
+            let read = match &mut self.session {
+                None => rustix::io::read(socket, &mut *shared.buffer).map_err(Failure::System),
+                Some(session) => session.read(socket, &mut shared.buffer),
+            };
+            let got = match read {
                 Ok(0) => {
                     let answer = answered.or_else(|| self.reader.finish(labels));
                     return match answer {
@@ -259,12 +287,15 @@ impl<'a> Connection<'a> {
                     };
                 }
                 Ok(got) => got,
-                Err(Errno::AGAIN) => return answered.map_or(Step::Pending, |answer| self.answer(answer)),
-                Err(Errno::INTR) => continue,
-                Err(errno) => {
-                    return match answered {
-                        Some(answer) => self.answer(Answer { keep_alive: false, ..answer }),
-                        None => self.lost(ErrorClass::Reset, Cause::System(errno)),
+                Err(Failure::System(Errno::AGAIN)) => {
+                    return answered.map_or(Step::Pending, |answer| self.answer(answer));
+                }
+                Err(Failure::System(Errno::INTR)) => continue,
+                Err(failure) => {
+                    return match (answered, failure) {
+                        (Some(answer), _) => self.answer(Answer { keep_alive: false, ..answer }),
+                        (None, Failure::System(errno)) => self.lost(ErrorClass::Reset, Cause::System(errno)),
+                        (None, Failure::Tls(why)) => self.fail(self.tls_class(), Cause::Tls(why)),
                     };
                 }
             };
@@ -275,8 +306,8 @@ impl<'a> Connection<'a> {
                 Ok(Progress::Done(answer)) => answered = Some(answer),
                 Err(error) => return self.fail(ErrorClass::Protocol, Cause::Protocol(error)),
             }
-            // A short read has emptied the socket; only a full buffer or a closed peer has something to add.
-            if got < shared.buffer.len() && !hung_up {
+            // A short read has emptied the socket; only a full buffer, a closed peer or another record has something to add.
+            if got < shared.buffer.len() && !hung_up && self.session.is_none() {
                 return answered.map_or(Step::Pending, |answer| self.answer(answer));
             }
         }
@@ -290,6 +321,12 @@ impl<'a> Connection<'a> {
             self.close();
         }
         Step::Answered(answer)
+    }
+
+    /// Not one request was sent over a session that was never agreed upon.
+    fn tls_class(&self) -> ErrorClass {
+        let is_handshaking = self.session.as_ref().is_some_and(Session::is_handshaking);
+        if is_handshaking { ErrorClass::ConnectFailed } else { ErrorClass::Protocol }
     }
 
     fn closed_cause(&self) -> Cause {

@@ -18,6 +18,7 @@ use super::deadlines::Deadlines;
 use super::meter::{Effort, Meter};
 use super::poller::{BATCH, MAX_SLEEP, Poller, Ready};
 use super::stall::StallWatch;
+use super::tls::Connector;
 use crate::address::Addresses;
 use crate::outcome::ErrorClass;
 use crate::pacer::{Due, Pacer, WhenFull};
@@ -40,6 +41,7 @@ pub(super) struct Task {
     pub(super) mix: Mix,
     pub(super) recorder: Recorder,
     pub(super) addresses: Addresses,
+    pub(super) tls: Option<Connector>,
     pub(super) start: Instant,
     pub(super) stopper: Stopper,
     pub(super) harvests: Sender<Delivery>,
@@ -151,6 +153,7 @@ impl<'a> Worker<'a> {
             shared: Shared {
                 poller: Poller::new()?,
                 addresses: task.addresses.beginning_at(task.index),
+                tls: task.tls,
                 round_trip: None,
                 buffer: vec![0; READ_BUFFER].into_boxed_slice(),
                 traffic: Traffic::default(),

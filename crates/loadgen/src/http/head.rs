@@ -106,19 +106,25 @@ pub(crate) fn parse(
 
     head.framing = if to_head_request || status < 200 || status == 204 || status == 304 {
         Framing::Length(0)
-    } else if codings.is_any {
-        // Both at once, or a coding in HTTP/1.0, is how answers are smuggled: no guess is made.
-        if content_length.is_some() || !is_1_1 {
-            return Err(ProtocolError::Framing);
-        }
-        codings.framing()?
     } else {
-        content_length.map_or(Framing::UntilClose, Framing::Length)
+        framing(content_length, &codings, is_1_1)?
     };
     if head.framing == Framing::UntilClose {
         head.keep_alive = false;
     }
     Ok(Some((length, head)))
+}
+
+/// How the end of a body is found that may be there.
+fn framing(length: Option<u64>, codings: &Codings, is_1_1: bool) -> Result<Framing, ProtocolError> {
+    match length {
+        // Both at once, or a coding in HTTP/1.0, is how answers are smuggled: no guess is made.
+        Some(_) if codings.is_any => Err(ProtocolError::Framing),
+        None if codings.is_any && !is_1_1 => Err(ProtocolError::Framing),
+        None if codings.is_any => codings.framing(),
+        Some(length) => Ok(Framing::Length(length)),
+        None => Ok(Framing::UntilClose),
+    }
 }
 
 /// Digits only: `+5`, `5, 5` and `0x5` are what `str::parse` and lenient clients disagree about.
@@ -176,18 +182,18 @@ mod tests {
         Ok(head.expect("a complete head").1)
     }
 
-    fn framing(headers: &str) -> Result<Framing, ProtocolError> {
+    fn framing_of(headers: &str) -> Result<Framing, ProtocolError> {
         head(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n")).map(|h| h.framing)
     }
 
     #[test]
     fn finds_the_end_of_the_body() {
-        assert_eq!(framing("Content-Length: 12\r\n"), Ok(Framing::Length(12)));
-        assert_eq!(framing("content-length:  7 \r\nContent-Length: 7\r\n"), Ok(Framing::Length(7)));
-        assert_eq!(framing("Transfer-Encoding: gzip, Chunked\r\n"), Ok(Framing::Chunked));
-        assert_eq!(framing("Transfer-Encoding: gzip\r\n"), Ok(Framing::UntilClose));
-        assert_eq!(framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), Ok(Framing::Chunked));
-        assert_eq!(framing(""), Ok(Framing::UntilClose));
+        assert_eq!(framing_of("Content-Length: 12\r\n"), Ok(Framing::Length(12)));
+        assert_eq!(framing_of("content-length:  7 \r\nContent-Length: 7\r\n"), Ok(Framing::Length(7)));
+        assert_eq!(framing_of("Transfer-Encoding: gzip, Chunked\r\n"), Ok(Framing::Chunked));
+        assert_eq!(framing_of("Transfer-Encoding: gzip\r\n"), Ok(Framing::UntilClose));
+        assert_eq!(framing_of("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), Ok(Framing::Chunked));
+        assert_eq!(framing_of(""), Ok(Framing::UntilClose));
         for status in [103, 204, 304] {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 12\r\n\r\n");
             assert_eq!(head(&text).unwrap().framing, Framing::Length(0), "{status}");
@@ -212,7 +218,7 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: chunked\r\nX: y\r\nTransfer-Encoding: identity\r\n",
         ] {
-            assert!(framing(headers).is_err(), "{headers:?}");
+            assert!(framing_of(headers).is_err(), "{headers:?}");
         }
         assert_eq!(head("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(ProtocolError::Framing));
         assert_eq!(head("HTTP/1.1 600 No\r\n\r\n"), Err(ProtocolError::Status(600)));

@@ -139,6 +139,14 @@ impl Page {
         let head = ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
         let title = "Latency in milliseconds (* fewer than ten requests lie beyond it)";
         self.table(title, &head, kinds.filter_map(row).collect());
+        self.ends(report);
+        self.totals(report);
+        self.generator(report);
+        self.repeats(report);
+        self.push("</section>\n");
+    }
+
+    fn ends(&mut self, report: &Report) {
         let share = |count: u64| format!("{} %", number(count as f64 * 100.0 / report.summary.sent.max(1) as f64, 2));
         let statuses = report.statuses.iter().map(|status| {
             vec![
@@ -162,6 +170,9 @@ impl Page {
             let rows = counts.iter().map(|(name, count)| vec![name.clone(), count.to_string(), part(*count)]);
             self.table(title, &["", "answers", "share"], rows.collect());
         }
+    }
+
+    fn totals(&mut self, report: &Report) {
         let summary = &report.summary;
         let totals = [
             ("planned", summary.planned),
@@ -181,6 +192,9 @@ impl Page {
         ];
         let row = |(name, count): (&str, u64)| vec![name.to_owned(), count.to_string()];
         self.table("Totals", &["", "count"], totals.into_iter().map(row).collect());
+    }
+
+    fn generator(&mut self, report: &Report) {
         let generator = &report.generator;
         let percent = |share: f64| format!("{} %", number(share * 100.0, 1));
         let mut own = Vec::new();
@@ -199,6 +213,9 @@ impl Page {
             own.push(vec![name.to_owned(), value.clone()]);
         }
         self.table("The generator itself", &["", "share"], own);
+    }
+
+    fn repeats(&mut self, report: &Report) {
         if !report.repeats.is_empty() {
             let ms = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
             let row = |(at, RepeatRecord { outcome, summary: run, .. }): (usize, &RepeatRecord)| {
@@ -214,7 +231,6 @@ impl Page {
                 report.repeats.iter().enumerate().map(row).collect(),
             );
         }
-        self.push("</section>\n");
     }
 
     fn table(&mut self, title: &str, head: &[&str], rows: Vec<Vec<String>>) {
