@@ -66,7 +66,7 @@ inspect() { docker inspect --format "$@"; }
 
 cleanup() {
     local code=$?
-    docker rm --force "$project-listener" >/dev/null 2>&1 || true
+    docker rm --force --volumes "$project-listener" >/dev/null 2>&1 || true
     trap - ERR EXIT INT TERM HUP
     case $code in
     0) ;;
@@ -353,7 +353,8 @@ check "Postgres is not to be reached from the edge" edge_is_apart postgres 5432
 check "Redis is not to be reached from the edge" edge_is_apart redis 6379
 begin_listening
 check "a replica reaches no address of the engine's machine, and nothing beyond" replica_cannot_get_out
-docker rm --force "$project-listener" >/dev/null
+docker rm --force --volumes "$project-listener" >/dev/null
+check "every volume has a name" every_volume_has_a_name
 check "every password is random" passwords_are_random
 check "a replica knows its own passwords and no other" knows_only api api
 check "nginx knows none" knows_only nginx ''

@@ -10,9 +10,9 @@ begin_listening() {
     image=$(inspect '{{.Config.Image}}' "$(containers redis)")
     for listener_port in 27611 28611 29611; do
         docker run --detach --rm --name "$project-listener" --network host --user 65534 --cap-drop ALL --read-only \
-            --entrypoint redis-server "$image" --port "$listener_port" --protected-mode no --save '' >/dev/null
+            --entrypoint redis-server "$image" --port "$listener_port" --save '' --requirepass "$RANDOM$RANDOM$RANDOM" >/dev/null
         within 5 listens >/dev/null && return
-        docker rm --force "$project-listener" >/dev/null 2>&1 || true
+        docker rm --force --volumes "$project-listener" >/dev/null 2>&1 || true
     done
     return 1
 }
@@ -27,7 +27,7 @@ reaches() {
     # shellcheck disable=SC2016  # the container's shell shall expand it
     docker run --rm --network "$network" --cap-drop ALL --user 65534 --entrypoint sh "$image" -c '
         for address in "$@"; do
-            [ "$(timeout 2 redis-cli -h "$address" -p "$0" ping 2>&1)" = PONG ] && echo "$address" &
+            timeout 2 redis-cli -h "$address" -p "$0" ping 2>&1 | grep -q NOAUTH && echo "$address" &
         done
         wait' "$listener_port" "$@"
 }
@@ -61,6 +61,15 @@ knows_only() {
         [ "$got" = "$wanted" ] || { echo "$service: $got" && return 1; }
         ! inspect '{{json .Config}} {{json .Args}}' "$container" | grep -F -f "$work/passwords" || return 1
     done
+}
+
+# A volume without a name would be left behind by every `down`.
+every_volume_has_a_name() {
+    local got
+    got=$(compose ps --all --quiet | xargs docker inspect --format \
+        '{{$name := .Name}}{{range .Mounts}}{{if eq .Type "volume"}}{{$name}} {{.Name}}{{println}}{{end}}{{end}}' |
+        grep -v " ${project}_" || true)
+    [ -z "$got" ] || { echo "$got" && return 1; }
 }
 
 # All of them, as the volumes' files have them.

@@ -133,6 +133,7 @@ impl Error {
                 DatabaseError::Timeout => Code::DatabaseTimeout,
                 DatabaseError::ReadOnly => Code::DatabaseReadOnly,
                 DatabaseError::Locked => Code::RecordLocked,
+                DatabaseError::NoTime => Code::DeadlineExceeded,
                 DatabaseError::Internal => Code::Internal,
             },
         };

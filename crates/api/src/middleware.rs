@@ -8,19 +8,27 @@ use std::convert::Infallible;
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, Request, StatusCode, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
 use hyper::body::Incoming;
+use time::{OffsetDateTime, macros::format_description};
 use tokio::time::Instant;
 use tower::Service;
 
 pub mod access_log;
+pub mod request_body;
 pub mod request_id;
 pub mod route;
 pub mod trace;
 
-use self::{access_log::Line, request_id::RequestId, route::Route, trace::Trace};
+use self::{
+    access_log::Line,
+    request_body::{LeftUnread, RequestBody},
+    request_id::RequestId,
+    route::Route,
+    trace::Trace,
+};
 use crate::{
     error::Error,
     http::answer::{NO_STORE, Observed},
@@ -38,6 +46,7 @@ const MAX_HEAD: usize = 16 * 1024;
 const X_INSTANCE: HeaderName = HeaderName::from_static("x-instance");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Serves one request.
@@ -46,14 +55,49 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 /// Never: every failure is an answer.
 pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incoming>) -> Result<Response, Infallible> {
     let mut scope = RequestScope::begin(state, &request);
-    let response = match check_head(&request) {
+    let (request, body) = RequestBody::watch(request);
+    let mut response = match check_head(&request) {
         Ok(()) => match routes.call(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
         },
         Err(error) => error.into_response(),
     };
+    if let Some(body) = body
+        && !body.read_on().await
+    {
+        response.extensions_mut().insert(LeftUnread);
+    }
     Ok(scope.end(response))
+}
+
+/// Counts and logs a request whose head could not be read, and returns the answer to it as it goes over the wire.
+pub(crate) fn refuse_head(state: AppState, code: Code, detail: &str) -> Vec<u8> {
+    let mut scope = RequestScope::without_head(state);
+    let problem = Problem::new(code, detail);
+    let body = problem.document(scope.id.as_str(), scope.trace.id());
+    let mut response = scope.end(problem.into_response());
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, CLOSE);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::DATE, date());
+    let mut answer = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            answer.extend_from_slice(part);
+        }
+    }
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(&body);
+    answer
+}
+
+/// Now, as HTTP writes it (RFC 9110, 5.6.7).
+fn date() -> HeaderValue {
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    let date = OffsetDateTime::now_utc().format(format).unwrap_or_default();
+    HeaderValue::try_from(date).unwrap_or(HeaderValue::from_static("-"))
 }
 
 fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
@@ -77,17 +121,29 @@ struct RequestScope {
 
 impl RequestScope {
     fn begin<B>(state: AppState, request: &Request<B>) -> Self {
-        state.metrics.active_requests.inc();
         let id = RequestId::take_or_make(request.headers());
         let trace = Trace::continue_or_begin(request.headers(), &id);
         let line = Line::new(request.method().clone(), Route::of(request.uri().path()), request.uri());
         let http_1_0 = request.version() == Version::HTTP_10;
+        Self::new(state, line, (id, trace), http_1_0)
+    }
+
+    /// Of a request of which nothing is known.
+    fn without_head(state: AppState) -> Self {
+        let id = RequestId::take_or_make(&HeaderMap::new());
+        let trace = Trace::continue_or_begin(&HeaderMap::new(), &id);
+        Self::new(state, Line::without_head(), (id, trace), false)
+    }
+
+    fn new(state: AppState, line: Line, (id, trace): (RequestId, Trace), http_1_0: bool) -> Self {
+        state.metrics.active_requests.inc();
         Self { state, line, id, trace, start: Instant::now(), http_1_0, ended: false }
     }
 
     fn end(&mut self, mut response: Response) -> Response {
         let outcome = self.outcome(&mut response);
         let observed = response.extensions_mut().remove::<Observed>();
+        let is_left_unread = response.extensions().get::<LeftUnread>().is_some();
         let status = response.status();
         let headers = response.headers_mut();
         if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
@@ -98,8 +154,8 @@ impl RequestScope {
         headers.insert(X_INSTANCE, self.state.instance_header.clone());
         headers.insert(X_REQUEST_ID, self.id.header());
         headers.insert(TRACEPARENT, self.trace.header());
-        if self.state.is_draining() && !self.http_1_0 {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if (self.state.is_draining() || is_left_unread) && !self.http_1_0 {
+            headers.insert(header::CONNECTION, CLOSE);
         }
         self.count(outcome, observed);
         response
@@ -137,7 +193,7 @@ impl RequestScope {
         self.ended = true;
         let duration = self.start.elapsed();
         self.state.metrics.active_requests.dec();
-        self.state.request_metrics.observe(&self.line.method, self.line.route, outcome, duration);
+        self.state.request_metrics.observe(self.line.method(), self.line.route, outcome, duration);
         if let Some(log) = &self.state.access_log {
             self.line.write(
                 log,

@@ -5,38 +5,49 @@ use std::any::Any;
 use axum::{
     Router,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
+use strum::VariantArray;
 use tower::Layer;
 use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
-use crate::{error::Error, state::AppState};
+use crate::{error::Error, middleware::route::Route, state::AppState};
 
 pub mod admission;
 pub mod health;
 pub mod methods;
 pub mod metrics;
 pub mod openapi;
+pub mod operations;
 pub mod problems;
 pub mod records;
 
 /// The routes, and the one layer around them. The limits in front of `/data` are an argument of its handlers
 /// ([`admission::Place`]): a layer would be made once per route, and be paid for by every other route.
 pub fn router(state: AppState) -> Routes {
-    let router = Router::new()
-        .route("/data", get(records::list_records).post(records::create_record))
-        .route("/data/{id}", get(records::get_record).put(records::replace_record).delete(records::delete_record))
-        .route("/health", get(health::get_health))
-        .route("/livez", get(health::get_livez))
-        .route("/readyz", get(health::get_readyz))
-        .route("/metrics", get(metrics::get_metrics))
-        .route("/openapi.json", get(openapi::get_openapi))
-        .route("/problems/{code}", get(problems::get_problem))
+    let routes = Route::VARIANTS.iter().filter_map(|route| Some((route.as_str(), handlers(*route)?)));
+    let router = routes.fold(Router::new(), |router, (path, handlers)| router.route(path, handlers));
+    let router = router
         .fallback(methods::answer_without_route)
         .method_not_allowed_fallback(methods::answer_other_methods)
         .with_state(state);
     // A panic in a handler is a 500 for one request, and the middleware counts it like any other.
     CatchPanicLayer::custom(panicked as fn(_) -> _).layer(router)
+}
+
+/// Each route's handlers: no route is served that the metrics and `openapi.json` do not know.
+fn handlers(route: Route) -> Option<MethodRouter<AppState>> {
+    Some(match route {
+        Route::Records => get(records::list_records).post(records::create_record),
+        Route::Record => get(records::get_record).put(records::replace_record).delete(records::delete_record),
+        Route::Health => get(health::get_health),
+        Route::Livez => get(health::get_livez),
+        Route::Readyz => get(health::get_readyz),
+        Route::Metrics => get(metrics::get_metrics),
+        Route::OpenApi => get(openapi::get_openapi),
+        Route::Problem => get(problems::get_problem),
+        Route::Unmatched => return None,
+    })
 }
 
 /// All routes, ready to be called.

@@ -3,7 +3,7 @@
 //! # In the order of time
 //! ## Serving
 //! Each connection is a task of its own, at most `MAX_CONNECTIONS` of them; further clients wait in the kernel's backlog.
-//! A client that does not finish its request head in `HEADER_TIMEOUT` is cut, an idle connection likewise.
+//! A client that does not finish its request head in `HEADER_TIMEOUT` gets 408, an idle connection is closed.
 //! ## Not ready
 //! At the first signal `/readyz` says no and every answer carries `Connection: close`, while new connections are still
 //! served: for `DRAIN_DELAY`, so that load balancers look away before the door closes.
@@ -14,9 +14,19 @@
 //! ## Gone
 //! The caller closes the pools, last.
 
-use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    os::fd::AsFd,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use axum::http::Request;
+use axum::{body::HttpBody, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -25,7 +35,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{http::receipt::Peer, middleware, routes::Routes, state::AppState};
+use crate::{
+    http::receipt::Peer,
+    middleware::{self, request_body::LeftUnread},
+    routes::Routes,
+    state::AppState,
+};
+
+mod refusal;
 
 /// hyper's own limit on the head, above the middleware's: what is larger than this gets hyper's bare 431.
 const HEAD_BUFFER: usize = 64 * 1024;
@@ -133,32 +150,48 @@ async fn serve(
     // A write asks whether its client is still there. The duplicate ends with this function, as the connection does.
     let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
     let peer = socket.as_ref().ok().map(|socket| Peer::new(Arc::downgrade(socket)));
+    let unread = Arc::new(AtomicBool::new(false));
+    let left_unread = Arc::clone(&unread);
+    let serving = state.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = peer.as_ref().filter(|_| !request.method().is_safe()) {
             request.extensions_mut().insert(peer.clone());
         }
-        middleware::handle(state.clone(), routes.clone(), request)
+        let left_unread = (!request.body().is_end_stream()).then(|| Arc::clone(&left_unread));
+        let answer = middleware::handle(serving.clone(), routes.clone(), request);
+        async move {
+            let answer = answer.await?;
+            if let Some(left_unread) = left_unread {
+                left_unread.store(answer.extensions().get::<LeftUnread>().is_some(), Ordering::Relaxed);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(HEAD_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
     let last_requests = async {
         drain.cancelled().await;
         tokio::time::sleep(LAST_REQUESTS).await;
     };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = last_requests => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        ended = &mut connection => Some(ended),
+        () = last_requests => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = ended {
-        // A client that hung up, a head that is not HTTP: nothing to answer to.
-        tracing::debug!(error = %error, "connection ended");
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    match ended {
+        Ok(()) if unread.load(Ordering::Relaxed) => refusal::linger(io.into_inner()).await,
+        Ok(()) => {}
+        Err(error) => refusal::conclude(&state, &error, io.into_inner(), &read_buf).await,
     }
 }
 

@@ -121,7 +121,8 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     let postgres = Postgres::new(&config.database, &config.limits, config.redis.retry_budget, instance, &metrics)?;
     let records = RecordCache::new(redis.clone(), &config.cache, config.redis.timeout, &metrics);
     let pages = PageCache::new(redis.clone(), &config.cache, &metrics);
-    let reads = Reads::new(records.clone(), pages, postgres.clone(), &config.cache, &metrics);
+    let reads =
+        Reads::new(records.clone(), pages, postgres.clone(), &config.cache, config.limits.request_timeout, &metrics);
     let writes = Writes::new(records.clone(), postgres.clone(), &config.cache);
     // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
     let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));

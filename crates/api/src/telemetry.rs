@@ -1,4 +1,6 @@
-//! Logs: JSON lines on stdout.
+//! Logs: JSON lines on stdout, panics among them.
+
+use std::panic::{self, PanicHookInfo};
 
 use tracing_subscriber::EnvFilter;
 
@@ -13,4 +15,20 @@ pub fn start(filter: &str) {
         .with_span_list(false)
         .with_env_filter(filter)
         .init();
+    panic::set_hook(Box::new(log_panic));
+}
+
+/// One line instead of the standard library's raw text on standard error, which nobody who collects the log would see.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let cause =
+        payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(
+        cause = cause.unwrap_or("not a text"),
+        location,
+        thread = thread.name().unwrap_or_default(),
+        "panic"
+    );
 }

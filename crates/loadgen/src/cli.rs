@@ -1,10 +1,16 @@
 //! The command line of `load`: what can be asked for, and the exit codes. Each subcommand is a file of its own.
 
+mod ab;
+mod args;
 mod compare;
+mod init;
 mod live;
 mod output;
+mod program;
+mod raw;
 mod report;
 mod run;
+mod signals;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::LoadError;
+use crate::secrets;
 
 /// The exit code for usage errors and invalid runs.
 const INVALID: u8 = 2;
@@ -21,14 +28,23 @@ Examples:
   load run http://127.0.0.1:8080/data/1 --requests 100 --connections 10    the notes' run
   load run http://127.0.0.1:8080/data/1 --rate 500 --json a.json --html a.html --fail-if 'p95>320ms'
   load run 'http://127.0.0.1:8080/data/{id}' --ids 1..1000 --stages 100..500:30s,500:30s --arrivals poisson
+  load run http://127.0.0.1:8080/data/1 http://127.0.0.1:8080/data --weights 9,1
   load run http://127.0.0.1:8080 --workload load-tests/read-write.toml --duration 1m
 
-Exit codes: 0 held, 1 a condition failed, 2 wrong usage or an invalid run, 130 interrupted.";
+Exit codes: 0 held, 1 a condition failed or nothing succeeded, 2 wrong usage or an invalid run, 130 interrupted.";
+
+const AB_EXAMPLES: &str = "\
+Examples:
+  load ab http://127.0.0.1:8080/data/1 http://127.0.0.1:8081/data/1 --connections 32
+  load ab reads.toml zipf.toml --target http://127.0.0.1:8080
+  load ab './old serve' './new serve' --target http://127.0.0.1:8080/data/1 --fail-if-worse
+
+Exit codes: 0 measured (with --fail-if-worse: not worse), 1 worse, 2 wrong usage, invalid or not judged, 130 interrupted.";
 
 /// Generate HTTP load and measure what comes back, honestly.
 ///
-/// Latency counts from the moment a request should have been sent; time-outs are in the percentiles; a run in which the
-/// generator itself was the bottleneck says so and is no result.
+/// Latency counts from the moment a request should have been sent; time-outs are in the percentiles; failures never look
+/// like speed; a run in which the generator itself was the bottleneck says so and is no result.
 #[derive(Debug, Parser)]
 #[command(name = "load", version)]
 struct Cli {
@@ -41,10 +57,15 @@ enum Command {
     /// Send requests and report what happened.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<run::RunArgs>),
-    /// Set two recorded runs side by side, and say whether the difference is one.
+    /// Measure two sides in turns, and say whether the difference is one.
+    #[command(after_help = AB_EXAMPLES)]
+    Ab(Box<ab::AbArgs>),
+    /// Set two recorded results side by side, and say whether the difference is one.
     Compare(compare::CompareArgs),
     /// Show a recorded run again, as a summary or a page.
     Report(report::ReportArgs),
+    /// Write a workload file to begin with.
+    Init(init::InitArgs),
 }
 
 /// Parses, does it, and turns the result into an exit code.
@@ -52,8 +73,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Ab(args) => ab::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Init(args) => init::run(&args),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -72,4 +95,44 @@ fn print(text: &str) -> Result<(), LoadError> {
     let mut out = std::io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     done.map_err(|source| LoadError::Io { verb: "write", path: "standard output".into(), source })
+}
+
+/// What watches a run: one thread, signals and channels.
+fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.map_err(|source| LoadError::System { what: "start the runtime", source })
+}
+
+/// The command as it can be typed again, but for what must not be kept.
+fn command_line() -> String {
+    quoted(std::env::args())
+}
+
+fn quoted(arguments: impl Iterator<Item = String>) -> String {
+    let plain =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b));
+    let quoted = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
+    let arguments = secrets::mask_arguments(arguments.skip(1)).into_iter().map(quoted);
+    std::iter::once("load".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_typed_again() {
+        let typed =
+            ["target/release/load", "run", "http://h/{id}", "--fail-if", "p95>320ms", "-H", "X: it's", "--rate", "5"];
+        assert_eq!(
+            quoted(typed.into_iter().map(str::to_owned)),
+            r"load run 'http://h/{id}' --fail-if 'p95>320ms' -H 'X: it'\''s' --rate 5"
+        );
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
 }

@@ -1,37 +1,39 @@
 //! A run from start to end: workers that send, a coordinator that adds up what they deliver, a handle to watch and end it.
 //!
 //! - [`worker`]: the event loop; [`connection`]: one socket; [`poller`], [`deadlines`]: how it waits
-//! - [`control`]: ending a run early; [`meter`]: how busy the generator itself was
+//! - [`control`]: ending a run early; [`meter`]: how busy the generator itself was; [`stall`]: when it stood still
 
 mod connection;
 mod control;
 mod deadlines;
 mod meter;
 mod poller;
+mod stall;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc as async_mpsc, oneshot};
 
+use control::StopRequest;
 pub use control::Stopper;
-use control::Wish;
 pub(crate) use meter::Effort;
 use worker::{Delivery, Ended, Task, Worker};
 
+use crate::address::Addresses;
+use crate::axis::{Axis, Span, Step};
 use crate::error::LoadError;
 use crate::limits;
 use crate::outcome::ErrorClass;
-use crate::pacer::{Pacer, Schedule, Share};
+use crate::pacer::{Pacer, Share};
 use crate::plan::{Load, Plan};
-use crate::record::Recorder;
-use crate::report::{Point, Report};
-use crate::series::Series;
+use crate::record::{Harvest, RawRecord, Recorder};
+use crate::report::condition::{Condition, Measured};
+use crate::report::{Ending, Point, Report, Stalls};
 use crate::tally::Tally;
 
 /// Long enough for every thread to be there when the first request is due.
@@ -45,18 +47,17 @@ pub struct Running {
     report: oneshot::Receiver<Result<Report, LoadError>>,
 }
 
-/// What a run brought in, before it is put into words.
+/// What a run brought in, before it is put into words. Times count from the end of the warm-up.
 #[derive(Debug)]
-pub(crate) struct Books {
-    pub(crate) total: Tally,
-    pub(crate) points: Vec<Point>,
+pub(crate) struct Totals {
+    pub(crate) axis: Axis,
     pub(crate) started: SystemTime,
-    /// From the end of the warm-up to the end of the last request.
+    pub(crate) ending: Ending,
+    /// To the end of the last request.
     pub(crate) elapsed: Duration,
-    /// How long of it requests were sent.
-    pub(crate) sending: Duration,
-    pub(crate) was_cancelled: bool,
-    pub(crate) was_finished_early: bool,
+    /// How much of the schedule was asked for; zero in a closed loop.
+    pub(crate) scheduled: Duration,
+    pub(crate) last_send: Duration,
     pub(crate) warmup_requests: u64,
     pub(crate) opened: u64,
     pub(crate) closed_idle: u64,
@@ -64,20 +65,38 @@ pub(crate) struct Books {
     pub(crate) bytes_received: u64,
     pub(crate) causes: BTreeMap<ErrorClass, String>,
     pub(crate) efforts: Vec<Effort>,
+    /// Of the worker that stood still longest.
+    pub(crate) stalls: Stalls,
 }
 
-/// Starts a run against `address`, which [`crate::Target::reach`] finds.
+/// Starts a run against `addresses`, which [`crate::Target::reach`] finds. New connections go to them in turn.
 ///
 /// # Errors
 /// The plan does not pass [`Plan::check`], or the process may not open enough files or threads.
-pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
+pub fn start(plan: Plan, addresses: impl Into<Addresses>) -> Result<Running, LoadError> {
+    start_keeping(plan, addresses, None)
+}
+
+/// Is given every request that has ended, at the end of each step of time.
+pub type RawSink = Box<dyn FnMut(&[RawRecord]) + Send>;
+
+/// As [`start`]; with a sink every single request is kept, too.
+///
+/// # Errors
+/// Those of [`start`].
+pub fn start_keeping(
+    plan: Plan,
+    addresses: impl Into<Addresses>,
+    mut raw: Option<RawSink>,
+) -> Result<Running, LoadError> {
     plan.check()?;
+    let addresses = addresses.into();
     limits::allow_descriptors(plan.connections, plan.threads)?;
     let started = SystemTime::now();
     let run = started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
     let mix = plan.mix()?.for_run(run);
     let stopper = Stopper::default();
-    let (slices, delivered) = mpsc::channel();
+    let (harvests, delivered) = mpsc::channel();
     let start = Instant::now() + START_DELAY;
     let tasks: Vec<Task> = (0..plan.threads)
         .map(|index| Task {
@@ -85,14 +104,15 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
             connections: part(plan.connections as u64, index, plan.threads) as usize,
             pacer: pacer(&plan, index),
             mix: mix.clone(),
-            recorder: Recorder::new(plan.warmup, plan.interval, plan.success.table(), is_open(&plan)),
-            address,
+            recorder: Recorder::new(plan.warmup, plan.interval, plan.success.table(), is_open(&plan))
+                .keeping_raw(raw.is_some()),
+            addresses: addresses.clone(),
             start,
             stopper: stopper.clone(),
-            slices: slices.clone(),
+            harvests: harvests.clone(),
         })
         .collect();
-    drop(slices);
+    drop(harvests);
 
     let (points, received_points) = async_mpsc::unbounded_channel();
     let (done, report) = oneshot::channel();
@@ -112,7 +132,7 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
             if workers.is_err() {
                 observed.cancel();
             }
-            let books = gather(plan, &delivered, &points);
+            let axis = gather(plan, &delivered, &points, &observed, raw.as_mut());
             let failed = |source| LoadError::System { what: "wait for sockets", source };
             let ended = workers?
                 .into_iter()
@@ -121,13 +141,13 @@ pub fn start(plan: Plan, address: SocketAddr) -> Result<Running, LoadError> {
                     Err(_) => Err(failed(io::Error::other("a worker panicked"))),
                 })
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok(conclude(plan, books, &ended, started, observed.wish()))
+            Ok(conclude(plan, axis, &ended, started, observed.request()))
         });
         // Nobody waits for the report when the run was dropped.
-        let _dropped = done.send(result.map(|books| Report::new(plan, books)));
+        let _dropped = done.send(result.map(|totals| Report::new(plan, &totals)));
     };
     thread::Builder::new()
-        .name("load-books".to_owned())
+        .name("load-totals".to_owned())
         .spawn(coordinate)
         .map_err(|source| LoadError::System { what: "start a thread", source })?;
     Ok(Running { stopper, points: received_points, report })
@@ -140,8 +160,9 @@ impl Running {
         self.stopper.clone()
     }
 
-    /// The next step of the time series, as soon as it is complete; `None` when the run is over. What is left over at the
-    /// end, less than a whole step, is only in the report.
+    /// What came in during one more step of real time, for those who watch; `None` when the run is over. Requests are
+    /// counted when they are sent and answers when they come, while the report's series has both in the step in which the
+    /// request was planned. What is left over at the end, less than a whole step, is only in the report.
     pub async fn next_point(&mut self) -> Option<Point> {
         self.points.recv().await
     }
@@ -180,52 +201,90 @@ fn pacer(plan: &Plan, index: usize) -> Pacer {
     let part_of = |requests: u64| part(requests, index, plan.threads);
     match &plan.load {
         Load::Closed { requests, duration } => Pacer::closed(requests.map(part_of), *duration, plan.warmup),
-        Load::Open { curve, arrivals, requests } => {
+        Load::Open { curve, requests, .. } => {
             let share = Share { index: index as u64, of: plan.threads as u64 };
-            let schedule = Schedule::new(&curve.clone().warmed_up(plan.warmup), *arrivals, plan.seed, share);
-            Pacer::open(schedule, requests.map(part_of), plan.warmup)
+            Pacer::open(plan.schedule(curve, share), requests.map(part_of), plan.warmup)
         }
     }
 }
 
-/// Adds up the slices as they come, and passes each step on when every worker has delivered it.
+/// Adds up what the workers hand over, and passes each step of time on when every worker has delivered it.
 fn gather(
     plan: &Plan,
     delivered: &mpsc::Receiver<Delivery>,
     points: &async_mpsc::UnboundedSender<Point>,
-) -> (Tally, Series) {
-    let empty = || Tally::new(is_open(plan));
-    let mut total = empty();
-    let mut series = Series::new(plan.interval);
-    let mut waiting: BTreeMap<u64, Tally> = BTreeMap::new();
+    stopper: &Stopper,
+    mut sink: Option<&mut RawSink>,
+) -> Axis {
+    let mut axis = Axis::new(plan.interval);
+    let mut abort = Abort::new(plan);
+    let mut waiting: BTreeMap<u64, Step> = BTreeMap::new();
     let mut complete_below = vec![0_u64; plan.threads];
     let mut in_flight = vec![0_u64; plan.threads];
     let mut first_partial = u64::MAX;
-    for Delivery { worker, slice, is_last } in delivered {
-        waiting.entry(slice.index).or_insert_with(empty).add_slice(&slice);
-        in_flight[worker] = slice.in_flight;
-        complete_below[worker] = if is_last { u64::MAX } else { slice.index + 1 };
+    for Delivery { worker, harvest, is_last } in delivered {
+        let Harvest { raw, index, cells, in_flight: on_their_way, labels } = harvest;
+        if let Some(sink) = &mut sink {
+            sink(&raw);
+        }
+        let news = waiting.entry(index).or_default();
+        for (step, cell) in cells {
+            let tally = Tally::of_cell(cell, &labels);
+            axis.add(step, &tally);
+            news.tally.add(&tally);
+        }
+        in_flight[worker] = on_their_way;
+        news.in_flight = in_flight.iter().sum();
+        axis.set_in_flight(index, news.in_flight);
+        complete_below[worker] = if is_last { u64::MAX } else { index + 1 };
         if is_last {
-            first_partial = first_partial.min(slice.index);
+            first_partial = first_partial.min(index);
         }
         let complete = complete_below.iter().copied().min().unwrap_or(0);
         while let Some(entry) = waiting.first_entry()
             && *entry.key() < complete
         {
             let (index, step) = entry.remove_entry();
-            total.add(&step);
             if index < first_partial {
+                if abort.is_due(index, &step.tally) {
+                    stopper.abort();
+                }
+                let at = plan.interval * u32::try_from(index).unwrap_or(u32::MAX);
                 // Nobody watches when only the report is wanted.
-                let _unwatched = points.send(Point::new(index, plan.interval, plan.interval, &step));
+                let _unwatched = points.send(Point::new(&Span { at, length: plan.interval, step }));
             }
-            series.push(index, step);
         }
     }
-    total.in_flight = in_flight.iter().sum();
-    (total, series)
+    axis
 }
 
-fn conclude(plan: &Plan, (total, series): (Tally, Series), ended: &[Ended], started: SystemTime, wish: Wish) -> Books {
+/// Watches for conditions that are broken while the run goes on (`--abort`).
+struct Abort<'a> {
+    conditions: &'a [Condition],
+    kinds: Vec<String>,
+    interval: Duration,
+    so_far: Tally,
+}
+
+impl<'a> Abort<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        let conditions = if plan.abort { plan.fail_if.as_slice() } else { &[] };
+        Self { conditions, kinds: plan.kinds(), interval: plan.interval, so_far: Tally::default() }
+    }
+
+    /// Whether what came in up to the end of step `index` breaks a condition.
+    fn is_due(&mut self, index: u64, news: &Tally) -> bool {
+        if self.conditions.is_empty() {
+            return false;
+        }
+        self.so_far.add(news);
+        let seconds = self.interval.as_secs_f64() * (index + 1) as f64;
+        let measured = Measured { total: &self.so_far, kinds: &self.kinds, seconds };
+        self.conditions.iter().any(|condition| condition.is_broken(&measured))
+    }
+}
+
+fn conclude(plan: &Plan, axis: Axis, ended: &[Ended], started: SystemTime, request: StopRequest) -> Totals {
     let mut traffic = connection::Traffic::default();
     let mut causes = BTreeMap::new();
     for worker in ended {
@@ -234,34 +293,40 @@ fn conclude(plan: &Plan, (total, series): (Tally, Series), ended: &[Ended], star
             causes.entry(*class).or_insert_with(|| cause.to_string());
         }
     }
-    let latest = |moment: fn(&Ended) -> Duration| ended.iter().map(moment).max().unwrap_or(plan.warmup);
+    let after_warmup = |moment: Duration| moment.saturating_sub(plan.warmup);
+    let latest = |moment: fn(&Ended) -> Duration| after_warmup(ended.iter().map(moment).max().unwrap_or_default());
     let (end, last_end) = (latest(|worker| worker.end), latest(|worker| worker.last_end));
     // A run that was cut off, or in which nothing ended, lasted until it was over; any other until its last answer. An
     // open loop in which the last arrival comes before the end of its curve has lasted for the whole curve.
-    let until = if wish == Wish::Cancel || last_end == plan.warmup { end } else { last_end };
-    let efforts: Vec<Effort> = ended.iter().map(|worker| worker.effort).collect();
-    let (elapsed, sending) = match &plan.load {
-        Load::Open { curve, requests: None, .. } if wish == Wish::GoOn => {
-            (until.saturating_sub(plan.warmup).max(curve.length()), curve.length())
-        }
-        Load::Open { .. } | Load::Closed { .. } => {
-            (until.saturating_sub(plan.warmup), efforts.iter().map(|effort| effort.wall).max().unwrap_or_default())
-        }
+    let until = if request == StopRequest::Cancel || last_end.is_zero() { end } else { last_end };
+    let scheduled = after_warmup(ended.iter().map(|worker| worker.scheduled).min().unwrap_or_default());
+    let elapsed = match &plan.load {
+        Load::Open { curve, requests: None, .. } if request == StopRequest::None => until.max(curve.length()),
+        Load::Open { .. } | Load::Closed { .. } => until,
     };
-    Books {
-        points: series.finish(elapsed),
-        total,
+    Totals {
+        axis,
         started: started + START_DELAY + plan.warmup,
+        ending: match request {
+            StopRequest::None => Ending::Complete,
+            StopRequest::Finish => Ending::FinishedEarly,
+            StopRequest::Abort => Ending::Aborted,
+            StopRequest::Cancel => Ending::Cancelled,
+        },
         elapsed,
-        sending,
-        was_cancelled: wish == Wish::Cancel,
-        was_finished_early: wish == Wish::Finish,
+        scheduled,
+        last_send: latest(|worker| worker.last_send),
         warmup_requests: ended.iter().map(|worker| worker.warmup_requests).sum(),
         opened: traffic.opened,
         closed_idle: traffic.closed_idle,
         bytes_sent: traffic.bytes_sent,
         bytes_received: traffic.bytes_received,
         causes,
-        efforts,
+        efforts: ended.iter().map(|worker| worker.effort).collect(),
+        stalls: ended
+            .iter()
+            .map(|worker| worker.stalls)
+            .max_by(|a, b| a.total_s.total_cmp(&b.total_s))
+            .unwrap_or_default(),
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! let load = Load::Closed { requests: Some(100), duration: None };
 //! let plan = Plan::get("http://127.0.0.1:8080/data/1", load)?;
-//! let address = plan.target.reach(Duration::from_secs(1))?;
-//! let report = loadgen::start(plan, address)?.report().await?;
+//! let addresses = plan.target.reach(Duration::from_secs(1))?;
+//! let report = loadgen::start(plan, addresses)?.report().await?;
 //! println!("{}", report.to_text());
 //! # Ok(())
 //! # }
@@ -19,39 +19,50 @@
 //! [`Workload::read`]. What happens in between is in [`engine`]: event loops that own their sockets, since a runtime of
 //! tasks and timers costs as much as the requests themselves and keeps time only to the millisecond.
 
+pub mod ab;
+mod address;
+mod axis;
 pub mod cli;
 pub mod compare;
 mod curve;
 pub mod duration;
 mod engine;
 mod error;
+mod histogram;
 mod http;
 mod ids;
 mod latencies;
 mod limits;
+mod machine;
 mod options;
 mod outcome;
 mod pacer;
 mod plan;
 mod record;
 mod report;
-mod series;
+mod secrets;
+pub mod stats;
 mod tally;
 mod target;
 mod template;
 mod workload;
 
+pub use address::{Address, Addresses};
 pub use curve::{Curve, Stage};
-pub use engine::{Running, Stopper, start};
+pub use engine::{RawSink, Running, Stopper, start, start_keeping};
 pub use error::LoadError;
 pub use ids::{Ids, Pick};
+pub use machine::Machine;
 pub use outcome::{CacheResult, ErrorClass};
 pub use pacer::Arrivals;
 pub use plan::{Load, Plan, Retries, Statuses};
+pub use record::RawRecord;
 pub use report::condition::Condition;
+pub use report::window::Window;
 pub use report::{
-    ByteCounts, ConditionResult, ConnectionCounts, ErrorCount, Generator, Histograms, LatencyStats, LatencyTable, Mode,
-    Outcome, PlanRecord, Point, Report, SCHEMA, StatusCount, Summary, Verdict,
+    ByteCounts, ConditionResult, ConnectionCounts, Ending, ErrorCount, Generator, Histograms, KindRecord, LatencyStats,
+    LatencyTable, Mode, Outcome, PlanRecord, Point, RepeatRecord, Report, SCHEMA, Stalls, StatusCount, Summary,
+    ThreadRecord, Verdict,
 };
 pub use target::Target;
 pub use template::RequestSpec;

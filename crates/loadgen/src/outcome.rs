@@ -1,4 +1,4 @@
-//! The closed lists the books are kept by: how a request can end, where an answer can come from, and the few names
+//! The closed lists that everything is counted by: how a request can end, where an answer can come from, and the few names
 //! (replicas, problem codes) that servers choose themselves.
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,8 @@ pub enum ErrorClass {
     Timeout,
     /// The connection was reset in the middle of a request.
     Reset,
-    /// A kept-alive connection turned out to be closed before the first byte of an answer: the race of every pooled
-    /// client with the server's idle time-out, and no fault of the request.
+    /// A kept-alive connection that had been idle was lost within a round trip of the next request's sending: the race of
+    /// every pooled client with the server's idle time-out, and no fault of the request.
     ResetReused,
     /// The server closed the connection before the answer was complete.
     Closed,
@@ -59,7 +59,8 @@ impl ErrorClass {
 }
 
 /// Where an answer came from, as `Cache-Status` (RFC 9211) tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheResult {
     Hit,
     /// An old entry, served because nothing newer could be had.

@@ -101,6 +101,15 @@ impl Pacer {
         }
     }
 
+    /// Up to where the schedule was asked for: the planned time of the next arrival, or the end of the curve. A closed loop
+    /// has no schedule.
+    pub(crate) fn scheduled(&self) -> Duration {
+        match &self.mode {
+            Mode::Closed { .. } => Duration::ZERO,
+            Mode::Open { schedule, next } => next.unwrap_or(schedule.length),
+        }
+    }
+
     pub(crate) fn when_full(&self) -> WhenFull {
         match self.mode {
             Mode::Closed { .. } => WhenFull::Wait,
@@ -119,6 +128,7 @@ pub(crate) struct Schedule {
     area: f64,
     share: Share,
     skip: u64,
+    length: Duration,
 }
 
 /// One worker's part of the schedule: every `of`-th arrival, beginning with number `index`. All workers walk the same
@@ -136,7 +146,7 @@ impl Schedule {
             Arrivals::Even => 0.0,
             Arrivals::Poisson => exponential(&mut chance),
         };
-        Self { clock: curve.clock(), arrivals, chance, area, share, skip: share.index }
+        Self { clock: curve.clock(), arrivals, chance, area, share, skip: share.index, length: curve.length() }
     }
 }
 

@@ -12,7 +12,9 @@ use crate::duration;
 use crate::error::LoadError;
 use crate::ids::Ids;
 use crate::outcome::ErrorClass;
-use crate::pacer::Arrivals;
+use crate::pacer::{Arrivals, Schedule, Share};
+use crate::report::condition::Condition;
+use crate::secrets;
 use crate::target::Target;
 use crate::template::{MAX_VARIABLES, Mix, RequestSpec};
 
@@ -53,8 +55,12 @@ pub struct Plan {
     pub success: Statuses,
     /// Decides every choice of the run: arrivals, kinds of requests, ids.
     pub seed: u64,
-    /// The length of one step of the time series.
+    /// The length of one step of the time series. A run of more than 7,200 steps is kept in longer ones.
     pub interval: Duration,
+    /// What makes the run a failure.
+    pub fail_if: Vec<Condition>,
+    /// End the run as soon as one of these conditions is broken.
+    pub abort: bool,
 }
 
 /// What decides when the next request is sent.
@@ -157,7 +163,25 @@ impl Plan {
             success: Statuses::default(),
             seed: 1,
             interval: Duration::from_secs(1),
+            fail_if: Vec::new(),
+            abort: false,
         }
+    }
+
+    /// The same for another time: the curve of an open loop is stretched.
+    ///
+    /// # Errors
+    /// The length is out of bounds.
+    pub fn lasting(mut self, length: Duration) -> Result<Self, LoadError> {
+        self.load = match self.load {
+            Load::Closed { requests, .. } => Load::Closed { requests, duration: Some(length) },
+            Load::Open { curve, arrivals, requests } if !length.is_zero() => {
+                Load::Open { curve: curve.stretched_to(length), arrivals, requests }
+            }
+            open @ Load::Open { .. } => open,
+        };
+        self.check()?;
+        Ok(self)
     }
 
     /// The planned length without the warm-up, where there is one.
@@ -228,6 +252,8 @@ impl Plan {
         if let Load::Open { curve, .. } = &self.load {
             let peak = curve.stages().iter().fold(0.0_f64, |peak, stage| peak.max(stage.from).max(stage.to));
             bound("the rate", peak <= MAX_RATE, format!("must be at most {MAX_RATE} requests per second, not {peak}"))?;
+            let first = self.schedule(curve, Share { index: 0, of: 1 }).next();
+            bound("the rate", first.is_some(), "is so low that the run would send nothing".to_owned())?;
         }
         let attempts = self.retries.attempts;
         bound(
@@ -247,7 +273,43 @@ impl Plan {
             self.variables.len() <= MAX_VARIABLES,
             format!("must be at most {MAX_VARIABLES}, not {}", self.variables.len()),
         )?;
+        let kinds = self.kinds();
+        self.fail_if.iter().try_for_each(|condition| condition.check_kind(&kinds))?;
         self.mix().map(drop)
+    }
+
+    /// One thread's share of the planned times, the warm-up in front.
+    pub(crate) fn schedule(&self, curve: &Curve, share: Share) -> Schedule {
+        let arrivals = match &self.load {
+            Load::Closed { .. } => Arrivals::default(),
+            Load::Open { arrivals, .. } => *arrivals,
+        };
+        Schedule::new(&curve.clone().warmed_up(self.warmup), arrivals, self.seed, share)
+    }
+
+    /// The name of each kind of request: its own, or method and path with secrets masked. No two are the same.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::with_capacity(self.requests.len());
+        for request in &self.requests {
+            let name = request
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("{} {}", request.method, secrets::mask_url(&request.path)));
+            let same = |known: &&String| **known == name || known.starts_with(&format!("{name} #"));
+            match names.iter().filter(same).count() {
+                0 => names.push(name),
+                earlier => names.push(format!("{name} #{}", earlier + 1)),
+            }
+        }
+        names
+    }
+
+    /// A number that is another one when anything else is sent: FNV-1a over requests and variables.
+    pub(crate) fn requests_hash(&self) -> String {
+        let text = format!("{:?} {:?}", self.requests, self.variables);
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, step))
     }
 
     pub(crate) fn mix(&self) -> Result<Mix, LoadError> {

@@ -1,6 +1,9 @@
-//! One worker's books. Kept in slices of the time series: a running slice is a few counters and histograms that belong
-//! to the worker alone; when its time is over it is handed away whole and a new one begins, so that nothing has to be
-//! locked, scanned or summed where requests are sent.
+//! One worker's recorder. Everything is counted in the step in which its request was *planned*, whenever it ends: a fault
+//! that begins in a second is seen in that second.
+//!
+//! A worker keeps a cell for each step that something happened to lately: a few counters and sparse histograms that
+//! belong to it alone. Once per step it hands all of them away, to be added to what [`crate::axis`] has of those steps
+//! already, and begins anew, so that nothing has to be locked or summed where requests are sent.
 //!
 //! Requests planned during the warm-up are counted in one number and nowhere else.
 
@@ -10,59 +13,96 @@ use crate::http::response::Answer;
 use crate::latencies::Latencies;
 use crate::outcome::{CacheResult, ErrorClass, Label, Labels};
 
-/// From this delay on a send counts as late. It is the accuracy promised for latencies.
+/// From this delay on a send counts as late. It is the accuracy promised for latencies: 1 ms …
 pub(crate) const LATE: Duration = Duration::from_millis(1);
+/// … or 1 % of the latency, whichever is more.
+const LATE_SHARE: u32 = 100;
 
-/// What happened in one step of the time series, at one worker.
+/// What one worker knows of the requests that were planned in one step.
 #[derive(Debug)]
-pub(crate) struct Slice {
-    pub(crate) index: u64,
+pub(crate) struct Cell {
     pub(crate) sent: u64,
     pub(crate) dropped: u64,
     pub(crate) late: u64,
+    pub(crate) distorted: u64,
     pub(crate) retries: u64,
-    pub(crate) succeeded: u64,
-    pub(crate) in_flight: u64,
     pub(crate) statuses: Vec<((u16, Label), u64)>,
     pub(crate) errors: [u64; ErrorClass::ALL.len()],
     pub(crate) instances: Vec<(Label, u64)>,
     pub(crate) cache: [u64; CacheResult::ALL.len()],
-    pub(crate) good: Latencies,
-    pub(crate) bad: Latencies,
-    /// Open loop only; in a closed loop they are the same as the latencies.
-    pub(crate) service: Option<Latencies>,
+    /// By kind of request; as many as were needed.
+    pub(crate) kinds: Vec<KindCell>,
+    /// From the actual send time; open loop only, in a closed loop it is the latency.
+    pub(crate) service: Latencies,
     /// How much later than planned requests were sent; open loop only.
-    pub(crate) lag: Option<Latencies>,
-    /// What the labels above mean.
-    pub(crate) labels: Vec<Box<str>>,
+    pub(crate) lag: Latencies,
 }
 
-impl Slice {
-    fn new(index: u64, is_open_loop: bool) -> Self {
+#[derive(Debug, Default)]
+pub(crate) struct KindCell {
+    pub(crate) sent: u64,
+    pub(crate) good: Latencies,
+    pub(crate) bad: Latencies,
+}
+
+impl Cell {
+    fn new() -> Self {
         Self {
-            index,
             sent: 0,
             dropped: 0,
             late: 0,
+            distorted: 0,
             retries: 0,
-            succeeded: 0,
-            in_flight: 0,
             statuses: Vec::new(),
             errors: [0; _],
             instances: Vec::new(),
             cache: [0; _],
-            good: Latencies::new(),
-            bad: Latencies::new(),
-            service: is_open_loop.then(Latencies::new),
-            lag: is_open_loop.then(Latencies::new),
-            labels: Vec::new(),
+            kinds: Vec::new(),
+            service: Latencies::default(),
+            lag: Latencies::default(),
         }
+    }
+
+    fn kind(&mut self, kind: usize) -> &mut KindCell {
+        if self.kinds.len() <= kind {
+            self.kinds.resize_with(kind + 1, KindCell::default);
+        }
+        &mut self.kinds[kind]
     }
 }
 
-/// A request's three moments so far, counted from the start of the run.
+/// One request that has ended, for those who want each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRecord {
+    /// The place of its kind in the plan.
+    pub kind: usize,
+    /// When it should have been sent, when it was, and when it ended, from the end of the warm-up.
+    pub planned: Duration,
+    pub sent: Duration,
+    pub ended: Duration,
+    /// How it ended: the status of its answer, or why there was none.
+    pub end: Result<u16, ErrorClass>,
+    pub is_good: bool,
+}
+
+/// What a worker hands over at the end of a step of time.
+#[derive(Debug)]
+pub(crate) struct Harvest {
+    /// Every request that ended in it, where that was asked for.
+    pub(crate) raw: Vec<RawRecord>,
+    /// The step of time that is over.
+    pub(crate) index: u64,
+    /// The steps something happened to, by the planned time of the requests.
+    pub(crate) cells: Vec<(u64, Cell)>,
+    pub(crate) in_flight: u64,
+    /// What the labels in the cells mean.
+    pub(crate) labels: Vec<Box<str>>,
+}
+
+/// A request: its kind, and its moments so far, counted from the start of the run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct Request {
+    pub(crate) kind: usize,
     /// When it should have been sent.
     pub(crate) planned: Duration,
     /// When it was.
@@ -71,14 +111,20 @@ pub(crate) struct Times {
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    slice: Slice,
-    slice_end: Duration,
+    /// In the order of time; the last one is the one that is needed most.
+    cells: Vec<(u64, Cell)>,
+    /// The step of time that is running, and when it ends.
+    index: u64,
+    step_end: Duration,
     interval: Duration,
     warmup: Duration,
     success: [bool; 600],
+    is_open_loop: bool,
     in_flight: u64,
+    raw: Option<Vec<RawRecord>>,
     pub(crate) labels: Labels,
-    /// When the last recorded request ended.
+    /// When the last recorded request was sent, and when the last one ended.
+    pub(crate) last_send: Duration,
     pub(crate) last_end: Duration,
     pub(crate) warmup_requests: u64,
 }
@@ -86,101 +132,132 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(warmup: Duration, interval: Duration, success: [bool; 600], is_open_loop: bool) -> Self {
         Self {
-            slice: Slice::new(0, is_open_loop),
-            slice_end: warmup + interval,
+            cells: Vec::new(),
+            index: 0,
+            step_end: warmup + interval,
             interval,
             warmup,
             success,
+            is_open_loop,
             in_flight: 0,
+            raw: None,
             labels: Labels::default(),
+            last_send: warmup,
             last_end: warmup,
             warmup_requests: 0,
         }
     }
 
-    /// When the running slice ends.
-    pub(crate) fn slice_end(&self) -> Duration {
-        self.slice_end
+    /// Keeps a record of each request besides.
+    pub(crate) fn keeping_raw(mut self, is_kept: bool) -> Self {
+        self.raw = is_kept.then(Vec::new);
+        self
     }
 
-    /// Ends the running slice if its time is over, and hands it out. To be called until it returns nothing.
-    pub(crate) fn roll(&mut self, now: Duration) -> Option<Slice> {
-        (now >= self.slice_end).then(|| self.next_slice())
+    /// When the running step of time ends.
+    pub(crate) fn step_end(&self) -> Duration {
+        self.step_end
     }
 
-    /// Ends the running slice before its time, at the end of the run.
-    pub(crate) fn next_slice(&mut self) -> Slice {
-        let next = Slice::new(self.slice.index + 1, self.slice.lag.is_some());
-        let mut slice = std::mem::replace(&mut self.slice, next);
-        self.slice_end += self.interval;
-        slice.in_flight = self.in_flight;
-        slice.labels = self.labels.names().to_vec();
-        slice
+    /// Hands over what happened in the running step if its time is over. To be called until it returns nothing.
+    pub(crate) fn roll(&mut self, now: Duration) -> Option<Harvest> {
+        (now >= self.step_end).then(|| self.harvest())
     }
 
-    fn is_warmup(&self, times: Times) -> bool {
-        times.planned < self.warmup
+    /// Ends the running step, at the end of the run before its time.
+    pub(crate) fn harvest(&mut self) -> Harvest {
+        let index = self.index;
+        self.index += 1;
+        self.step_end += self.interval;
+        let cells = std::mem::take(&mut self.cells);
+        let raw = self.raw.as_mut().map(std::mem::take).unwrap_or_default();
+        Harvest { raw, index, cells, in_flight: self.in_flight, labels: self.labels.names().to_vec() }
     }
 
-    pub(crate) fn sent(&mut self, times: Times) {
-        if self.is_warmup(times) {
+    /// The cell of a request; none during the warm-up.
+    fn cell(&mut self, planned: Duration) -> Option<&mut Cell> {
+        let since = planned.checked_sub(self.warmup)?;
+        let step = (since.as_nanos() / self.interval.as_nanos()) as u64;
+        let at = match self.cells.last() {
+            Some((last, _)) if *last == step => self.cells.len() - 1,
+            _ => match self.cells.binary_search_by_key(&step, |(step, _)| *step) {
+                Ok(at) => at,
+                Err(at) => {
+                    self.cells.insert(at, (step, Cell::new()));
+                    at
+                }
+            },
+        };
+        self.cells.get_mut(at).map(|(_, cell)| cell)
+    }
+
+    pub(crate) fn sent(&mut self, request: Request) {
+        let is_open_loop = self.is_open_loop;
+        let Some(cell) = self.cell(request.planned) else {
             self.warmup_requests += 1;
             return;
+        };
+        cell.sent += 1;
+        cell.kind(request.kind).sent += 1;
+        if is_open_loop {
+            let lag = request.sent.saturating_sub(request.planned);
+            cell.lag.record(lag);
+            cell.late += u64::from(lag > LATE);
         }
         self.in_flight += 1;
-        self.slice.sent += 1;
-        if let Some(lags) = &mut self.slice.lag {
-            let lag = times.sent.saturating_sub(times.planned);
-            lags.record(lag);
-            self.slice.late += u64::from(lag > LATE);
-        }
+        self.last_send = request.sent;
     }
 
     pub(crate) fn dropped(&mut self, planned: Duration) {
-        if planned >= self.warmup {
-            self.slice.dropped += 1;
+        if let Some(cell) = self.cell(planned) {
+            cell.dropped += 1;
         }
     }
 
-    pub(crate) fn retried(&mut self, times: Times) {
-        if !self.is_warmup(times) {
-            self.slice.retries += 1;
+    pub(crate) fn retried(&mut self, request: Request) {
+        if let Some(cell) = self.cell(request.planned) {
+            cell.retries += 1;
         }
     }
 
-    pub(crate) fn answered(&mut self, times: Times, now: Duration, answer: &Answer) {
-        if self.is_warmup(times) {
-            return;
-        }
+    pub(crate) fn answered(&mut self, request: Request, now: Duration, answer: &Answer) {
         let good = self.success[usize::from(answer.status)];
-        self.slice.succeeded += u64::from(good);
-        bump(&mut self.slice.statuses, (answer.status, answer.code));
+        let Some(cell) = self.cell(request.planned) else { return };
+        bump(&mut cell.statuses, (answer.status, answer.code));
         if answer.instance != Label::NONE {
-            bump(&mut self.slice.instances, answer.instance);
+            bump(&mut cell.instances, answer.instance);
         }
         if let Some(cache) = answer.cache {
-            self.slice.cache[cache as usize] += 1;
+            cell.cache[cache as usize] += 1;
         }
-        self.ended(times, now, good);
+        self.ended(request, now, Ok(answer.status), good);
     }
 
-    pub(crate) fn failed(&mut self, times: Times, now: Duration, class: ErrorClass) {
-        if self.is_warmup(times) {
-            return;
-        }
-        self.slice.errors[class as usize] += 1;
-        self.ended(times, now, false);
+    pub(crate) fn failed(&mut self, request: Request, now: Duration, class: ErrorClass) {
+        let Some(cell) = self.cell(request.planned) else { return };
+        cell.errors[class as usize] += 1;
+        self.ended(request, now, Err(class), false);
     }
 
-    fn ended(&mut self, times: Times, now: Duration, good: bool) {
-        let slice = &mut self.slice;
-        let latencies = if good { &mut slice.good } else { &mut slice.bad };
-        latencies.record(now.saturating_sub(times.planned));
-        if let Some(service) = &mut slice.service {
-            service.record(now.saturating_sub(times.sent));
+    fn ended(&mut self, request: Request, now: Duration, end: Result<u16, ErrorClass>, good: bool) {
+        let is_open_loop = self.is_open_loop;
+        let Some(cell) = self.cell(request.planned) else { return };
+        let latency = now.saturating_sub(request.planned);
+        let kind = cell.kind(request.kind);
+        if good { &mut kind.good } else { &mut kind.bad }.record(latency);
+        if is_open_loop {
+            let lag = request.sent.saturating_sub(request.planned);
+            cell.distorted += u64::from(lag > LATE && lag * LATE_SHARE > latency);
+            cell.service.record(now.saturating_sub(request.sent));
         }
         self.in_flight -= 1;
         self.last_end = now;
+        let Request { kind, planned, sent } = request;
+        let since = |moment: Duration| moment.saturating_sub(self.warmup);
+        if let Some(raw) = &mut self.raw {
+            let (planned, sent, ended) = (since(planned), since(sent), since(now));
+            raw.push(RawRecord { kind, planned, sent, ended, end, is_good: good });
+        }
     }
 }
 
@@ -202,37 +279,59 @@ mod tests {
         Answer { status, keep_alive: true, instance: Label::NONE, cache: None, code: Label::NONE }
     }
 
+    fn request(planned: u32, sent: u32) -> Request {
+        Request { kind: 0, planned: MS * planned, sent: MS * sent }
+    }
+
+    fn recorder() -> Recorder {
+        Recorder::new(Duration::ZERO, MS * 100, crate::plan::Statuses::default().table(), true)
+    }
+
     #[test]
     fn what_is_sent_ends_answered_failed_or_in_flight() {
-        let mut recorder = Recorder::new(Duration::ZERO, MS * 100, crate::plan::Statuses::default().table(), true);
-        let times = |planned: u32, sent: u32| Times { planned: MS * planned, sent: MS * sent };
+        let mut recorder = recorder();
         for sent in [10, 20, 35, 40] {
-            recorder.sent(times(sent - 5, sent));
+            recorder.sent(request(sent - 5, sent));
         }
-        recorder.answered(times(5, 10), MS * 50, &answer(200));
-        recorder.answered(times(15, 20), MS * 60, &answer(503));
-        recorder.failed(times(30, 35), MS * 70, ErrorClass::Timeout);
+        recorder.answered(request(5, 10), MS * 50, &answer(200));
+        recorder.answered(request(15, 20), MS * 60, &answer(503));
+        recorder.failed(request(30, 35), MS * 70, ErrorClass::Timeout);
         recorder.dropped(MS * 80);
         assert!(recorder.roll(MS * 99).is_none());
-        let slice = recorder.roll(MS * 100).unwrap();
-        assert_eq!((slice.sent, slice.succeeded, slice.dropped, slice.in_flight), (4, 1, 1, 1));
-        assert_eq!(slice.late, 4, "each was sent 5 ms after its time");
-        assert_eq!(slice.good.mean(), Some(MS * 45), "from the planned time");
-        assert_eq!(slice.bad.count(), 2, "a time-out is among the latencies");
-        assert_eq!(slice.service.unwrap().max(), Some(MS * 40), "from the time it was sent");
-        assert_eq!(slice.lag.unwrap().mean(), Some(MS * 5));
+        let harvest = recorder.roll(MS * 100).unwrap();
+        let [(0, cell)] = harvest.cells.as_slice() else { panic!("{harvest:?}") };
+        assert_eq!((cell.sent, cell.dropped, harvest.in_flight), (4, 1, 1));
+        assert_eq!((cell.late, cell.distorted), (4, 3), "each was sent 5 ms after its time, and three have ended");
+        assert_eq!(cell.kinds[0].good.mean(), Some(MS * 45), "from the planned time");
+        assert_eq!(cell.kinds[0].bad.count(), 2, "a time-out is among the latencies");
+        assert_eq!(cell.service.max(), Some(MS * 40), "from the time it was sent");
+        assert_eq!(cell.lag.mean(), Some(MS * 5));
+    }
+
+    #[test]
+    fn an_end_is_counted_where_its_request_was_planned() {
+        let mut recorder = recorder();
+        recorder.sent(request(50, 50));
+        recorder.sent(Request { kind: 2, ..request(150, 150) });
+        assert_eq!(recorder.roll(MS * 200).unwrap().cells.len(), 2);
+        recorder.sent(request(250, 250));
+        recorder.answered(request(50, 50), MS * 260, &answer(200));
+        recorder.failed(Request { kind: 2, ..request(150, 150) }, MS * 260, ErrorClass::Timeout);
+        let harvest = recorder.harvest();
+        let steps: Vec<u64> = harvest.cells.iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, [0, 1, 2], "in order, whatever came first");
+        assert_eq!((harvest.cells[0].1.kinds[0].good.count(), harvest.cells[0].1.sent), (1, 0));
+        assert_eq!((harvest.cells[1].1.kinds[2].bad.count(), harvest.in_flight), (1, 1));
     }
 
     #[test]
     fn the_warm_up_leaves_no_trace() {
         let mut recorder = Recorder::new(MS * 50, MS * 100, [true; 600], false);
-        let warm = Times { planned: MS * 49, sent: MS * 49 };
-        recorder.sent(warm);
-        recorder.retried(warm);
-        recorder.dropped(warm.planned);
-        recorder.answered(warm, MS * 51, &answer(200));
-        let slice = recorder.next_slice();
-        assert_eq!((slice.sent, slice.retries, slice.dropped, slice.in_flight, slice.good.count()), (0, 0, 0, 0, 0));
-        assert_eq!(recorder.warmup_requests, 1);
+        recorder.sent(request(49, 49));
+        recorder.retried(request(49, 49));
+        recorder.dropped(MS * 49);
+        recorder.answered(request(49, 49), MS * 51, &answer(200));
+        let harvest = recorder.harvest();
+        assert_eq!((harvest.cells.len(), harvest.in_flight, recorder.warmup_requests), (0, 0, 1));
     }
 }

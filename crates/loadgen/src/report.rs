@@ -3,14 +3,18 @@
 //! The recorded [`Report`] is the JSON of `load run --json` (schema: `load-tests/schema/report.schema.json`). The summary,
 //! the page and comparisons are made from it alone.
 //!
-//! - [`build`]: from the books to the report; [`verdict`]: whether the run is valid and what it says
-//! - [`condition`]: `--fail-if`; [`text`]: the summary; [`html`]: the page
+//! - [`build`]: from the axis to the report; [`window`]: a part of it; [`repeats`]: several runs of one plan
+//! - [`verdict`]: whether the run is valid and what it says; [`condition`]: `--fail-if`
+//! - [`text`]: the summary; [`html`]: the page
 
 pub(crate) mod build;
 pub(crate) mod condition;
 pub(crate) mod html;
+pub(crate) mod prometheus;
+pub(crate) mod repeats;
 pub(crate) mod text;
 pub(crate) mod verdict;
+pub(crate) mod window;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,12 +24,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::curve::Stage;
 use crate::error::LoadError;
+use crate::machine::Machine;
 use crate::outcome::ErrorClass;
 use crate::pacer::Arrivals;
 use crate::plan::{Retries, Statuses};
+use crate::tally::Tally;
 
 /// The version of the recorded form; a change that old readers cannot read gets another one.
-pub const SCHEMA: &str = "load-report/1";
+pub const SCHEMA: &str = "load-report/2";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -33,12 +39,17 @@ pub struct Report {
     pub version: String,
     /// What repeats the run.
     pub command: String,
+    /// Where the generator ran.
+    pub machine: Machine,
     /// Milliseconds since 1970, at the end of the warm-up.
     pub started_unix_ms: u64,
     pub plan: PlanRecord,
+    pub ending: Ending,
     pub verdict: Verdict,
     pub summary: Summary,
     pub latency: LatencyTable,
+    /// By kind of request, in the plan's order.
+    pub kinds: Vec<KindRecord>,
     pub statuses: Vec<StatusCount>,
     pub errors: Vec<ErrorCount>,
     /// Answers by `X-Instance`.
@@ -48,12 +59,47 @@ pub struct Report {
     pub connections: ConnectionCounts,
     pub bytes: ByteCounts,
     pub generator: Generator,
+    /// The length of one step of the series and of the axis.
     pub interval_s: f64,
     pub series: Vec<Point>,
     pub histogram: Histograms,
-    /// With `--repeat`, the summary of each run in order; this report shows the one with the median rate in full.
+    /// What everything else here is derived from; see [`Report::window`].
+    pub(crate) axis: Vec<AxisStep>,
+    /// With `--repeat`, each run in order; the rest of this report shows the one with the median rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub repeats: Vec<Summary>,
+    pub repeats: Vec<RepeatRecord>,
+}
+
+/// How the run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// As planned.
+    Complete,
+    /// Before its plan was, on request; what was sent was waited for.
+    FinishedEarly,
+    /// Before its plan was, because a condition was broken for good (`--abort`).
+    Aborted,
+    /// Before its plan was, by a signal; what had no answer yet is in flight.
+    Cancelled,
+}
+
+/// One run of several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RepeatRecord {
+    pub outcome: Outcome,
+    pub summary: Summary,
+    pub invalid: Vec<String>,
+    pub conditions: Vec<ConditionResult>,
+}
+
+/// A step of planned time with everything that is known of the requests planned in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AxisStep {
+    pub(crate) at_s: f64,
+    pub(crate) seconds: f64,
+    pub(crate) in_flight: u64,
+    pub(crate) requests: Tally,
 }
 
 /// The plan as it was carried out.
@@ -61,7 +107,10 @@ pub struct Report {
 pub struct PlanRecord {
     pub mode: Mode,
     pub target: String,
+    /// Method and path of each kind, secrets masked.
     pub requests: Vec<String>,
+    /// A number that differs when anything that is sent differs: headers, bodies, weights, ids.
+    pub requests_hash: String,
     pub connections: usize,
     pub threads: usize,
     pub planned_requests: Option<u64>,
@@ -85,8 +134,8 @@ pub enum Mode {
     Open,
 }
 
-/// The numbers that are read first. Latencies count from the planned send time and include requests that failed or timed
-/// out; they are null when nothing ended.
+/// The numbers that are read first. Latencies count from the planned send time and are those of successful answers: a
+/// refusal in a millisecond is not a fast answer. They are null when nothing succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Answers of any status, per second.
@@ -112,6 +161,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Sent more than 1 ms after their time.
     pub late: u64,
+    /// Of these, by more than 1 % of their latency, too: the generator's own delay shows in them.
+    pub distorted: u64,
     /// `answered = succeeded + refused`.
     pub answered: u64,
     pub succeeded: u64,
@@ -124,18 +175,20 @@ pub struct Summary {
     pub errors: u64,
     /// Attempts beyond the first; the server got `sent + retries` requests.
     pub retries: u64,
-    /// Open loop: what the plan asked for and what was sent, per second.
+    /// Open loop: what the schedule asked for, per second of the schedule.
     pub target_rate: Option<f64>,
+    /// Open loop: what was sent, per second up to the real last send.
     pub sent_rate: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LatencyTable {
     pub all: Option<LatencyStats>,
-    pub succeeded: Option<LatencyStats>,
-    /// Refused and unanswered ones.
-    pub failed: Option<LatencyStats>,
-    /// From the actual send time; open loop only.
+    /// Of successful answers.
+    pub good: Option<LatencyStats>,
+    /// Of refused and unanswered requests.
+    pub bad: Option<LatencyStats>,
+    /// Of all, from the actual send time; open loop only.
     pub service: Option<LatencyStats>,
 }
 
@@ -151,6 +204,18 @@ pub struct LatencyStats {
     #[serde(rename = "p99.9_ms")]
     pub p99_9_ms: f64,
     pub max_ms: f64,
+    /// The percentiles that hang on fewer than ten requests: of `p99` there must be 1,000 samples.
+    pub too_few_for: Vec<String>,
+}
+
+/// One kind of request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KindRecord {
+    pub name: String,
+    pub sent: u64,
+    pub succeeded: u64,
+    pub good: Option<LatencyStats>,
+    pub bad: Option<LatencyStats>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,22 +247,55 @@ pub struct ByteCounts {
     pub received: u64,
 }
 
-/// What the generator itself used, from the end of the warm-up to the end of sending.
+/// What the generator itself used and did wrong, from the end of the warm-up to the end of sending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
-    /// The busiest thread's CPU time, as a share of one core.
-    pub cpu_share: f64,
-    /// How long that thread was ready but had no core, as a share of the time; null where the kernel does not tell.
-    pub waiting_share: Option<f64>,
-    /// How much later than planned 99 % of the requests were sent at most; open loop only.
+    pub threads: Vec<ThreadRecord>,
+    /// How much later than planned 99 % of the requests, and all of them, were sent at most; open loop only.
     pub lag_p99_ms: Option<f64>,
+    pub lag_max_ms: Option<f64>,
+    pub stalls: Stalls,
     pub measured_s: f64,
     pub saturated: bool,
     pub warmup_requests: u64,
 }
 
-/// One step of the time series. Requests are counted in the step in which they were sent; answers, errors and latencies
-/// in the step in which they ended.
+/// One sending thread.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ThreadRecord {
+    /// Its CPU time, as a share of one core.
+    pub cpu_share: f64,
+    /// How long it was ready but had no core, as a share of the time; null where the kernel does not count it.
+    pub waiting_share: Option<f64>,
+}
+
+impl ThreadRecord {
+    /// The share of the time in which it ran or would have.
+    #[must_use]
+    pub fn busy_share(&self) -> f64 {
+        self.cpu_share + self.waiting_share.unwrap_or(0.0)
+    }
+}
+
+impl Generator {
+    /// The thread that had least time left.
+    #[must_use]
+    pub fn busiest(&self) -> Option<&ThreadRecord> {
+        self.threads.iter().max_by(|a, b| a.busy_share().total_cmp(&b.busy_share()))
+    }
+}
+
+/// Times in which the generator itself stood still: stopped, or without a core for long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stalls {
+    pub count: u64,
+    pub total_s: f64,
+    pub longest_s: f64,
+    /// When the longest began, from the end of the warm-up.
+    pub longest_at_s: f64,
+}
+
+/// One step of the time series: what became of the requests that were planned in it, whenever that was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub at_s: f64,
@@ -207,8 +305,10 @@ pub struct Point {
     pub dropped: u64,
     pub late: u64,
     pub succeeded: u64,
+    /// On their way when the step was over, whenever they were planned.
     pub in_flight: u64,
     pub retries: u64,
+    /// Latencies of successful answers.
     pub mean_ms: Option<f64>,
     pub p50_ms: Option<f64>,
     pub p95_ms: Option<f64>,
@@ -224,7 +324,8 @@ pub struct Point {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histograms {
     pub unit: String,
-    pub latency: Vec<(u64, u64)>,
+    pub good: Vec<(u64, u64)>,
+    pub bad: Vec<(u64, u64)>,
     pub service: Option<Vec<(u64, u64)>>,
 }
 
@@ -244,7 +345,7 @@ pub struct Verdict {
 pub enum Outcome {
     /// No condition failed, or there was none.
     Held,
-    /// A `--fail-if` condition was met.
+    /// A `--fail-if` condition was met, or nothing succeeded.
     Deviated,
     /// The numbers do not say anything about the server.
     Invalid,
@@ -258,6 +359,9 @@ pub struct ConditionResult {
     pub fail_if: String,
     pub measured: String,
     pub failed: bool,
+    /// With `--repeat`, the run that was worst by it, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<usize>,
 }
 
 impl Report {
@@ -294,6 +398,12 @@ impl Report {
     #[must_use]
     pub fn to_text(&self) -> String {
         text::render(self)
+    }
+
+    /// The numbers as Prometheus text.
+    #[must_use]
+    pub fn to_prometheus(&self) -> String {
+        prometheus::render(self)
     }
 
     /// The page, as one file that needs no network.

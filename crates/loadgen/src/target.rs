@@ -2,40 +2,50 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::{Address, Addresses};
 use crate::error::LoadError;
 
-/// One server, `http://host:port`, without a path.
+/// One server, `http://host:port` or `unix:/path/of/the/socket`, without a path on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    host: String,
-    port: u16,
+    place: Place,
     authority: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Host { host: String, port: u16 },
+    Socket(PathBuf),
+}
+
+/// The kernel's limit for the path of a socket, without the zero at its end.
+const MAX_SOCKET_PATH: usize = 107;
+
 impl Target {
-    /// Splits a URL into the server and the path on it (`/` when there is none).
+    /// Splits a URL into the server and the path on it (`/` when there is none). A Unix socket is written as nginx does,
+    /// `unix:/run/app.sock:/path`.
     ///
     /// # Errors
-    /// Anything but plain `http://` with a host, a valid port and a path of visible ASCII.
+    /// Anything but plain `http://` with a host, a valid port and a path of visible ASCII, or a socket's path that is too
+    /// long.
     pub fn parse(url: &str) -> Result<(Self, String), LoadError> {
-        let fail = |reason| LoadError::Url { url: url.to_owned(), reason };
+        let fail = |reason| LoadError::Url { url: crate::secrets::mask_url(url), reason };
+        if let Some(socket) = url.strip_prefix("unix:") {
+            return Self::parse_socket(socket, &fail);
+        }
         let Some(rest) = url.strip_prefix("http://") else {
             return Err(fail(match url.starts_with("https://") {
                 true => "TLS is not spoken here; aim at the plain http:// port behind it",
-                false => "it must begin with http://, for example http://127.0.0.1:8080/data/1",
+                false => "it must begin with http:// or unix:/, for example http://127.0.0.1:8080/data/1",
             }));
         };
         let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(split);
-        if path.contains('#') {
-            return Err(fail("a fragment (#…) is never sent to a server"));
-        }
-        if !path.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(fail("spaces and other special characters in the path must be %-encoded"));
-        }
+        check_path(path).map_err(fail)?;
         if authority.contains('@') {
             return Err(fail("user and password do not belong in it; use --header 'Authorization: …'"));
         }
@@ -48,12 +58,28 @@ impl Target {
         if port == 0 {
             return Err(fail("the port must be a number from 1 to 65535"));
         }
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bare.is_none() && host.contains(':') {
+            return Err(fail("an IPv6 address stands in brackets, for example http://[::1]:8080/"));
+        }
+        let host = bare.unwrap_or(host);
         if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b)) {
             return Err(fail("the host name is missing or holds characters no host name has"));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok((Self { host: host.to_owned(), port, authority: authority.to_owned() }, path))
+        Ok((Self { place: Place::Host { host: host.to_owned(), port }, authority: authority.to_owned() }, path))
+    }
+
+    fn parse_socket(rest: &str, fail: &dyn Fn(&'static str) -> LoadError) -> Result<(Self, String), LoadError> {
+        let (socket, path) = rest.find(":/").map_or((rest, "/"), |at| (&rest[..at], &rest[at + 1..]));
+        check_path(path).map_err(fail)?;
+        if !socket.starts_with('/') {
+            return Err(fail("the path of a socket must begin with /, for example unix:/run/app.sock:/data/1"));
+        }
+        if socket.len() > MAX_SOCKET_PATH {
+            return Err(fail("the path of a socket may be 107 bytes long, a limit of the kernel"));
+        }
+        Ok((Self { place: Place::Socket(socket.into()), authority: "localhost".to_owned() }, path.to_owned()))
     }
 
     /// What the `Host` header says.
@@ -62,46 +88,65 @@ impl Target {
         &self.authority
     }
 
-    /// The addresses behind the name, in the resolver's order.
+    /// The addresses behind the name, in the resolver's order; none for a socket.
     ///
     /// # Errors
     /// The name does not resolve.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
-        let fail = |source| LoadError::Resolve { host: self.host.clone(), source };
-        let addresses: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs().map_err(fail)?.collect();
+        let Place::Host { host, port } = &self.place else { return Ok(Vec::new()) };
+        let fail = |source| LoadError::Resolve { host: host.clone(), source };
+        let mut addresses = Vec::new();
+        for address in (host.as_str(), *port).to_socket_addrs().map_err(fail)? {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
         if addresses.is_empty() {
             return Err(fail(io::Error::new(io::ErrorKind::NotFound, "it has no address")));
         }
         Ok(addresses)
     }
 
-    /// The first address that accepts a connection: `localhost` is often `::1` first, where nothing may listen. The
-    /// connection is closed again at once, no request is sent.
+    /// All its addresses that accept a connection: `localhost` is often `::1` first, where nothing may listen. The
+    /// connections are closed again at once, no request is sent.
     ///
     /// # Errors
     /// The name does not resolve, or none of its addresses accepts within `timeout`.
-    pub fn reach(&self, timeout: Duration) -> Result<SocketAddr, LoadError> {
-        let mut last = None;
-        for address in self.resolve()? {
-            match TcpStream::connect_timeout(&address, timeout) {
-                Ok(_) => return Ok(address),
-                Err(source) => {
-                    last = Some(LoadError::Unreachable {
-                        authority: self.authority.clone(),
-                        address: address.to_string(),
-                        source,
-                    });
-                }
+    pub fn reach(&self, timeout: Duration) -> Result<Addresses, LoadError> {
+        let candidates = match &self.place {
+            Place::Socket(path) => vec![Address::Unix(path.clone())],
+            Place::Host { .. } => self.resolve()?.into_iter().map(Address::Tcp).collect(),
+        };
+        let mut failure = (self.to_string(), io::ErrorKind::NotFound.into());
+        let mut reached = Vec::new();
+        for address in candidates {
+            match address.probe(timeout) {
+                Ok(()) => reached.push(address),
+                Err(source) => failure = (address.to_string(), source),
             }
         }
-        Err(last
-            .unwrap_or_else(|| LoadError::Resolve { host: self.host.clone(), source: io::ErrorKind::NotFound.into() }))
+        let (address, source) = failure;
+        let unreachable = || LoadError::Unreachable { authority: self.authority.clone(), address, source };
+        Addresses::new(reached).ok_or_else(unreachable)
     }
+}
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.contains('#') {
+        return Err("a fragment (#…) is never sent to a server");
+    }
+    if !path.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("spaces and other special characters in the path must be %-encoded");
+    }
+    Ok(())
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        match &self.place {
+            Place::Host { .. } => write!(f, "http://{}", self.authority),
+            Place::Socket(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -119,7 +164,16 @@ mod tests {
             ("http://[::1]/", "::1", 80, "/"),
         ] {
             let (target, got) = Target::parse(url).unwrap();
-            assert_eq!((target.host.as_str(), target.port, got.as_str()), (host, port, path), "{url}");
+            assert_eq!(target.place, Place::Host { host: host.to_owned(), port }, "{url}");
+            assert_eq!(got, path, "{url}");
+        }
+        for (url, socket, path) in [
+            ("unix:/run/app.sock:/data/1?x=1", "/run/app.sock", "/data/1?x=1"),
+            ("unix:/run/my app.sock", "/run/my app.sock", "/"),
+        ] {
+            let (target, got) = Target::parse(url).unwrap();
+            assert_eq!((&target.place, got.as_str()), (&Place::Socket(socket.into()), path), "{url}");
+            assert_eq!((target.authority(), target.to_string()), ("localhost", format!("unix:{socket}")));
         }
     }
 
@@ -139,6 +193,11 @@ mod tests {
             "http://h/ü",
             "http://h/#top",
             "http://h\r\nX: y/",
+            "http://::1/",
+            "http://::1:80/",
+            "unix:app.sock:/",
+            "unix:/run/app.sock:/a b",
+            &format!("unix:/{}", "x".repeat(107)),
         ] {
             assert!(Target::parse(url).is_err(), "{url:?}");
         }

@@ -2,7 +2,7 @@
 //!
 //! In paths, header values and bodies `{id}` stands for a value picked from the variable of that name, `{n}` for the
 //! number of the request in the run and `{run}` for a number that is another one in each run (idempotency keys). Braces
-//! around anything but a name are ordinary text, so JSON needs no escapes.
+//! around anything but a name are ordinary text, so JSON needs no escapes; `{{id}}` is the text `{id}`.
 
 use std::io::Write;
 
@@ -11,6 +11,8 @@ use crate::ids::Ids;
 /// One kind of request, as a user describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestSpec {
+    /// What the kind is called in reports and conditions; method and path where it has no name.
+    pub name: Option<String>,
     pub method: String,
     /// Path and query, beginning with `/`.
     pub path: String,
@@ -23,7 +25,7 @@ pub struct RequestSpec {
 impl RequestSpec {
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
+        Self { name: None, method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
     }
 }
 
@@ -61,6 +63,15 @@ pub(crate) struct Mix {
     shares: Vec<f64>,
     ids: Vec<Ids>,
     run: u64,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    /// The place of its kind in the plan.
+    pub(crate) kind: usize,
+    /// Its answer has no body.
+    pub(crate) is_head: bool,
 }
 
 /// The values for the gaps of one request: `{n}`, `{run}`, then the variables.
@@ -102,16 +113,16 @@ impl Mix {
         self
     }
 
-    /// Writes request number `n` into `out`. Says whether it is a HEAD request, whose answer has no body.
-    pub(crate) fn write(&self, n: u64, chance: &mut fastrand::Rng, out: &mut Vec<u8>) -> bool {
-        let template = match self.templates.as_slice() {
-            [only] => only,
+    /// Writes request number `n` into `out`.
+    pub(crate) fn write(&self, n: u64, chance: &mut fastrand::Rng, out: &mut Vec<u8>) -> Written {
+        let kind = match self.templates.len() {
+            1 => 0,
             several => {
                 let dice = chance.f64();
-                let at = self.shares.iter().position(|share| dice < *share).unwrap_or(several.len() - 1);
-                &several[at]
+                self.shares.iter().position(|share| dice < *share).unwrap_or(several - 1)
             }
         };
+        let template = &self.templates[kind];
         let mut values: Values = [0; _];
         values[0] = n;
         values[1] = self.run;
@@ -125,7 +136,7 @@ impl Mix {
             out.extend_from_slice(b"\r\n\r\n");
             write_parts(body, &values, out);
         }
-        template.is_head
+        Written { kind, is_head: template.is_head }
     }
 }
 
@@ -152,8 +163,9 @@ fn write_number(out: &mut Vec<u8>, number: u64) {
     let _infallible = write!(out, "{number}");
 }
 
-/// Headers that frame the message or steer the connection are the generator's own.
-const RESERVED: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "expect"];
+/// Headers that frame the message or steer the connection are the generator's own. `Expect: 100-continue` is not among
+/// them: a client need not wait for the 100 before it sends the body (RFC 9110 §10.1.1), and this one does not.
+const RESERVED: [&str; 4] = ["content-length", "transfer-encoding", "connection", "upgrade"];
 
 fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> Result<Template, (Field, String)> {
     let is_token = |text: &str| {
@@ -216,9 +228,14 @@ fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
     while let Some(open) = rest.find('{') {
         let (before, from) = rest.split_at(open);
         plain.push_str(before);
-        let inner = from[1..].split_once('}').map(|(inner, _)| inner);
-        let is_name = |t: &&str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-        let Some(name) = inner.filter(is_name) else {
+        if let Some(name) = from.strip_prefix("{{").and_then(leading_name)
+            && from[name.len() + 2..].starts_with("}}")
+        {
+            plain.push_str(&from[1..name.len() + 3]);
+            rest = &from[name.len() + 4..];
+            continue;
+        }
+        let Some(name) = leading_name(&from[1..]).filter(|name| from[name.len() + 1..].starts_with('}')) else {
             plain.push('{');
             rest = &from[1..];
             continue;
@@ -233,6 +250,12 @@ fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
     plain.push_str(rest);
     parts.push(Part::Text(plain.into_bytes()));
     Ok(parts)
+}
+
+/// The name that a text begins with.
+fn leading_name(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(text.len());
+    (end > 0).then(|| &text[..end])
 }
 
 #[cfg(test)]
@@ -263,6 +286,21 @@ mod tests {
             body.len()
         );
         assert_eq!(written(spec, 12), expected);
+    }
+
+    #[test]
+    fn doubled_braces_are_the_name_itself() {
+        let spec = RequestSpec {
+            headers: vec![("Expect".into(), "100-continue".into())],
+            body: Some(r#"{"a":"{{id}}","b":"{{nobody}}{id}","c":{{"d":{id}}}}"#.into()),
+            ..RequestSpec::get("/{{id}}/{id}")
+        };
+        let text = written(spec, 3);
+        assert!(
+            text.starts_with("GET /{id}/103 HTTP/1.1\r\n") && text.contains("\r\nExpect: 100-continue\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with(r#"{"a":"{id}","b":"{nobody}103","c":{{"d":103}}}"#), "{text}");
     }
 
     #[test]

@@ -80,6 +80,7 @@ struct VariableTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RequestTable {
+    name: Option<String>,
     #[serde(default = "get")]
     method: Spanned<String>,
     path: Spanned<String>,
@@ -196,6 +197,7 @@ impl RequestTable {
     fn spec(&self) -> RequestSpec {
         let headers = self.headers.as_ref().map(|headers| headers.get_ref().clone()).unwrap_or_default();
         RequestSpec {
+            name: self.name.clone(),
             method: self.method.get_ref().clone(),
             path: self.path.get_ref().clone(),
             headers: headers.into_iter().collect(),

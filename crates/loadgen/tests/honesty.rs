@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 
 #[path = "support/server.rs"]
-#[expect(dead_code, reason = "the tests of the books need more of it")]
+#[expect(dead_code, reason = "the tests of the counts need more of it")]
 mod server;
 
 use std::sync::atomic::{AtomicBool, Ordering};

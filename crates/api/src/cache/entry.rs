@@ -1,7 +1,7 @@
 //! How entries look: a head of fixed width, and then the body exactly as it is sent to clients.
 //!
 //! ```text
-//! 00000000000000000007 1790000000000 1790000030000 00000214 R {"id":1,…}
+//! 00000000000000000007 1790000000000 1790000030000 00000214 r {"id":1,…}
 //! stamp (20 digits)    stored at     fresh until   length   kind
 //! ```
 //! (without the blanks). The fixed width makes a hit cheap, nothing is parsed but four numbers, and lets the scripts in
@@ -83,12 +83,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// A form that changes gets other letters: a replica of another version must not read what it does not understand.
+    /// (Capitals had no length.)
     const fn letter(self) -> char {
         match self {
-            Self::Record => 'R',
-            Self::Missing => 'M',
-            Self::Page => 'P',
-            Self::Hold => 'H',
+            Self::Record => 'r',
+            Self::Missing => 'm',
+            Self::Page => 'p',
+            Self::Hold => 'h',
         }
     }
 

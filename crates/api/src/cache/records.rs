@@ -40,6 +40,9 @@ const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_
 /// Repairs are sent in the background, with time.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// The prober waits for the repair: so long at most, then it looks again and goes on.
+const REPAIR_TURN: Duration = Duration::from_millis(200);
+
 /// Clones share everything.
 #[derive(Debug, Clone)]
 pub struct RecordCache(Arc<Inner>);
@@ -200,7 +203,12 @@ impl RecordCache {
     /// Tells Redis of the writes that it missed. Called when it takes writes.
     pub async fn repair_missed(&self) {
         let mut repaired = Vec::new();
+        let start = Instant::now();
         for (id, miss) in self.0.missed.all() {
+            if start.elapsed() > REPAIR_TURN {
+                self.0.redis.knowledge().suspect();
+                break;
+            }
             let deadline = Deadline::after(Instant::now(), Some(REPAIR_TIMEOUT));
             if self.run_script(id, &hold(), None, true, deadline).await != Stored::Yes {
                 break;

@@ -1,6 +1,10 @@
 //! Reads variables one by one, collects every fault, and remembers what `config check` prints.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use super::value::{format_duration, parse_duration, parse_switch};
 
@@ -39,6 +43,8 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub struct Reader {
     variables: BTreeMap<String, String>,
+    /// Those whose values are no text.
+    unreadable: BTreeSet<String>,
     faults: Vec<String>,
     listed: Vec<Listed>,
 }
@@ -52,8 +58,8 @@ impl Reader {
             let name = name.to_string_lossy().into_owned();
             match value.into_string() {
                 Ok(value) => drop(reader.variables.insert(name, value)),
-                // Named as a fault only if it is one of ours: it reads as a value no parser accepts.
-                Err(value) => drop(reader.variables.insert(name, value.to_string_lossy().into_owned())),
+                // A fault only if it is one of ours.
+                Err(_) => drop(reader.unreadable.insert(name)),
             }
         }
         reader
@@ -61,7 +67,7 @@ impl Reader {
 
     pub(super) fn from_variables<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { variables, faults: Vec::new(), listed: Vec::new() }
+        Self { variables, unreadable: BTreeSet::new(), faults: Vec::new(), listed: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Result<Vec<Listed>, ConfigErrors> {
@@ -91,9 +97,17 @@ impl Reader {
         value
     }
 
-    /// What a variable holds; one that is empty counts as not set.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+    /// What a variable holds; one that is empty counts as not set, and so does one that is no text, which is a fault.
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
+        if self.is_unreadable(name) {
+            self.fault(name, "is not UTF-8 text");
+        }
         self.variables.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// Whether the variable is set to what is no text; that is a fault already.
+    pub(super) fn is_unreadable(&self, name: &str) -> bool {
+        self.unreadable.contains(name)
     }
 
     /// The name of a file, if one is given.

@@ -38,50 +38,52 @@ struct ServerUrl<'f> {
     form: &'f UrlForm,
 }
 
-/// Reads the URL from its variable or its file, and the password from a file of its own if there is one.
+/// Reads the URL from its variable or its file, and the password from a file of its own if there is one. All faults are
+/// noted; the empty URL stands for one that has any.
 pub(super) fn read(reader: &mut Reader, form: &UrlForm) -> SecretString {
+    let text = read_text(reader, form);
+    let password = reader.path(form.password_file, "file that holds the password alone, in place of one in the URL");
+    let password = password.and_then(|file| read_file(reader, form.password_file, &file));
+    let Some((text, origin)) = text else { return SecretString::default() };
+    let fault = match (ServerUrl::parse(&text, form), password) {
+        (Ok(url), Some(_)) if url.has_password() => {
+            format!("holds a password, and {} is set too: keep one of them", form.password_file)
+        }
+        (Ok(url), password) => {
+            let url = match password {
+                Some(password) => url.with_password(&password),
+                None => url,
+            };
+            reader.list(form.variable, url.to_string(), origin, form.server);
+            return SecretString::from(String::from(url.url));
+        }
+        (Err(fault), _) => format!("{fault}; it looks like {}", form.example),
+    };
+    reader.fault(form.variable, fault);
+    SecretString::default()
+}
+
+/// The URL as it was written, and where.
+fn read_text(reader: &mut Reader, form: &UrlForm) -> Option<(String, &'static str)> {
     let given = reader.text(form.variable);
     let file = reader.path(form.variable_file, "file that holds the whole URL, in place of the variable");
-    let password_file =
-        reader.path(form.password_file, "file that holds the password alone, in place of one in the URL");
-    let (text, origin) = match (given, file) {
+    match (given, file) {
+        (Some(text), None) => Some((text, "set")),
+        (None, Some(file)) => read_file(reader, form.variable_file, &file).map(|text| (text.trim().to_owned(), "file")),
         (Some(_), Some(_)) => {
             reader.fault(form.variable, format!("is set, and so is {}: set one of them", form.variable_file));
-            return SecretString::default();
+            None
         }
-        (Some(text), None) => (text, "set"),
-        (None, Some(file)) => match secret_file::read(Path::new(&file)) {
-            Ok(text) => (text.trim().to_owned(), "file"),
-            Err(reason) => {
-                reader.fault(form.variable_file, format!("{file}: {reason}"));
-                return SecretString::default();
-            }
-        },
+        (None, None) if reader.is_unreadable(form.variable) => None,
         (None, None) => {
             reader.fault(form.variable, format!("is not set; it looks like {}", form.example));
-            return SecretString::default();
-        }
-    };
-    let password = password_file.and_then(|file| {
-        let read = secret_file::read(Path::new(&file));
-        read.map_err(|reason| reader.fault(form.password_file, format!("{file}: {reason}"))).ok()
-    });
-    match ServerUrl::parse(&text, form) {
-        Ok(url) if password.is_some() && url.has_password() => {
-            let twice = format!("holds a password, and {} is set too: keep one of them", form.password_file);
-            reader.fault(form.variable, twice);
-            SecretString::default()
-        }
-        Ok(url) => {
-            let url = password.iter().fold(url, |url, password| url.with_password(password));
-            reader.list(form.variable, url.to_string(), origin, form.server);
-            SecretString::from(String::from(url.url))
-        }
-        Err(fault) => {
-            reader.fault(form.variable, format!("{fault}; it looks like {}", form.example));
-            SecretString::default()
+            None
         }
     }
+}
+
+fn read_file(reader: &mut Reader, variable: &'static str, file: &str) -> Option<String> {
+    secret_file::read(Path::new(file)).map_err(|reason| reader.fault(variable, format!("{file}: {reason}"))).ok()
 }
 
 impl<'f> ServerUrl<'f> {

@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 /// For one probe, connecting included: well above what a busy dependency needs, well below the promise of 2 s.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// Between two looks, however many requests have trouble: each may be a connection.
+const LEAST_GAP: Duration = Duration::from_millis(25);
+
 /// The last observation of a dependency.
 #[derive(Debug, Clone)]
 pub struct Observation {
@@ -98,7 +101,7 @@ impl Knowledge {
     pub(super) async fn next_turn(&self, interval: Duration) {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            () = self.ask_now.notified() => {}
+            () = self.ask_now.notified() => tokio::time::sleep(LEAST_GAP).await,
         }
     }
 
@@ -108,7 +111,8 @@ impl Knowledge {
         self.up.store(up, Ordering::Relaxed);
         self.up_gauge.set(i64::from(up));
         let dependency = self.dependency;
-        if self.writable.swap(writable, Ordering::Relaxed) != writable {
+        // One that does not answer says nothing about writes.
+        if up && self.writable.swap(writable, Ordering::Relaxed) != writable {
             self.writable_gauge.set(i64::from(writable));
             match writable {
                 true => tracing::info!(dependency, "dependency takes writes again"),

@@ -23,6 +23,7 @@ use std::{
 };
 
 use resilience::{
+    breaker::BreakerState,
     budget::{Budget, Token},
     deadline::Deadline,
 };
@@ -94,6 +95,7 @@ struct Inner {
 struct Tried<T> {
     result: Result<T, DatabaseError>,
     signal: Signal,
+    error: Option<sqlx::Error>,
     lease: Option<Lease>,
 }
 
@@ -156,6 +158,8 @@ impl Postgres {
         match ruling.verdict {
             Verdict::Success => inner.answered.store(true, Ordering::Relaxed),
             Verdict::Failure => inner.knowledge.suspect(),
+            // The prober knows better, and may not have looked since.
+            Verdict::Ignored if ruling.connection == Connection::AllDistrusted => inner.knowledge.suspect(),
             Verdict::Ignored => {}
         }
         result
@@ -196,21 +200,11 @@ impl Inner {
             budget.deposit();
         }
         let again = ruling.again;
-        if again == Again::No {
-            return (first.result, first.signal);
-        }
-        if deadline.cap(Instant::now(), None).is_err() {
-            self.retries.refused_deadline.inc();
-            return (first.result, first.signal);
-        }
-        // The others are bounded by themselves: each connection dies, or has an old plan, once.
-        let budget = self.budget.as_ref().filter(|_| again == Again::Transaction);
-        match budget.map(Budget::withdraw).transpose() {
-            Ok(token) => drop(token.map(Token::spend)),
-            Err(_) => {
-                self.retries.refused_budget.inc();
-                return (first.result, first.signal);
+        if again == Again::No || !self.may_try_again(again, deadline) {
+            if let Some(lease) = first.lease {
+                lease.give_back();
             }
+            return (first.result, first.signal);
         }
         let lease = match (again, first.lease) {
             (Again::Prepared, Some(lease)) => self.forget_statements(deadline, lease).await,
@@ -218,11 +212,42 @@ impl Inner {
             (Again::Prepared | Again::FreshConnection | Again::No, _) => None,
         };
         let second = self.attempt(deadline, lease, statement).await;
-        match second.result {
+        match &second.result {
             Ok(_) => self.retries.succeeded.inc(),
+            Err(_) if second.signal.ruling().connection == Connection::None => self.retries.not_sent.inc(),
             Err(_) => self.retries.failed.inc(),
         }
-        (second.result, second.signal)
+        match second.signal {
+            // Forgetting the plan did not help: then it is no old plan.
+            Signal::StalePlan => {
+                log(Signal::OwnDefect, second.error.as_ref());
+                (second.result, Signal::OwnDefect)
+            }
+            signal => (second.result, signal),
+        }
+    }
+
+    /// Whether deadline, breaker and budget leave room for a second try.
+    fn may_try_again(&self, again: Again, deadline: Deadline) -> bool {
+        if deadline.cap(Instant::now(), None).is_err() {
+            self.retries.refused_deadline.inc();
+            return false;
+        }
+        // Others found out meanwhile.
+        if self.guard.state() == BreakerState::Open {
+            self.retries.not_sent.inc();
+            return false;
+        }
+        // Other reasons are bounded by themselves: each connection dies, or has an old plan, once.
+        let budget = self.budget.as_ref().filter(|_| again == Again::Transaction);
+        match budget.map(Budget::withdraw).transpose() {
+            Ok(token) => drop(token.map(Token::spend)),
+            Err(_) => {
+                self.retries.refused_budget.inc();
+                return false;
+            }
+        }
+        true
     }
 
     async fn attempt<S: Statement>(&self, deadline: Deadline, lease: Option<Lease>, statement: &S) -> Tried<S::Output> {
@@ -231,20 +256,20 @@ impl Inner {
             Some(lease) => lease,
             None => match self.acquire(deadline, S::ACCESS).await {
                 Ok(lease) => lease,
-                Err(not) => return self.failed(taken, not.signal, not.error.as_ref(), None),
+                Err(not) => return self.failed(taken, not.signal, not.error, None),
             },
         };
         let stage = if lease.is_fresh { Stage::OnFresh } else { Stage::OnReused };
         let Ok(bound) = deadline.cap(Instant::now(), self.statement_bound()) else {
             lease.give_back();
-            return self.failed(taken, Signal::PoolFull, None, None);
+            return self.failed(taken, Signal::NoTime, None, None);
         };
         match within(bound, statement.run(lease.connection())).await {
             Some(Ok(value)) => {
                 lease.give_back();
-                Tried { result: Ok(value), signal: Signal::Answered, lease: None }
+                Tried { result: Ok(value), signal: Signal::Answered, error: None, lease: None }
             }
-            Some(Err(error)) => self.failed(taken, signal(&error, stage, S::ACCESS), Some(&error), Some(lease)),
+            Some(Err(error)) => self.failed(taken, signal(&error, stage, S::ACCESS), Some(error), Some(lease)),
             None => self.failed(taken, Signal::Silent, None, Some(lease)),
         }
     }
@@ -257,8 +282,8 @@ impl Inner {
         }
         let taken = Instant::now();
         let mut lease = lease;
-        let full = |_| NotAcquired { signal: Signal::PoolFull, error: None };
-        let bound = deadline.cap(taken, self.statement_bound()).map_err(full)?;
+        let late = |_| NotAcquired { signal: Signal::NoTime, error: None };
+        let bound = deadline.cap(taken, self.statement_bound()).map_err(late)?;
         match within(bound, lease.connection().ping()).await {
             Some(Ok(())) => Ok(lease),
             Some(Err(_)) => {
@@ -273,7 +298,7 @@ impl Inner {
 
     async fn acquire_any(&self, deadline: Deadline) -> Result<Lease, NotAcquired> {
         let Ok(bound) = deadline.cap(Instant::now(), self.acquire_timeout) else {
-            return Err(NotAcquired { signal: Signal::PoolFull, error: None });
+            return Err(NotAcquired { signal: Signal::NoTime, error: None });
         };
         self.pool.acquire(bound).await.map_err(|not| {
             // Connections that hang fill the pool like those that work, and connecting is slow on a busy machine as well
@@ -291,9 +316,9 @@ impl Inner {
     }
 
     /// Does to the connection what the table says, and logs.
-    fn failed<T>(&self, taken: Instant, signal: Signal, error: Option<&sqlx::Error>, lease: Option<Lease>) -> Tried<T> {
+    fn failed<T>(&self, taken: Instant, signal: Signal, error: Option<sqlx::Error>, lease: Option<Lease>) -> Tried<T> {
         let ruling = signal.ruling();
-        log(signal, error);
+        log(signal, error.as_ref());
         if ruling.connection == Connection::AllDistrusted {
             self.pool.distrust(taken);
         }
@@ -303,7 +328,7 @@ impl Inner {
         {
             lease.give_back();
         }
-        Tried { result: Err(ruling.error.unwrap_or(DatabaseError::Internal)), signal, lease }
+        Tried { result: Err(ruling.error.unwrap_or(DatabaseError::Internal)), signal, error, lease }
     }
 
     /// The same connection without its prepared statements, or none if that failed.

@@ -2,29 +2,20 @@
 
 use std::{array, sync::OnceLock, time::Duration};
 
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use prometheus::{Histogram, IntCounter};
 
 use super::Metrics;
-use crate::{middleware::route::Route, problem::Code};
+use crate::{middleware::route::Route, problem::Code, routes::operations};
 
 /// Methods with a label of their own; everything else is one label, or a scanner makes series without end.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
 
-/// How the reads of records end that an alert asks for. Their series are there from the start: a counter whose first sample
-/// is 100 has no rate, and the first errors of an outage would not be seen.
-const ALERTED: [Outcome; 10] = [
-    Outcome::Good(StatusCode::OK),
-    Outcome::Problem(Code::NotFound),
-    Outcome::Problem(Code::Internal),
-    Outcome::Problem(Code::Overloaded),
-    Outcome::Problem(Code::DatabaseUnavailable),
-    Outcome::Problem(Code::DatabaseNotAsked),
-    Outcome::Problem(Code::DatabaseBusy),
-    Outcome::Problem(Code::DatabaseTimeout),
-    Outcome::Problem(Code::DeadlineExceeded),
-    Outcome::Problem(Code::Draining),
-];
+/// The operations whose series exist from the start, over every way they can end: a counter whose first sample is 100 has no
+/// rate, so the first errors of an outage would count for no objective and no alert. HEAD and OPTIONS of the same routes
+/// begin with their first request.
+const FROM_THE_START: [(Route, &[&str]); 2] =
+    [(Route::Records, &["GET", "POST"]), (Route::Record, &["GET", "PUT", "DELETE"])];
 
 /// Good statuses this service gives.
 const GOOD: [u16; 4] = [200, 201, 204, 304];
@@ -65,6 +56,11 @@ impl Outcome {
     }
 }
 
+/// Whatever is not known is the last one.
+fn method_index(method: &str) -> usize {
+    METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)
+}
+
 /// The table. Most cells are made at their first use, so that not every combination is exposed.
 #[derive(Debug)]
 pub struct RequestMetrics {
@@ -79,18 +75,19 @@ impl RequestMetrics {
             metrics.requests_shed.with_label_values(&[reason]);
         }
         let table = Self { metrics, cells: array::from_fn(|_| OnceLock::new()) };
-        for route in [Route::Records, Route::Record] {
-            for outcome in ALERTED {
-                table.cell(0, route, outcome);
+        for (route, methods) in FROM_THE_START {
+            for method in methods {
+                for outcome in operations::outcomes(route, method) {
+                    table.cell(method_index(method), route, outcome);
+                }
             }
         }
         table
     }
 
     /// Counts one request.
-    pub fn observe(&self, method: &Method, route: Route, outcome: Outcome, duration: Duration) {
-        let method = METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
-        let (histogram, counter) = self.cell(method, route, outcome);
+    pub fn observe(&self, method: &str, route: Route, outcome: Outcome, duration: Duration) {
+        let (histogram, counter) = self.cell(method_index(method), route, outcome);
         histogram.observe(duration.as_secs_f64());
         counter.inc();
     }

@@ -32,9 +32,9 @@ const GATHER: Duration = Duration::from_millis(5);
 /// What is known of a request at its beginning.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) method: Method,
     pub(super) route: Route,
-    uri: Uri,
+    /// `None`: the head could not be read.
+    head: Option<(Method, Uri)>,
 }
 
 /// Where the lines go; clones share it. The last one to be dropped writes what is left.
@@ -85,7 +85,17 @@ struct Fields<'a> {
 
 impl Line {
     pub(super) fn new(method: Method, route: Route, uri: &Uri) -> Self {
-        Self { method, route, uri: uri.clone() }
+        Self { route, head: Some((method, uri.clone())) }
+    }
+
+    /// Of a request whose head could not be read: without method and path.
+    pub(super) fn without_head() -> Self {
+        Self { route: Route::Unmatched, head: None }
+    }
+
+    /// The method, empty when the head could not be read.
+    pub(super) fn method(&self) -> &str {
+        self.head.as_ref().map_or("", |(method, _)| method.as_str())
     }
 
     pub(super) fn write(
@@ -97,7 +107,7 @@ impl Line {
         duration: Duration,
         seen: Option<Observed>,
     ) {
-        let path = self.uri.path();
+        let path = self.head.as_ref().map_or("", |(_, uri)| uri.path());
         let seen = seen.unwrap_or_default();
         // Microseconds are as exact as it gets.
         let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1e3;
@@ -111,7 +121,7 @@ impl Line {
             request_id,
             trace_id,
             instance,
-            method: self.method.as_str(),
+            method: self.method(),
             route: self.route.as_str(),
             path: path.get(..MAX_PATH).unwrap_or(path),
             status: outcome.status(),

@@ -62,6 +62,9 @@ enum Flight {
 pub(super) struct Flights {
     source: Source,
     flights: Option<SingleFlight<Flight, Fetched>>,
+    /// A flight has the time of one request from its beginning, not what is left of the one who began it: others may have
+    /// more.
+    timeout: Option<Duration>,
     collapsed: IntCounter,
 }
 
@@ -69,9 +72,9 @@ pub(super) struct Flights {
 type Flown = Result<(bool, Fetched), Error>;
 
 impl Flights {
-    pub(super) fn new(source: Source, single_flight: bool, metrics: &Metrics) -> Self {
+    pub(super) fn new(source: Source, single_flight: bool, timeout: Option<Duration>, metrics: &Metrics) -> Self {
         let collapsed = metrics.collapsed_reads.with_label_values(&["single_flight"]);
-        Self { source, flights: single_flight.then(SingleFlight::new), collapsed }
+        Self { source, flights: single_flight.then(SingleFlight::new), timeout, collapsed }
     }
 
     /// Whether the entry with this stamp is being replaced.
@@ -81,41 +84,56 @@ impl Flights {
 
     /// A record, after a look-up that saw `seen`.
     pub(super) async fn record(&self, id: i64, seen: Option<Stamp>, deadline: Deadline) -> Flown {
-        let source = self.source.clone();
-        let fetch = move || async move { source.record(id, Some(seen), deadline).await };
+        let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
-            None => Ok((false, fetch().await)),
-            Some(flights) => self.land(flights.run(Flight::Record(id, seen), fetch), deadline).await,
+            None => Ok((false, source.record(id, Some(seen), deadline).await)),
+            Some(flights) => {
+                let fetch = move || async move {
+                    source.record(id, Some(seen), Deadline::after(Instant::now(), timeout)).await
+                };
+                self.land(flights.run(Flight::Record(id, seen), fetch), deadline).await
+            }
         }
     }
 
     /// A record past the cache; stored all the same after a look-up.
     pub(super) async fn record_after(&self, id: i64, seen: Option<Option<Stamp>>, deadline: Deadline) -> Flown {
-        let source = self.source.clone();
-        let fetch = move || async move { source.record(id, seen, deadline).await };
+        let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
-            None => Ok((false, fetch().await)),
-            Some(flights) => self.land(flights.run_next(Flight::RecordAfter(id), fetch), deadline).await,
+            None => Ok((false, source.record(id, seen, deadline).await)),
+            Some(flights) => {
+                let fetch =
+                    move || async move { source.record(id, seen, Deadline::after(Instant::now(), timeout)).await };
+                self.land(flights.run_next(Flight::RecordAfter(id), fetch), deadline).await
+            }
         }
     }
 
     /// A page, after a look-up that saw `generation`.
     pub(super) async fn page(&self, page: PageKey, generation: Stamp, deadline: Deadline) -> Flown {
-        let source = self.source.clone();
-        let fetch = move || async move { source.page(page, Some(generation), deadline).await };
+        let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
-            None => Ok((false, fetch().await)),
-            Some(flights) => self.land(flights.run(Flight::Page(page, generation), fetch), deadline).await,
+            None => Ok((false, source.page(page, Some(generation), deadline).await)),
+            Some(flights) => {
+                let fetch = move || async move {
+                    source.page(page, Some(generation), Deadline::after(Instant::now(), timeout)).await
+                };
+                self.land(flights.run(Flight::Page(page, generation), fetch), deadline).await
+            }
         }
     }
 
     /// A page past the cache; stored all the same after a look-up.
     pub(super) async fn page_after(&self, page: PageKey, generation: Option<Stamp>, deadline: Deadline) -> Flown {
-        let source = self.source.clone();
-        let fetch = move || async move { source.page(page, generation, deadline).await };
+        let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
-            None => Ok((false, fetch().await)),
-            Some(flights) => self.land(flights.run_next(Flight::PageAfter(page), fetch), deadline).await,
+            None => Ok((false, source.page(page, generation, deadline).await)),
+            Some(flights) => {
+                let fetch = move || async move {
+                    source.page(page, generation, Deadline::after(Instant::now(), timeout)).await
+                };
+                self.land(flights.run_next(Flight::PageAfter(page), fetch), deadline).await
+            }
         }
     }
 

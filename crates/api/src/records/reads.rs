@@ -70,6 +70,7 @@ impl Reads {
         pages: PageCache,
         postgres: Postgres,
         config: &CacheConfig,
+        request_timeout: Option<Duration>,
         metrics: &Metrics,
     ) -> Self {
         let source = Source { postgres: postgres.clone(), records: records.clone(), pages: pages.clone() };
@@ -78,7 +79,7 @@ impl Reads {
             pages,
             cache_is_on: config.enabled,
             postgres,
-            flights: Flights::new(source, config.single_flight, metrics),
+            flights: Flights::new(source, config.single_flight, request_timeout, metrics),
             stale_if_error: config.stale_if_error,
             results: std::array::from_fn(|i| {
                 metrics.cache_requests.with_label_values(&[CacheResult::VARIANTS[i].as_str()])

@@ -203,16 +203,16 @@ fn refused<T>(not_done: Written<T>, id: i64, _conditions: &WriteConditions) -> O
     }
 }
 
-/// A write that failed: in doubt only when a statement was sent that was not answered.
+/// A write that failed: in doubt when a statement was sent and not answered, or its answer could not be read.
 fn failed(error: DatabaseError, id: i64) -> Outcome {
     let told = match error {
-        DatabaseError::Timeout => Told::InDoubt(id),
+        DatabaseError::Timeout | DatabaseError::Internal => Told::InDoubt(id),
         DatabaseError::Unavailable
         | DatabaseError::NotAsked
         | DatabaseError::Busy
         | DatabaseError::ReadOnly
         | DatabaseError::Locked
-        | DatabaseError::Internal => Told::Nothing,
+        | DatabaseError::NoTime => Told::Nothing,
     };
     (Err(error.into()), told)
 }

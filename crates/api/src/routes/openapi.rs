@@ -1,4 +1,5 @@
-//! `/openapi.json`: the description of this API, a file that tests hold against the running service.
+//! `/openapi.json`: the description of this API, made from the table of operations. Tests hold the running service against
+//! it.
 
 use axum::{
     http::{HeaderValue, header},
@@ -6,6 +7,9 @@ use axum::{
 };
 
 use crate::http::answer::NO_CACHE;
+
+#[cfg(test)]
+mod generate;
 
 /// The document.
 pub const DOCUMENT: &str = include_str!("openapi.json");

@@ -82,3 +82,28 @@ async fn without_the_cache_every_read_goes_to_postgres() {
         assert_eq!((answer.status, answer.cache_status()), (StatusCode::OK, "redis; fwd=bypass; detail=off"));
     }
 }
+
+/// RFC 9111, 5.2.1: the request's own `Cache-Control`.
+#[tokio::test]
+async fn no_cache_goes_past_the_cache() {
+    let replica = Replica::start_connected(&[PATIENT[0], ("CACHE_FRESH", "10m")]);
+    let client = Client::new();
+    let id = create(&replica.url(""), "no-cache").await;
+    for path in [format!("/data/{id}"), format!("/data?limit=3&after={}", id - 1)] {
+        let url = replica.url(&path);
+        get_until(&url, |answer| answer.cache_status().starts_with("redis; hit")).await;
+        for line in ["no-cache", "max-age=0", "max-stale, No-Cache"] {
+            let fetched = send(client.get(&url).header("cache-control", line)).await;
+            assert_eq!(fetched.status, StatusCode::OK);
+            assert!(!fetched.cache_status().starts_with("redis; hit"), "{line}: {fetched:?}");
+            assert!(fetched.header("server-timing").contains("db;dur="), "{line}: {fetched:?}");
+            assert_eq!(fetched.header("cache-control"), "no-cache");
+        }
+        for line in ["max-age=60", "x=\"no-cache\"", "no-store"] {
+            get_until(&url, |answer| answer.cache_status().starts_with("redis; hit")).await;
+            let hit = send(client.get(&url).header("cache-control", line).header("pragma", "no-cache")).await;
+            // Another test's write may have ended the page in between.
+            assert!(hit.cache_status().starts_with("redis; hit") || path.contains('?'), "{line}: {hit:?}");
+        }
+    }
+}

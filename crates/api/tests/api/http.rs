@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Response, StatusCode, header::HeaderMap};
+use reqwest::{
+    Response, StatusCode,
+    header::{HeaderMap, HeaderName},
+};
 use serde_json::Value;
 
-use crate::replica::PATIENCE;
+use crate::{documented, replica::PATIENCE};
 
 /// An answer, taken apart.
 #[derive(Debug)]
@@ -25,6 +28,19 @@ impl Answer {
         let text = response.text().await.expect("a whole body");
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Self { status, headers, body }
+    }
+
+    /// Takes apart what came over the wire.
+    pub fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").expect("a header");
+            (HeaderName::from_bytes(name.as_bytes()).expect("a name"), value.parse().expect("a value"))
+        };
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()));
+        Self { status, headers: lines.map(header).collect(), body }
     }
 
     pub fn header(&self, name: &str) -> &str {
@@ -77,11 +93,17 @@ pub async fn get_until(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
 }
 
 pub async fn get(url: &str) -> Answer {
-    Answer::of(reqwest::get(url).await.expect("an answer")).await
+    send(reqwest::Client::new().get(url)).await
 }
 
+/// Asks, and holds the answer against the document of the API.
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
-    Answer::of(request.send().await.expect("an answer")).await
+    let (client, request) = request.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let answer = Answer::of(client.execute(request).await.expect("an answer")).await;
+    documented::check(method.as_str(), &path, &answer);
+    answer
 }
 
 /// Creates a record and returns its id.

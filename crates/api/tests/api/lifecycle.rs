@@ -1,17 +1,21 @@
 //! Start, configuration, migration, health check, and the way out.
 
 use std::{
+    ffi::OsStr,
     io::Write,
     net::TcpListener,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
+use sqlx::raw_sql;
 
 use crate::{
-    http::{connect, get, read_to_end},
-    replica::{Replica, api},
+    http::{connect, get, get_until, read_to_end},
+    replica::{PATIENCE, Replica, api},
     servers::Servers,
 };
 
@@ -33,6 +37,39 @@ fn a_bad_configuration_names_every_fault_and_exits_64() {
             assert!(text.contains(name), "{name} is missing in:\n{text}");
         }
     }
+}
+
+#[test]
+fn secrets_come_from_files_and_what_is_no_text_is_a_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "p/w#s3cret\n").expect("written");
+    let url = ("REDIS_URL", "redis://app@127.0.0.1:1/0");
+    let check = |password: &Path| {
+        let mut command = api(&["config", "check"]);
+        command.envs([NOBODY[0], url]).env("REDIS_PASSWORD_FILE", password);
+        command.output().expect("api runs")
+    };
+    let output = check(&password);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text.contains("redis://app:[hidden]@127.0.0.1:1/0") && !text.contains("s3cret"), "{text}");
+
+    let missing = folder.path().join("missing");
+    let output = check(&missing);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(text.contains(missing.to_str().expect("ASCII")) && text.contains("No such file"), "{text}");
+
+    let mut command = api(&["config", "check"]);
+    let output = command.env("DATABASE_URL", OsStr::from_bytes(b"postgres://a:s3cret\xff@h/d")).envs([url]).output();
+    let output = output.expect("api runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(
+        text.contains("1 fault") && text.contains("DATABASE_URL: is not UTF-8") && !text.contains("s3cret"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -68,6 +105,7 @@ async fn it_starts_stays_up_and_reports_itself_while_both_dependencies_are_away(
     let health = get(&replica.url("/health")).await;
     assert_eq!((health.status.as_u16(), &health.body["status"]), (503, &"fail".into()));
     assert_eq!(health.header("content-type"), "application/health+json");
+    assert!(["1", "2", "3"].contains(&health.header("retry-after")), "{health:?}");
     let answer = get(&replica.url("/data/1")).await;
     assert_eq!((answer.status.as_u16(), answer.problem_code()), (503, "database_unavailable"));
     assert_eq!(answer.body["dependency"], "postgres");
@@ -133,6 +171,42 @@ fn draining_has_an_end() {
     replica.signal(Signal::TERM);
     assert_eq!(replica.wait().code(), Some(0));
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+}
+
+/// Its connection was cut at the end of the drain time-out; what it has written must be in the cache all the same.
+#[tokio::test]
+async fn a_write_under_way_is_finished_and_told_to_the_cache_before_the_end() {
+    let servers = Servers::alone();
+    let variables = [
+        ("DB_LOCK_TIMEOUT", "5s"),
+        ("DB_STATEMENT_TIMEOUT", "5s"),
+        ("REQUEST_TIMEOUT", "6s"),
+        ("WRITE_WINDOW", "6s"),
+        ("DRAIN_DELAY", "10ms"),
+        ("DRAIN_TIMEOUT", "50ms"),
+    ];
+    let mut ending = Replica::start_on(&servers, &variables);
+    let other = Replica::start_on(&servers, &[]);
+    let url = other.url("/data/1");
+    get_until(&url, |read| read.cache_status().starts_with("redis; hit")).await;
+    let mut admin = servers.admin().await;
+    raw_sql("BEGIN; SELECT 1 FROM records WHERE id = 1 FOR UPDATE").execute(&mut admin).await.expect("held");
+    let body = r#"{"name":"n","value":"finished"}"#;
+    let mut client = connect(ending.address);
+    let head = "PUT /data/1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:";
+    client.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).expect("sent");
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    let mut watch = servers.admin().await;
+    let give_up = Instant::now() + PATIENCE;
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut watch).await.expect("counted") == 0 {
+        assert!(Instant::now() < give_up, "it never waits for the row");
+    }
+    ending.signal(Signal::TERM);
+    ending.wait_for_log(|line| line["message"] == "connections cut after the drain time-out");
+    raw_sql("COMMIT").execute(&mut admin).await.expect("released");
+    assert_eq!(ending.wait().code(), Some(0));
+    let read = get(&url).await;
+    assert_eq!(read.body["value"], "finished", "{read:?}");
 }
 
 #[test]

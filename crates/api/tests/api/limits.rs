@@ -1,6 +1,7 @@
 //! Requests in flight, requests per second, slow clients.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     net::{Shutdown, TcpStream},
     time::{Duration, Instant},
@@ -68,18 +69,6 @@ async fn a_body_slower_than_its_deadline_gets_408_and_frees_its_place() {
 }
 
 #[tokio::test]
-async fn a_head_slower_than_its_deadline_is_cut_and_an_idle_connection_too() {
-    let replica = Replica::start(&[("HEADER_TIMEOUT", "200ms")]);
-    let mut half = connect(replica.address);
-    half.write_all(b"GET /livez HTTP/1.1\r\nHost:").expect("sent");
-    assert_eq!(read_to_end(&mut half), "", "closed without an answer");
-    let mut idle = connect(replica.address);
-    idle.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
-    let answer = read_to_end(&mut idle);
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("live\n"), "{answer}");
-}
-
-#[tokio::test]
 async fn connections_over_the_limit_wait_instead_of_being_served() {
     let replica = Replica::start(&[("MAX_CONNECTIONS", "1"), ("HEADER_TIMEOUT", "1m")]);
     let first = connect(replica.address);
@@ -99,4 +88,19 @@ async fn more_requests_per_second_than_allowed_get_429() {
     let limited = get(&replica.url("/data/1")).await;
     assert_eq!((limited.status.as_u16(), limited.problem_code()), (429, "rate_limited"));
     assert_eq!(get(&replica.url("/livez")).await.status.as_u16(), 200, "only /data counts");
+}
+
+/// Clients that were refused together must not come back together.
+#[tokio::test]
+async fn refused_clients_are_told_different_times() {
+    let replica = Replica::start_connected(&[("CONCURRENCY_LIMIT", "1"), ("BODY_TIMEOUT", "1m")]);
+    let _slow = slow_post(&replica);
+    wait_in_flight(&replica, "1").await;
+    let mut times = BTreeSet::new();
+    for _ in 0..40 {
+        let shed = get(&replica.url("/data/1")).await;
+        assert_eq!(shed.problem_code(), "overloaded");
+        times.insert(shed.header("retry-after").to_owned());
+    }
+    assert_eq!(times, BTreeSet::from(["1", "2", "3"].map(str::to_owned)));
 }

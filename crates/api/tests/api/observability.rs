@@ -101,6 +101,10 @@ async fn hits_misses_bypasses_sheds_timeouts_and_5xx_are_counted_exactly_over_al
             assert!(bypass.cache_status().starts_with("redis; fwd=bypass"), "{bypass:?}");
         }
     }
+    // Seen down before it is up again: then "pass" means that the cache is read.
+    for replica in &replicas {
+        get_until(&replica.url("/health"), |health| health.body["status"] == "warn").await;
+    }
     redis.set(Mode::Pass);
     for replica in &replicas {
         get_until(&replica.url("/health"), |health| health.body["status"] == "pass").await;

@@ -155,7 +155,9 @@ async fn a_read_only_database_refuses_writes_by_name_serves_reads_and_takes_writ
 #[tokio::test]
 async fn with_two_connections_for_three_replicas_some_misses_are_served_and_none_hangs() {
     let servers = Servers::alone();
-    let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &[]));
+    // Time to be refused, on a busy machine as well; the bounds of the defaults are in the fallback matrix.
+    let patient = [("DB_ACQUIRE_TIMEOUT", "1s"), ("REQUEST_TIMEOUT", "2s")];
+    let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &patient));
     // The servers' own replica has one as well.
     servers.sql("ALTER ROLE app CONNECTION LIMIT 3").await;
     servers.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'").await;
@@ -169,7 +171,7 @@ async fn with_two_connections_for_three_replicas_some_misses_are_served_and_none
         });
     }
     for (read, took) in reads.join_all().await {
-        assert!(took < Duration::from_millis(300) + SCHEDULING, "{took:?}: {read:?}");
+        assert!(took < Duration::from_secs(2) + SCHEDULING, "{took:?}: {read:?}");
         match read.status {
             StatusCode::OK => served += 1,
             _ => assert_eq!((read.status.as_u16(), read.problem_code()), (503, "database_busy"), "{read:?}"),

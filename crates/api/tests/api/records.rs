@@ -86,6 +86,40 @@ async fn a_repeated_post_with_a_key_creates_one_record() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_raced_on_two_replicas_creates_one_record() {
+    let replicas = [Replica::start_connected(&PATIENT), Replica::start_connected(&PATIENT)];
+    let client = Client::new();
+    for round in 0..5 {
+        let key = format!("raced-{}-{round}", replicas[0].address);
+        let post = |replica: &Replica, value: &str| {
+            let body = json!({"name": "raced", "value": value});
+            client.post(replica.url("/data")).header("idempotency-key", &key).json(&body)
+        };
+        let mut posts = JoinSet::new();
+        for number in 0..8 {
+            let request = post(&replicas[number % 2], "same");
+            posts.spawn(async move { send(request).await });
+        }
+        let answers: Vec<Answer> = posts.join_all().await;
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.body), (StatusCode::CREATED, &answers[0].body), "round {round}");
+        }
+        for replica in &replicas {
+            assert_eq!(send(post(replica, "other")).await.problem_code(), "idempotency_key_reused", "round {round}");
+            assert_eq!(send(post(replica, "same")).await.body, answers[0].body, "round {round}");
+        }
+        let after = answers[0].body["id"].as_i64().expect("an id");
+        let page = get(&replicas[round % 2].url(&format!("/data?limit=200&after={after}"))).await;
+        let same = page.body["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter(|item| item["name"] == "raced" && item["id"] != after);
+        assert_eq!(same.count(), 0, "round {round}: no second record");
+    }
+}
+
+#[tokio::test]
 async fn pages_walk_over_all_records_once() {
     let replica = Replica::start_connected(&PATIENT);
     let (mut after, mut seen) = (0, Vec::new());

@@ -115,6 +115,14 @@ impl Replica {
         lines.iter().find(|line| wanted(line)).expect("just found").clone()
     }
 
+    /// Waits until so many log lines are as wanted.
+    pub fn wait_for_log_lines(&self, count: usize, wanted: impl Fn(&Value) -> bool) {
+        let lines = self.log.lines.lock().expect("whole");
+        let too_few = |lines: &mut Vec<Value>| lines.iter().filter(|line| wanted(line)).count() < count;
+        let (lines, waited) = self.log.grew.wait_timeout_while(lines, PATIENCE, too_few).expect("whole");
+        assert!(!waited.timed_out(), "{count} log lines did not come; there is {lines:#?}");
+    }
+
     pub fn log_lines(&self) -> Vec<Value> {
         self.log.lines.lock().expect("whole").clone()
     }

@@ -11,6 +11,8 @@ use stack::{DriverKind, HostEnvironment, Operation, Project, Stack, UpOptions};
 use tempfile::TempDir;
 
 pub struct Servers {
+    /// nginx, before a replica of its own.
+    pub base_url: String,
     pub database_url: String,
     pub redis_url: String,
     /// For what the replicas' own role may not do.
@@ -81,6 +83,7 @@ impl Servers {
         let stack = Stack::up(&options, &Operation::default()).expect("the servers start");
         let endpoints = stack.endpoints().expect("the servers have addresses");
         Self {
+            base_url: endpoints.base_url,
             database_url: endpoints.postgres_url.expect("the process driver publishes it"),
             redis_url: endpoints.redis_url.expect("the process driver publishes it"),
             database_admin_url: endpoints.postgres_admin_url.expect("the process driver publishes it"),

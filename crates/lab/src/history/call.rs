@@ -208,10 +208,15 @@ pub struct Broken {
     pub what: String,
     /// Just before it was broken.
     pub from: u64,
-    /// When all had recovered from it.
+    /// When every replica worked with it again.
     pub to: u64,
+    /// When Redis had been told of every write that it missed.
+    pub repaired: u64,
     /// Redis was away, or refused writes, for some replica.
     pub redis: bool,
+    /// A replica ended: what it alone knew of missed writes is lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
 }
 
 /// A record after everything.

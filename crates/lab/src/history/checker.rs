@@ -8,9 +8,11 @@
 //!   `window_us` after its begin when that is later: a client that lost its connection early cannot tell.
 //! - A write that was *refused* did nothing.
 //! - A read sees every write that was acknowledged before it began. The one exception: Redis was away, for some replica,
-//!   at some time between the write's begin and its end; then the write may stay unseen for `bound_us`, and in an answer
-//!   that says `detail=stale` for longer. A *page* that says so may be older whenever something is broken: every write
-//!   ends the pages before it, and an ended page is what is left when Postgres is away.
+//!   at some time between the write's begin and its end. Then the write may stay unseen until Redis was told of it, and
+//!   for `bound_us` at most; in an answer that says `detail=stale` until Redis was told of it. When a replica ended
+//!   meanwhile, nobody may have told Redis: then `bound_us` holds, and none for an answer that says that it is old.
+//! - A *page* that says that it is old may be older whenever something is broken: every write ends the pages before it,
+//!   and an ended page is what is left when Postgres is away.
 //!
 //! # Order
 //! [`book`] sorts what was written by record and version; [`reads`] holds every answer against it; [`writes`] holds the

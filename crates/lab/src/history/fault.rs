@@ -90,6 +90,22 @@ impl Fault {
         }
     }
 
+    /// Whether a replica ends, and with it what it alone knew.
+    pub(super) fn ends_a_replica(self) -> bool {
+        match self {
+            Self::Server(ServerFault::Kill | ServerFault::Stop, Target::Api(_)) => true,
+            Self::Server(ServerFault::Pause | ServerFault::Cut, Target::Api(_))
+            | Self::Server(_, Target::Redis | Target::Postgres | Target::Nginx)
+            | Self::Flush
+            | Self::HoldWrites
+            | Self::RefuseWrites
+            | Self::Poison(_)
+            | Self::ReadOnly
+            | Self::Retype
+            | Self::Terminate => false,
+        }
+    }
+
     pub(super) fn bring_about(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
         let endpoints = stack.endpoints()?;
         match self {

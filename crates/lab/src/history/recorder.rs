@@ -29,15 +29,17 @@ use super::{
     file::Log,
     load::{Answer, Base, Client, Load},
     population::{FIRST_PAGE, Population},
-    schedule::{Step, schedule},
+    schedule::{SHORT, Step, schedule},
     witness,
 };
 use crate::admin::Postgres;
 
 const WRITERS: u32 = 5;
 const READERS: u32 = 7;
-/// `CACHE_FRESH` of the recorded stack: short, or most reads would be within the bound of some fault.
-const FRESH: Duration = Duration::from_millis(1_500);
+/// `CACHE_FRESH` of the recorded stack: longer than it takes to tell Redis of what it missed, so that this is seen.
+const FRESH: Duration = Duration::from_secs(10);
+/// The same of a short recording, which cannot wait for so long.
+const SHORT_FRESH: Duration = Duration::from_millis(1_500);
 /// One renewal of an entry may take so long after its fresh time.
 const RENEWAL: Duration = Duration::from_millis(300);
 /// What a busy machine may add to either.
@@ -45,7 +47,9 @@ const ALLOWANCE: Duration = Duration::from_millis(700);
 /// nginx's patience with a replica: for so long a write without an answer may be on its way.
 const WINDOW: Duration = Duration::from_secs(1);
 /// From when a dependency answers until every replica uses it again: the recovery that is promised.
-const RECOVERY: Duration = Duration::from_secs(2);
+pub(super) const RECOVERY: Duration = Duration::from_secs(2);
+/// From then on until Redis was told of every write that it missed: four times of what the replicas need.
+pub(super) const REPAIR: Duration = Duration::from_secs(2);
 /// Until all is well again, on a busy machine: ten times what is promised.
 const QUIET_WITHIN: Duration = Duration::from_secs(20);
 /// So many records are compared between all replicas in the end.
@@ -64,6 +68,12 @@ pub struct Plan {
     pub out: PathBuf,
 }
 
+impl Plan {
+    fn fresh(&self) -> Duration {
+        if self.duration < SHORT { SHORT_FRESH } else { FRESH }
+    }
+}
+
 /// Time since the recording began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock(Instant);
@@ -71,7 +81,7 @@ pub(super) struct Clock(Instant);
 impl Clock {
     /// Microseconds.
     pub(super) fn now(self) -> u64 {
-        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+        micros(self.0.elapsed())
     }
 }
 
@@ -81,16 +91,15 @@ impl Clock {
 /// The stack could not be started, broken, healed or asked; the file could not be written; or it was interrupted. What
 /// was recorded until then is in the file. What the history proves is not judged here.
 pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackError> {
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let head = Head {
         schema: SCHEMA,
         seed: plan.seed,
-        bound_us: micros(FRESH + RENEWAL + ALLOWANCE),
+        bound_us: micros(plan.fresh() + RENEWAL + ALLOWANCE),
         window_us: micros(WINDOW),
     };
     let log = Log::create(&plan.out, head)?;
     let mut up = plan.up.clone();
-    up.env.insert(0, ("CACHE_FRESH".to_owned(), format!("{}ms", FRESH.as_millis())));
+    up.env.insert(0, ("CACHE_FRESH".to_owned(), format!("{}ms", plan.fresh().as_millis())));
     let recorded = Stack::up(&up, operation).and_then(|stack| {
         let recorded = Recorder::new(&stack, plan, &log, operation).and_then(|recorder| recorder.run());
         // Also after an interrupt: nothing is left running, and nothing broken.
@@ -99,6 +108,10 @@ pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackEr
     });
     let kept = log.finish();
     recorded.and(kept)
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 struct Recorder<'a> {
@@ -201,9 +214,10 @@ impl<'a> Recorder<'a> {
         }
         for (fault, from) in broken {
             fault.undo(self.stack, &quiet)?;
-            let to = self.clock.now().saturating_add(u64::try_from(RECOVERY.as_micros()).unwrap_or(u64::MAX));
-            let redis = fault.keeps_redis_from_writes();
-            self.log.add(Line::Broken(Broken { what: fault.to_string(), from, to, redis }));
+            let to = self.clock.now().saturating_add(micros(RECOVERY));
+            let (redis, ended) = (fault.keeps_redis_from_writes(), fault.ends_a_replica());
+            let repaired = to.saturating_add(micros(REPAIR));
+            self.log.add(Line::Broken(Broken { what: fault.to_string(), from, to, repaired, redis, ended }));
         }
         self.sleep(step.calm)?;
         Ok(outcome)
@@ -236,7 +250,7 @@ impl<'a> Recorder<'a> {
         self.operation.progress.begin("waiting until everything old is over");
         // What is not well by then is asked all the same, and its silence noted.
         self.becomes_well()?;
-        self.sleep(FRESH + RENEWAL + ALLOWANCE + WINDOW)?;
+        self.sleep(self.plan.fresh() + RENEWAL + ALLOWANCE + WINDOW)?;
         self.operation.progress.end("done");
         self.operation.progress.begin("comparing the replicas with Postgres");
         let ids = population.to_compare(COMPARED);

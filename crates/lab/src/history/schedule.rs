@@ -39,7 +39,7 @@ pub(super) fn schedule(seed: u64, time: Duration, replicas: u32) -> Vec<Step> {
 const OVERHEAD: Duration = Duration::from_millis(300);
 
 /// Below this a recording is a short one: everything is held as briefly as it makes sense.
-const SHORT: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_secs(60);
 
 fn pace(rng: &mut Rng, time: Duration, faults: Vec<Fault>) -> Step {
     let mut between = |from: u64, to: u64| Duration::from_millis(rng.u64(from..to));

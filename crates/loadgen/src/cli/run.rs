@@ -4,99 +4,48 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::args::{LoadArgs, RequestArgs, plan};
 use super::live::Live;
 use super::output::Output;
-use super::{ExitResult, print};
-use crate::curve::Curve;
+use super::raw::RawFile;
+use super::signals::Signals;
+use super::{ExitResult, command_line, print, runtime};
 use crate::duration;
 use crate::engine;
 use crate::error::LoadError;
-use crate::ids::{Ids, Pick};
-use crate::options::{Options, Shape};
-use crate::pacer::Arrivals;
-use crate::plan::{Plan, Retries, Statuses};
+use crate::plan::Plan;
 use crate::report::condition::Condition;
 use crate::report::{Outcome, Report};
-use crate::target::Target;
-use crate::template::RequestSpec;
-use crate::workload::{Workload, read_curve};
 
 /// How long a server may take to accept the connection that shows it is there.
-const REACH_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Where to send requests, `http://host:port/path`; with --workload only `http://host:port`. `{id}` in the path is
-    /// picked from --ids.
-    url: String,
+    /// Where to send requests, `http://host:port/path` or `unix:/socket:/path`; several are asked for in turn. With
+    /// --workload only `http://host:port`. `{id}` in the path is picked from --ids.
+    #[arg(required = true)]
+    url: Vec<String>,
 
-    /// Requests, mix and load from a file (see load-tests/); options given here go over it.
+    /// Requests, mix and load from a file (see `load init`); options given here go over it.
     #[arg(long, short, value_name = "FILE")]
     workload: Option<PathBuf>,
 
-    /// End after this many requests.
-    #[arg(long, short = 'n', value_name = "N", help_heading = "Load")]
-    requests: Option<u64>,
-    /// End after this time; 10s when nothing else ends the run.
-    #[arg(long, short = 'd', value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
-    duration: Option<Duration>,
-    /// Closed loop: users, each of whom sends one request after the other [default: 10]. Open loop: requests under way at
-    /// once, beyond which they are dropped and counted [default: 1000].
-    #[arg(long, short = 'c', value_name = "N", help_heading = "Load")]
-    connections: Option<usize>,
-    /// Open loop: send so many requests per second, whether or not earlier ones were answered.
-    #[arg(long, short = 'r', value_name = "RPS", help_heading = "Load", conflicts_with_all = ["stages", "curve"])]
-    rate: Option<f64>,
-    /// Open loop with steps and ramps: 100:10s,100..500:30s.
-    #[arg(long, value_name = "STAGES", value_parser = Curve::parse, help_heading = "Load", conflicts_with = "curve")]
-    stages: Option<Curve>,
-    /// Open loop with a rate from a file, stretched to --duration: a day in two minutes.
-    #[arg(long, value_name = "FILE", help_heading = "Load")]
-    curve: Option<PathBuf>,
-    /// Open loop: how arrivals are spread, even or poisson [default: even].
-    #[arg(long, value_name = "SPREAD", value_parser = parse_arrivals, help_heading = "Load")]
-    arrivals: Option<Arrivals>,
-    /// Send for so long before anything is recorded.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
-    warmup: Option<Duration>,
-    /// Give up on a request after this time [default: 2s]. It is counted, and its latency too.
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
-    timeout: Option<Duration>,
-    /// Open a new connection for each request.
-    #[arg(long, help_heading = "Load")]
-    no_keep_alive: bool,
-    /// Try so many times in all, at once and without any care, when there is a 5xx or no answer.
-    #[arg(long, value_name = "N", help_heading = "Load")]
-    attempts: Option<u32>,
-    /// Threads that send, each with its share of the connections [default: 1].
-    #[arg(long, value_name = "N", help_heading = "Load")]
-    threads: Option<usize>,
-    /// Decides every choice of the run [default: 1].
-    #[arg(long, value_name = "N", help_heading = "Load")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    load: LoadArgs,
 
-    /// The request's method.
-    #[arg(long, short = 'X', value_name = "METHOD", help_heading = "Request", conflicts_with = "workload")]
-    method: Option<String>,
-    /// A header of the request; may be given several times.
-    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Request", conflicts_with = "workload")]
-    header: Vec<(String, String)>,
-    /// The request's body.
-    #[arg(long, value_name = "TEXT", help_heading = "Request", conflicts_with = "workload")]
-    body: Option<String>,
-    /// The range that `{id}` in the URL, headers and body is picked from, evenly.
-    #[arg(long, value_name = "FIRST..LAST", value_parser = parse_ids, help_heading = "Request", conflicts_with = "workload")]
-    ids: Option<Ids>,
+    #[command(flatten)]
+    request: RequestArgs,
 
-    /// The statuses that are a success [default: 2xx].
-    #[arg(long, value_name = "STATUSES", value_parser = Statuses::parse, help_heading = "Result")]
-    success: Option<Statuses>,
-    /// Exit with 1 when this holds; may be given several times. Metrics: mean, p50, p90, p95, p99, p99.9, max (us, ms, s),
-    /// success (%), errors, dropped, late (a number or %), rps, goodput. For example p95>320ms or success<95%.
+    /// Exit with 1 when this holds; may be given several times. Metrics: mean, max, p50, p99.9 or any percentile (us, ms, s)
+    /// of good answers, or of others as bad.p95, all.p95, kind.NAME.p95; success and kind.NAME.success (%); errors, dropped,
+    /// late (a number or %); rps, goodput. For example p95>320ms or success<95%.
     #[arg(long, value_name = "CONDITION", help_heading = "Result")]
     fail_if: Vec<Condition>,
+    /// End the run as soon as a --fail-if condition is met; looked at after each --interval.
+    #[arg(long, requires = "fail_if", help_heading = "Result")]
+    abort: bool,
     /// Keep everything that was recorded.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
@@ -106,25 +55,29 @@ pub(super) struct RunArgs {
     /// Write a page with plots that needs no network.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
-    /// Run several times, for `load compare`; the run with the median rate is shown.
+    /// Write the result as Prometheus text, for a node exporter's text files or a push gateway.
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    prometheus: Option<PathBuf>,
+    /// Write each request as a line of JSON when it has ended: planned, sent and ended in ns from the end of the warm-up.
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    raw: Option<PathBuf>,
+    /// Run several times, for `load compare`; the run with the median rate is shown, and each one is judged.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Result")]
     repeat: u16,
 }
 
 pub(super) fn run(args: &RunArgs) -> ExitResult {
-    let mut plan = args.plan()?;
+    let mut plan = plan(&args.url, args.workload.as_deref(), &args.load, &args.request)?;
     plan.interval = args.interval;
+    plan.fail_if = args.fail_if.clone();
+    plan.abort = args.abort;
     plan.check()?;
-    let json = args.json.as_deref().map(Output::open).transpose()?;
-    let html = args.html.as_deref().map(Output::open).transpose()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|source| LoadError::System { what: "start the runtime", source })?;
-    let reports = runtime.block_on(carry_out(&plan, usize::from(args.repeat)))?;
-    let mut report = Report::of_repeats(reports);
-    report.command = command_line(std::env::args());
-    report.judge(&args.fail_if);
+    let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
+    let (json, html, prometheus) = (open(&args.json)?, open(&args.html)?, open(&args.prometheus)?);
+    let raw = args.raw.as_deref().map(RawFile::create).transpose()?;
+    let reports = runtime()?.block_on(carry_out(&plan, usize::from(args.repeat), raw.as_ref()))?;
+    let mut report = Report::of_repeats(reports, &plan.fail_if);
+    report.command = command_line();
 
     // The summary first: whatever becomes of the files, the run is not lost.
     let printed = print(&report.to_text());
@@ -134,31 +87,26 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     if let Some(html) = html {
         html.write(&report.to_html())?;
     }
+    if let Some(prometheus) = prometheus {
+        prometheus.write(&report.to_prometheus())?;
+    }
+    if let Some(raw) = raw {
+        raw.finish()?;
+    }
     printed?;
     Ok(report.verdict.outcome.exit_code())
 }
 
 /// Runs the plan, again and again, until it is done or interrupted.
-async fn carry_out(plan: &Plan, runs: usize) -> Result<Vec<Report>, LoadError> {
-    let address = plan.target.reach(REACH_TIMEOUT)?;
-    let listen = |kind| signal(kind).map_err(|source| LoadError::System { what: "listen for signals", source });
-    let mut signals = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Vec<Report>, LoadError> {
+    let addresses = plan.target.reach(REACH_TIMEOUT)?;
+    let mut signals = Signals::listen()?;
     let mut reports = Vec::with_capacity(runs);
     for run in 1..=runs {
-        let mut live = Live::new(plan, run, runs);
-        let mut running = engine::start(plan.clone(), address)?;
-        let stopper = running.stopper();
-        loop {
-            tokio::select! {
-                point = running.next_point() => match point {
-                    Some(point) => live.show(&point),
-                    None => break,
-                },
-                () = any(&mut signals) => stopper.cancel(),
-            }
-        }
-        live.clear();
-        let report = running.report().await?;
+        let title = if runs > 1 { format!("run {run} of {runs}  ") } else { String::new() };
+        let sink = raw.map(|raw| raw.sink(run, plan.kinds()));
+        let running = engine::start_keeping(plan.clone(), addresses.clone(), sink)?;
+        let report = watch(running, Live::new(plan, title), &mut signals).await?;
         let interrupted = report.verdict.outcome == Outcome::Interrupted;
         reports.push(report);
         if interrupted {
@@ -168,114 +116,22 @@ async fn carry_out(plan: &Plan, runs: usize) -> Result<Vec<Report>, LoadError> {
     Ok(reports)
 }
 
-async fn any((interrupt, terminate): &mut (Signal, Signal)) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-impl RunArgs {
-    fn plan(&self) -> Result<Plan, LoadError> {
-        let options = self.options()?;
-        match &self.workload {
-            Some(path) => Workload::read(path)?.plan_with(&self.url, options),
-            None => {
-                let (target, path) = Target::parse(&self.url)?;
-                let request = RequestSpec {
-                    method: self.method.clone().unwrap_or_else(|| "GET".to_owned()),
-                    headers: self.header.clone(),
-                    body: self.body.clone(),
-                    ..RequestSpec::get(path)
-                };
-                let variables = self.ids.iter().map(|ids| ("id".to_owned(), ids.clone())).collect();
-                options.plan(target, vec![request], variables)
-            }
+/// Shows how a run goes until it is over; a signal ends it.
+pub(super) async fn watch(
+    mut running: engine::Running,
+    mut live: Live,
+    signals: &mut Signals,
+) -> Result<Report, LoadError> {
+    let stopper = running.stopper();
+    loop {
+        tokio::select! {
+            point = running.next_point() => match point {
+                Some(point) => live.show(&point),
+                None => break,
+            },
+            () = signals.any() => stopper.cancel(),
         }
     }
-
-    fn options(&self) -> Result<Options, LoadError> {
-        let shape = match (self.rate, &self.stages, &self.curve) {
-            (Some(rate), _, _) => Some(Shape::Rate(rate)),
-            (_, Some(stages), _) => Some(Shape::Stages(stages.clone())),
-            (_, _, Some(path)) => Some(Shape::Stretchable(read_curve(path)?)),
-            (None, None, None) => None,
-        };
-        let retry = |attempts| Retries { attempts, backoff_ms: 0.0, on: Statuses::server_errors() };
-        Ok(Options {
-            connections: self.connections,
-            threads: self.threads,
-            requests: self.requests,
-            duration: self.duration,
-            shape,
-            arrivals: self.arrivals,
-            warmup: self.warmup,
-            timeout: self.timeout,
-            keep_alive: self.no_keep_alive.then_some(false),
-            seed: self.seed,
-            success: self.success.clone(),
-            retries: self.attempts.map(retry),
-        })
-    }
-}
-
-fn parse_arrivals(text: &str) -> Result<Arrivals, String> {
-    match text {
-        "even" => Ok(Arrivals::Even),
-        "poisson" => Ok(Arrivals::Poisson),
-        _ => Err("it is even or poisson".to_owned()),
-    }
-}
-
-fn parse_header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once(':').ok_or("it must be 'Name: value'")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
-}
-
-fn parse_ids(text: &str) -> Result<Ids, String> {
-    let example = || format!("{text:?} is no range, for example 1..1000");
-    let (first, last) = text.split_once("..").ok_or_else(example)?;
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| example());
-    Ids::new(number(first)?..=number(last)?, Pick::Uniform, 1.0)
-}
-
-/// The command as it can be typed again, but for what must not be kept: the values of headers that hold secrets.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let shown = |text: String| match SECRET_HEADERS
-        .iter()
-        .find_map(|name| Some(text.to_ascii_lowercase().find(name)? + name.len()))
-    {
-        Some(end) => format!("{} …", &text[..end]),
-        None => text,
-    };
-    let plain =
-        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b));
-    let quoted = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
-    let arguments = arguments.skip(1).map(shown).map(quoted);
-    std::iter::once("load".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
-}
-
-/// In lower case; `proxy-authorization:` and `set-cookie:` end in one of them.
-const SECRET_HEADERS: [&str; 2] = ["authorization:", "cookie:"];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_can_be_typed_again() {
-        let typed =
-            ["target/release/load", "run", "http://h/{id}", "--fail-if", "p95>320ms", "-H", "X: it's", "--rate", "5"];
-        assert_eq!(
-            command_line(typed.into_iter().map(str::to_owned)),
-            r"load run 'http://h/{id}' --fail-if 'p95>320ms' -H 'X: it'\''s' --rate 5"
-        );
-    }
-
-    #[test]
-    fn secrets_are_not_kept() {
-        let typed = ["load", "run", "-H", "Authorization: Bearer xyzzy", "--header=cookie: id=xyzzy"];
-        let kept = command_line(typed.into_iter().map(str::to_owned));
-        assert_eq!(kept, "load run -H 'Authorization: …' '--header=cookie: …'");
-    }
+    live.clear();
+    running.report().await
 }

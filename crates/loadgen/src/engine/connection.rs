@@ -3,13 +3,14 @@
 //! A connection never waits. Each call does what can be done now and says how far the request is; the worker calls again
 //! when the socket reports something. There is one request at a time on a connection, no pipelining.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{SendFlags, sockopt};
 
 use super::poller::{Poller, Ready};
+use crate::address::Addresses;
 use crate::http::response::{Answer, Progress, ProtocolError, ResponseReader};
 use crate::outcome::{ErrorClass, Labels};
 
@@ -22,11 +23,24 @@ pub(super) enum Step {
     Failed(Fault),
 }
 
-/// Why a request failed: the class for the books, the cause for the reader.
+/// Why a request failed: the class to be counted, the cause for the reader.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     pub(super) class: ErrorClass,
     pub(super) cause: Cause,
+    /// A used connection was lost before the first byte of the answer: whether that is the race with the server's idle
+    /// time-out is a matter of time, see [`is_idle_race`].
+    pub(super) is_unanswered_reuse: bool,
+}
+
+/// What is shorter than the promised accuracy cannot be told from a round trip.
+const LEAST_ROUND_TRIP: Duration = Duration::from_millis(1);
+
+/// Whether a connection that was lost raced with the server's end of it: it had been idle for longer than a round trip,
+/// and was lost within one from the sending. Otherwise the server had the request, or could have had it, and broke down.
+pub(super) fn is_idle_race(idle: Duration, pending: Duration, round_trip: Option<Duration>) -> bool {
+    let limit = round_trip.unwrap_or_default().max(LEAST_ROUND_TRIP);
+    idle > limit && pending <= limit
 }
 
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -70,6 +84,7 @@ pub(super) struct Connection {
     is_reused: bool,
     /// The first byte of the answer has come.
     is_answering: bool,
+    opened_at: Option<Instant>,
 }
 
 /// Counters that a connection adds to.
@@ -99,7 +114,9 @@ impl Traffic {
 /// What all connections of a worker share.
 pub(super) struct Shared {
     pub(super) poller: Poller,
-    pub(super) address: SocketAddr,
+    pub(super) addresses: Addresses,
+    /// The shortest time that the opening of a connection took.
+    pub(super) round_trip: Option<Duration>,
     /// One buffer for all: answers are read to their end or set aside by their reader, never left in it.
     pub(super) buffer: Box<[u8]>,
     pub(super) traffic: Traffic,
@@ -116,6 +133,7 @@ impl Connection {
             reader: ResponseReader::new(),
             is_reused: false,
             is_answering: false,
+            opened_at: None,
         }
     }
 
@@ -143,7 +161,11 @@ impl Connection {
     pub(super) fn on_ready(&mut self, ready: Ready, shared: &mut Shared, labels: &mut Labels) -> Step {
         if self.phase == Phase::Connecting {
             match self.socket.as_ref().map(sockopt::socket_error) {
-                Some(Ok(Ok(()))) => self.phase = Phase::Sending,
+                Some(Ok(Ok(()))) => {
+                    self.phase = Phase::Sending;
+                    let took = self.opened_at.map(|at| at.elapsed());
+                    shared.round_trip = shared.round_trip.into_iter().chain(took).min();
+                }
                 Some(Ok(Err(errno)) | Err(errno)) => return self.fail(connect_class(errno), Cause::System(errno)),
                 None => return Step::Pending,
             }
@@ -171,9 +193,9 @@ impl Connection {
         let connecting = self.phase == Phase::Connecting;
         self.close();
         if connecting {
-            Fault { class: ErrorClass::ConnectTimeout, cause: Cause::NotConnected }
+            Fault { class: ErrorClass::ConnectTimeout, cause: Cause::NotConnected, is_unanswered_reuse: false }
         } else {
-            Fault { class: ErrorClass::Timeout, cause: Cause::NotAnswered }
+            Fault { class: ErrorClass::Timeout, cause: Cause::NotAnswered, is_unanswered_reuse: false }
         }
     }
 
@@ -184,18 +206,13 @@ impl Connection {
     }
 
     fn open(&mut self, slot: u32, shared: &mut Shared) -> Result<(), Errno> {
-        let family = if shared.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        sockopt::set_tcp_nodelay(&socket, true)?;
-        match rustix::net::connect(&socket, &shared.address) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(errno) => return Err(errno),
-        }
+        let opened_at = Instant::now();
+        let socket = shared.addresses.next().connect()?;
         self.generation = self.generation.wrapping_add(1);
         shared.poller.add(&socket, u64::from(self.generation) << 32 | u64::from(slot))?;
         shared.traffic.opened += 1;
         self.socket = Some(socket);
+        self.opened_at = Some(opened_at);
         self.phase = Phase::Connecting;
         Ok(())
     }
@@ -272,25 +289,47 @@ impl Connection {
         if self.is_answering { Cause::ClosedWithin } else { Cause::ClosedBefore }
     }
 
-    /// The connection is gone; on a used one without a byte of an answer that is the idle race.
+    /// The connection is gone.
     fn lost(&mut self, class: ErrorClass, cause: Cause) -> Step {
-        let raced = self.is_reused && !self.is_answering;
-        self.fail(if raced { ErrorClass::ResetReused } else { class }, cause)
+        let is_unanswered_reuse = self.is_reused && !self.is_answering;
+        self.close();
+        Step::Failed(Fault { class, cause, is_unanswered_reuse })
     }
 
     fn fail(&mut self, class: ErrorClass, cause: Cause) -> Step {
         self.close();
-        Step::Failed(Fault { class, cause })
+        Step::Failed(Fault { class, cause, is_unanswered_reuse: false })
     }
 }
 
 fn connect_class(errno: Errno) -> ErrorClass {
     match errno {
-        Errno::CONNREFUSED | Errno::CONNRESET => ErrorClass::ConnectRefused,
+        // A Unix socket whose file is gone, or whose backlog is full.
+        Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOENT | Errno::AGAIN => ErrorClass::ConnectRefused,
         Errno::TIMEDOUT => ErrorClass::ConnectTimeout,
         Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {
             ErrorClass::Local
         }
         _ => ErrorClass::ConnectFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_race_needs_an_idle_connection_and_a_loss_within_a_round_trip() {
+        let ms = Duration::from_millis;
+        for (idle, pending, round_trip, is_race) in [
+            (ms(500), Duration::from_micros(80), Some(Duration::from_micros(60)), true),
+            (ms(500), ms(20), Some(Duration::from_micros(60)), false),
+            (ms(500), ms(20), Some(ms(30)), true),
+            (Duration::from_micros(20), Duration::from_micros(80), Some(Duration::from_micros(60)), false),
+            (ms(10), Duration::from_micros(80), Some(ms(30)), false),
+            (ms(500), Duration::from_micros(80), None, true),
+        ] {
+            assert_eq!(is_idle_race(idle, pending, round_trip), is_race, "{idle:?} {pending:?} {round_trip:?}");
+        }
     }
 }

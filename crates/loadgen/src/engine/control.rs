@@ -8,28 +8,36 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub struct Stopper(Arc<AtomicU8>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-pub(super) enum Wish {
-    GoOn,
+pub(super) enum StopRequest {
+    None,
     Finish,
+    Abort,
     Cancel,
 }
 
 impl Stopper {
-    /// Sends nothing more, and waits for the answers to what was sent. The run counts as complete.
+    /// Sends nothing more, and waits for the answers to what was sent. The run counts as complete, and says that it was
+    /// ended early.
     pub fn finish(&self) {
-        self.0.fetch_max(Wish::Finish as u8, Ordering::Relaxed);
+        self.0.fetch_max(StopRequest::Finish as u8, Ordering::Relaxed);
+    }
+
+    /// As [`Stopper::finish`], because a condition is broken.
+    pub(super) fn abort(&self) {
+        self.0.fetch_max(StopRequest::Abort as u8, Ordering::Relaxed);
     }
 
     /// Ends within a twentieth of a second. The run counts as interrupted; requests without an answer are reported as in flight.
     pub fn cancel(&self) {
-        self.0.fetch_max(Wish::Cancel as u8, Ordering::Relaxed);
+        self.0.fetch_max(StopRequest::Cancel as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn wish(&self) -> Wish {
+    pub(super) fn request(&self) -> StopRequest {
         match self.0.load(Ordering::Relaxed) {
-            0 => Wish::GoOn,
-            1 => Wish::Finish,
-            _ => Wish::Cancel,
+            0 => StopRequest::None,
+            1 => StopRequest::Finish,
+            2 => StopRequest::Abort,
+            _ => StopRequest::Cancel,
         }
     }
 }

@@ -14,9 +14,9 @@ use rustix::time::{
 };
 
 /// How many sockets are served before the clock is looked at again.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 /// The longest sleep: the bound for noticing that the run is to be stopped.
-const MAX_SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+pub(super) const MAX_SLEEP: Duration = Duration::from_millis(50);
 const TIMER: u64 = u64::MAX;
 
 /// What a socket reported, and whose it is.
@@ -61,7 +61,7 @@ impl Poller {
                 timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
                 self.armed = Some(wake);
             }
-            MAX_SLEEP
+            timespec(MAX_SLEEP)
         };
         self.events.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timeout)) {

@@ -1,25 +1,30 @@
-//! One event loop: sends what the pacer says is due, reads what the sockets have, and keeps the books.
+//! One event loop: sends what the pacer says is due, reads what the sockets have, and counts both.
 //!
 //! A round, in the order of time: send all that is due, each request with its own planned time; end what has timed out;
-//! hand over a finished slice; sleep until a socket or the next moment; serve the ready sockets. A completed request
-//! frees its connection, and what is due is asked again at once. Nothing here allocates once every connection has carried
-//! a request, nothing is locked, and the clock is read once per answer.
+//! hand over what a finished step brought; sleep until a socket or the next moment; serve the ready sockets. A completed
+//! request frees its connection, and what is due is asked again at once. A deadline is only looked at when every socket
+//! that was ready by then has been read: an answer that lies in the socket is an answer, however late the generator comes
+//! to read it. Nothing here allocates once every connection has carried a request, nothing is locked, and the clock is
+//! read once per answer, and once per send in a burst.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::connection::{Cause, Connection, Fault, Shared, Step, Traffic};
-use super::control::{Stopper, Wish};
+use super::connection::{Cause, Connection, Fault, Shared, Step, Traffic, is_idle_race};
+use super::control::{StopRequest, Stopper};
 use super::deadlines::Deadlines;
 use super::meter::{Effort, Meter};
-use super::poller::{Poller, Ready};
+use super::poller::{BATCH, MAX_SLEEP, Poller, Ready};
+use super::stall::StallWatch;
+use crate::address::Addresses;
 use crate::outcome::ErrorClass;
 use crate::pacer::{Due, Pacer, WhenFull};
 use crate::plan::{Plan, is_retried};
-use crate::record::{Recorder, Slice, Times};
-use crate::template::Mix;
+use crate::record::{Harvest, Recorder, Request};
+use crate::report::Stalls;
+use crate::template::{Mix, Written};
 
 /// A user who was refused the connection does not try again at once: without this pause a closed loop would spend the
 /// time of an outage spinning, and take the CPU from the server that is to come back.
@@ -34,21 +39,21 @@ pub(super) struct Task {
     pub(super) pacer: Pacer,
     pub(super) mix: Mix,
     pub(super) recorder: Recorder,
-    pub(super) address: std::net::SocketAddr,
+    pub(super) addresses: Addresses,
     pub(super) start: Instant,
     pub(super) stopper: Stopper,
-    pub(super) slices: Sender<Delivery>,
+    pub(super) harvests: Sender<Delivery>,
 }
 
-/// A finished slice on its way to be added to the others.
+/// What a step brought, on its way to be added to the rest.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) worker: usize,
-    pub(super) slice: Slice,
+    pub(super) harvest: Harvest,
     pub(super) is_last: bool,
 }
 
-/// What a worker knows at its end beyond its slices.
+/// What a worker knows at its end beyond what it delivered.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) traffic: Traffic,
@@ -57,6 +62,11 @@ pub(super) struct Ended {
     pub(super) end: Duration,
     /// When its last recorded request ended.
     pub(super) last_end: Duration,
+    /// When it sent its last recorded request.
+    pub(super) last_send: Duration,
+    /// Up to where it asked its schedule.
+    pub(super) scheduled: Duration,
+    pub(super) stalls: Stalls,
     pub(super) warmup_requests: u64,
     /// The first cause of each class of errors.
     pub(super) causes: Vec<(ErrorClass, Cause)>,
@@ -82,14 +92,23 @@ pub(super) struct Worker<'a> {
     number_step: u64,
     next_send: Option<Duration>,
     is_over: bool,
+    /// Everything that was ready by then has been read.
+    read_until: Duration,
+    /// Polls in a row that brought as much as they can.
+    full_polls: usize,
     causes: Vec<(ErrorClass, Cause)>,
 }
 
 /// The request in a slot.
 #[derive(Clone, Copy, Debug)]
 struct Job {
-    times: Times,
+    request: Request,
     attempts: u32,
+    /// When the running attempt began, and how long its connection had been idle by then.
+    attempted: Duration,
+    idle: Duration,
+    /// When the slot was last left with an open connection.
+    freed: Duration,
     is_head: bool,
     state: JobState,
 }
@@ -111,8 +130,11 @@ impl<'a> Worker<'a> {
             plan.seed.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(task.index as u64 + 1)),
         );
         let job = Job {
-            times: Times { planned: Duration::ZERO, sent: Duration::ZERO },
+            request: Request { kind: 0, planned: Duration::ZERO, sent: Duration::ZERO },
             attempts: 0,
+            attempted: Duration::ZERO,
+            idle: Duration::ZERO,
+            freed: Duration::ZERO,
             is_head: false,
             state: JobState::None,
         };
@@ -128,7 +150,8 @@ impl<'a> Worker<'a> {
             recorder: task.recorder,
             shared: Shared {
                 poller: Poller::new()?,
-                address: task.address,
+                addresses: task.addresses.beginning_at(task.index),
+                round_trip: None,
                 buffer: vec![0; READ_BUFFER].into_boxed_slice(),
                 traffic: Traffic::default(),
             },
@@ -138,52 +161,76 @@ impl<'a> Worker<'a> {
             number_step: plan.threads as u64,
             next_send: None,
             is_over: false,
+            read_until: Duration::ZERO,
+            full_polls: 0,
             causes: Vec::new(),
         };
         std::thread::sleep(task.start.saturating_duration_since(Instant::now()));
-        worker.rounds(task.index, &task.stopper, &task.slices)
+        worker.rounds(task.index, &task.stopper, &task.harvests)
     }
 
-    fn rounds(mut self, index: usize, stopper: &Stopper, slices: &Sender<Delivery>) -> Result<Ended, Errno> {
+    fn rounds(mut self, index: usize, stopper: &Stopper, harvests: &Sender<Delivery>) -> Result<Ended, Errno> {
         let mut meter = Meter::new(self.plan.warmup);
-        let hand_over = |slice: Slice, is_last| {
+        let mut watch = StallWatch::new(self.plan.warmup);
+        let hand_over = |harvest: Harvest, is_last| {
             // Nobody listens any more when the run was abandoned; the stopper says so a moment later.
-            let _abandoned = slices.send(Delivery { worker: index, slice, is_last });
+            let _abandoned = harvests.send(Delivery { worker: index, harvest, is_last });
         };
         loop {
             let now = self.start.elapsed();
-            let wish = stopper.wish();
-            self.is_over |= wish != Wish::GoOn;
+            if watch.begin(now) {
+                // What came meanwhile frees connections, which the requests that are overdue can use.
+                self.poll(now, now)?;
+            }
+            let request = stopper.request();
+            self.is_over |= request != StopRequest::None;
             self.dispatch(now);
-            while let Some(slot) = self.deadlines.expired(now) {
+            while let Some(slot) = self.deadlines.expired(self.read_until) {
                 self.ring(slot, now);
             }
-            while let Some(slice) = self.recorder.roll(now) {
-                hand_over(slice, false);
+            while let Some(harvest) = self.recorder.roll(now) {
+                hand_over(harvest, false);
             }
             if meter.look(now, self.is_over) {
                 self.shared.traffic.forget_bytes();
             }
-            if wish == Wish::Cancel || (self.is_over && !self.is_busy()) {
+            if request == StopRequest::Cancel || (self.is_over && !self.is_busy()) {
                 break;
             }
             let wake = [self.next_send, self.deadlines.next()]
                 .into_iter()
                 .flatten()
-                .fold(self.recorder.slice_end(), Duration::min);
-            for index in 0..self.shared.poller.wait(now, wake)? {
-                self.serve(self.shared.poller.ready(index));
-            }
+                .fold(self.recorder.step_end(), Duration::min);
+            watch.expect(wake.clamp(now, now + MAX_SLEEP));
+            self.poll(now, wake)?;
         }
-        hand_over(self.recorder.next_slice(), true);
+        hand_over(self.recorder.harvest(), true);
         Ok(Ended {
             traffic: self.shared.traffic,
             effort: meter.effort(),
             end: self.start.elapsed(),
             last_end: self.recorder.last_end,
+            last_send: self.recorder.last_send,
+            scheduled: self.pacer.scheduled(),
+            stalls: watch.stalls(),
             warmup_requests: self.recorder.warmup_requests,
             causes: self.causes,
         })
+    }
+
+    /// Sleeps until a socket is ready or it is `wake`, and serves the sockets that are ready.
+    fn poll(&mut self, now: Duration, wake: Duration) -> Result<(), Errno> {
+        let ready = self.shared.poller.wait(now, wake)?;
+        for index in 0..ready {
+            self.serve(self.shared.poller.ready(index));
+        }
+        // The kernel hands out ready sockets in turn: after as many as there are, each has had its turn.
+        self.full_polls = if ready < BATCH { 0 } else { self.full_polls + 1 };
+        if ready < BATCH || self.full_polls * BATCH >= self.connections.len() {
+            self.full_polls = 0;
+            self.read_until = now;
+        }
+        Ok(())
     }
 
     fn is_busy(&self) -> bool {
@@ -191,7 +238,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Sends, or drops, everything that is due.
-    fn dispatch(&mut self, now: Duration) {
+    fn dispatch(&mut self, mut now: Duration) {
         self.next_send = None;
         while !self.is_over {
             match self.pacer.due(now) {
@@ -199,6 +246,10 @@ impl<'a> Worker<'a> {
                     (Some(slot), _) => {
                         self.pacer.take(planned);
                         self.send(slot, planned, now);
+                        // In a burst each send takes its time, and the next one is late by it.
+                        if !self.free.is_empty() {
+                            now = self.start.elapsed();
+                        }
                     }
                     (None, WhenFull::Drop) => {
                         self.pacer.take(planned);
@@ -216,12 +267,13 @@ impl<'a> Worker<'a> {
     }
 
     fn send(&mut self, slot: u32, planned: Duration, now: Duration) {
-        let request = &mut self.connections[slot as usize].request;
-        let is_head = self.mix.write(self.number, &mut self.chance, request);
+        let bytes = &mut self.connections[slot as usize].request;
+        let Written { kind, is_head } = self.mix.write(self.number, &mut self.chance, bytes);
         self.number += self.number_step;
-        let times = Times { planned, sent: now };
-        self.recorder.sent(times);
-        self.jobs[slot as usize] = Job { times, attempts: 0, is_head, state: JobState::Running };
+        let request = Request { kind, planned, sent: now };
+        self.recorder.sent(request);
+        let job = &mut self.jobs[slot as usize];
+        *job = Job { request, attempts: 0, is_head, state: JobState::Running, ..*job };
         self.attempt(slot, now);
     }
 
@@ -229,6 +281,8 @@ impl<'a> Worker<'a> {
         let job = &mut self.jobs[slot as usize];
         job.attempts += 1;
         job.state = JobState::Running;
+        job.attempted = now;
+        job.idle = now.saturating_sub(job.freed);
         self.deadlines.set(slot, now + self.plan.timeout);
         let connection = &mut self.connections[slot as usize];
         let step = connection.begin(slot, job.is_head, &mut self.shared, &mut self.recorder.labels);
@@ -270,10 +324,17 @@ impl<'a> Worker<'a> {
         self.dispatch(now);
     }
 
-    /// An attempt has ended: again, or into the books.
-    fn conclude(&mut self, slot: u32, step: Step, now: Duration) {
+    /// An attempt has ended: again, or to be counted.
+    fn conclude(&mut self, slot: u32, mut step: Step, now: Duration) {
         self.deadlines.clear(slot);
+        self.jobs[slot as usize].freed = now;
         let job = self.jobs[slot as usize];
+        if let Step::Failed(fault) = &mut step
+            && fault.is_unanswered_reuse
+            && is_idle_race(job.idle, now.saturating_sub(job.attempted), self.shared.round_trip)
+        {
+            fault.class = ErrorClass::ResetReused;
+        }
         let again = job.attempts < self.plan.retries.attempts
             && match &step {
                 Step::Pending => false,
@@ -281,7 +342,7 @@ impl<'a> Worker<'a> {
                 Step::Failed(fault) => is_retried(fault.class),
             };
         if again {
-            self.recorder.retried(job.times);
+            self.recorder.retried(job.request);
             self.jobs[slot as usize].state = JobState::BackingOff;
             self.deadlines.set(slot, now + Duration::from_secs_f64(self.plan.retries.backoff_ms / 1_000.0));
             return;
@@ -289,7 +350,7 @@ impl<'a> Worker<'a> {
         let refused = match step {
             Step::Pending => return,
             Step::Answered(answer) => {
-                self.recorder.answered(job.times, now, &answer);
+                self.recorder.answered(job.request, now, &answer);
                 false
             }
             Step::Failed(fault) => {
@@ -310,6 +371,6 @@ impl<'a> Worker<'a> {
         if !self.causes.iter().any(|(class, _)| *class == fault.class) {
             self.causes.push((fault.class, fault.cause));
         }
-        self.recorder.failed(job.times, now, fault.class);
+        self.recorder.failed(job.request, now, fault.class);
     }
 }

@@ -1,4 +1,4 @@
-//! A response head: how long the body is, whether the connection lives on, and the headers the books are kept by.
+//! A response head: how long the body is, whether the connection lives on, and the headers that answers are counted by.
 
 use std::mem::MaybeUninit;
 
@@ -7,8 +7,10 @@ use httparse::{ParserConfig, Response, Status};
 use super::response::ProtocolError;
 use crate::outcome::{CacheResult, Label, Labels};
 
-/// More headers than any server here sends; a fixed array, so that reading a head allocates nothing.
-const MAX_HEADERS: usize = 64;
+/// More headers than servers send; a fixed array, so that reading a head allocates nothing …
+const USUAL_HEADERS: usize = 64;
+/// … unless there are more of them, up to what fits into the longest head that is read.
+const MAX_HEADERS: usize = 4_096;
 
 /// How the end of the body is found (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +39,16 @@ pub(crate) fn parse(
     to_head_request: bool,
     labels: &mut Labels,
 ) -> Result<Option<(usize, Head)>, ProtocolError> {
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut usual = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
+    let mut many = Vec::new();
     let mut response = Response::new(&mut []);
-    let parsed = ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut headers);
+    let parser = ParserConfig::default();
+    let mut parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut usual);
+    if parsed == Err(httparse::Error::TooManyHeaders) {
+        many.resize_with(MAX_HEADERS, MaybeUninit::uninit);
+        response = Response::new(&mut []);
+        parsed = parser.parse_response_with_uninit_headers(&mut response, bytes, &mut many);
+    }
     let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
@@ -51,7 +60,8 @@ pub(crate) fn parse(
     }
 
     let is_1_1 = response.version == Some(1);
-    let (mut content_length, mut coding) = (None, None);
+    let mut content_length = None;
+    let mut codings = Codings::default();
     let mut head = Head {
         status,
         framing: Framing::Length(0),
@@ -81,23 +91,19 @@ pub(crate) fn parse(
                     return Err(ProtocolError::ContentLength);
                 }
             }
-            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => coding = Some(header.value),
+            17 if header.name.eq_ignore_ascii_case("transfer-encoding") => codings.add(header.value),
             _ => {}
         }
     }
 
     head.framing = if to_head_request || status < 200 || status == 204 || status == 304 {
         Framing::Length(0)
-    } else if let Some(coding) = coding {
+    } else if codings.is_any {
         // Both at once, or a coding in HTTP/1.0, is how answers are smuggled: no guess is made.
         if content_length.is_some() || !is_1_1 {
             return Err(ProtocolError::Framing);
         }
-        match last_token(coding) {
-            last if last.eq_ignore_ascii_case(b"chunked") => Framing::Chunked,
-            _ if has_token(coding, b"chunked") => return Err(ProtocolError::Framing),
-            _ => Framing::UntilClose,
-        }
+        codings.framing()?
     } else {
         content_length.map_or(Framing::UntilClose, Framing::Length)
     };
@@ -113,7 +119,7 @@ fn parse_length(value: &[u8]) -> Option<u64> {
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-fn tokens(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii)
 }
 
@@ -121,8 +127,31 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
     tokens(value).any(|t| t.eq_ignore_ascii_case(token))
 }
 
-fn last_token(value: &[u8]) -> &[u8] {
-    tokens(value).next_back().unwrap_or_default()
+/// The transfer codings of all lines together, which make one list (RFC 9110 §5.3).
+#[derive(Default)]
+struct Codings {
+    is_any: bool,
+    chunked: usize,
+    ends_chunked: bool,
+}
+
+impl Codings {
+    fn add(&mut self, value: &[u8]) {
+        for token in tokens(value) {
+            self.is_any = true;
+            self.ends_chunked = token.eq_ignore_ascii_case(b"chunked");
+            self.chunked += usize::from(self.ends_chunked);
+        }
+    }
+
+    /// Chunked may be applied once, and last.
+    fn framing(&self) -> Result<Framing, ProtocolError> {
+        match (self.chunked, self.ends_chunked) {
+            (0, _) => Ok(Framing::UntilClose),
+            (1, true) => Ok(Framing::Chunked),
+            _ => Err(ProtocolError::Framing),
+        }
+    }
 }
 
 fn is_json(value: &[u8]) -> bool {
@@ -149,6 +178,7 @@ mod tests {
         assert_eq!(framing("content-length:  7 \r\nContent-Length: 7\r\n"), Ok(Framing::Length(7)));
         assert_eq!(framing("Transfer-Encoding: gzip, Chunked\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing("Transfer-Encoding: gzip\r\n"), Ok(Framing::UntilClose));
+        assert_eq!(framing("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), Ok(Framing::Chunked));
         assert_eq!(framing(""), Ok(Framing::UntilClose));
         for status in [103, 204, 304] {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 12\r\n\r\n");
@@ -169,6 +199,9 @@ mod tests {
             "Content-Length:\r\n",
             "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
             "Transfer-Encoding: chunked, gzip\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nX: y\r\nTransfer-Encoding: identity\r\n",
         ] {
             assert!(framing(headers).is_err(), "{headers:?}");
         }
@@ -201,8 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_flood_of_headers() {
-        let flood = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
-        assert_eq!(head(&flood), Err(ProtocolError::Head(httparse::Error::TooManyHeaders)));
+    fn many_headers_are_read_and_a_flood_is_refused() {
+        let with = |count: usize| format!("HTTP/1.1 200 OK\r\n{}Content-Length: 3\r\n\r\n", "A: b\r\n".repeat(count));
+        for count in [63, 64, 65, 300, MAX_HEADERS - 1] {
+            assert_eq!(head(&with(count)).map(|head| head.framing), Ok(Framing::Length(3)), "{count}");
+        }
+        assert_eq!(head(&with(MAX_HEADERS)), Err(ProtocolError::Head(httparse::Error::TooManyHeaders)));
     }
 }

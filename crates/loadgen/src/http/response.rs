@@ -42,7 +42,7 @@ pub(crate) enum ProtocolError {
     ExtraBytes,
 }
 
-/// A complete answer, as far as the books need it.
+/// A complete answer, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,

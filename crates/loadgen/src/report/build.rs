@@ -1,113 +1,86 @@
-//! From the books of a finished run to its report. Numbers are rounded here, once: to the microsecond and to what a
-//! reader can use.
+//! From a finished run to its report: everything that is said is a sum over the axis. Nothing is rounded here; that is
+//! for whoever prints it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    ByteCounts, ConnectionCounts, ErrorCount, Generator, Histograms, LatencyStats, LatencyTable, Mode, Outcome,
-    PlanRecord, Point, Report, SCHEMA, StatusCount, Summary, verdict,
+    AxisStep, ByteCounts, ConnectionCounts, ErrorCount, Generator, Histograms, KindRecord, LatencyStats, LatencyTable,
+    Mode, PlanRecord, Point, Report, SCHEMA, StatusCount, Summary, ThreadRecord, verdict,
 };
-use crate::engine::{Books, Effort};
-use crate::latencies::Latencies;
-use crate::outcome::{CacheResult, ErrorClass};
+use crate::axis::Span;
+use crate::engine::{Effort, Totals};
+use crate::latencies::{Latencies, Quantile};
+use crate::machine::Machine;
 use crate::plan::{Load, Plan};
-use crate::tally::Tally;
+use crate::secrets;
+use crate::tally::{KindTally, Tally};
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, books: Books) -> Self {
-        let total = &books.total;
-        let all = total.latencies();
-        let summary = summary(plan, &books, &all);
-        let latency = LatencyTable {
-            all: stats(&all),
-            succeeded: stats(&total.good),
-            failed: stats(&total.bad),
-            service: total.service.as_ref().and_then(stats),
-        };
-        let generator = generator(&books, &latency);
-        let errors = ErrorClass::ALL
-            .into_iter()
-            .zip(total.errors)
-            .filter(|(_, count)| *count > 0)
-            .map(|(class, count)| ErrorCount {
-                class,
-                count,
-                example: books.causes.get(&class).cloned().unwrap_or_default(),
-            })
-            .collect();
+    pub(crate) fn new(plan: &Plan, totals: &Totals) -> Self {
+        let total = totals.axis.total();
+        let is_open = matches!(plan.load, Load::Open { .. });
+        let spans = totals.axis.spans(totals.elapsed);
+        let errors = total.errors.iter().map(|(class, count)| ErrorCount {
+            class: *class,
+            count: *count,
+            example: totals.causes.get(class).cloned().unwrap_or_default(),
+        });
         let mut report = Self {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             command: String::new(),
-            started_unix_ms: books.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+            machine: Machine::this(),
+            started_unix_ms: totals.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
             plan: PlanRecord::new(plan),
+            ending: totals.ending,
             verdict: verdict::pending(),
-            summary,
-            latency,
-            statuses: total
-                .statuses
-                .iter()
-                .map(|((status, code), count)| StatusCount {
-                    status: *status,
-                    code: (!code.is_empty()).then(|| code.clone()),
-                    count: *count,
-                })
-                .collect(),
-            errors,
+            summary: summary(plan, totals, &total),
+            latency: latency_table(&total, is_open),
+            kinds: kinds(&plan.kinds(), &total),
+            statuses: statuses(&total),
+            errors: errors.collect(),
             instances: total.instances.clone(),
-            cache: cache_counts(total),
-            connections: ConnectionCounts { opened: books.opened, closed_idle: books.closed_idle },
-            bytes: ByteCounts { sent: books.bytes_sent, received: books.bytes_received },
-            generator,
-            interval_s: plan.interval.as_secs_f64(),
-            series: books.points,
+            cache: words(&total.cache, |result| result.word()),
+            connections: ConnectionCounts { opened: totals.opened, closed_idle: totals.closed_idle },
+            bytes: ByteCounts { sent: totals.bytes_sent, received: totals.bytes_received },
+            generator: generator(totals, &total),
+            interval_s: totals.axis.interval().as_secs_f64(),
+            series: spans.iter().map(Point::new).collect(),
             histogram: Histograms {
                 unit: "us".to_owned(),
-                latency: all.buckets(),
-                service: total.service.as_ref().map(Latencies::buckets),
+                good: total.good().buckets(),
+                bad: total.bad().buckets(),
+                service: is_open.then(|| total.service.buckets()),
             },
+            axis: spans.into_iter().map(AxisStep::new).collect(),
             repeats: Vec::new(),
         };
-        report.verdict = verdict::of(&report, books.was_cancelled, books.was_finished_early);
+        report.generator.saturated = verdict::is_saturated(&report);
+        report.judge(&plan.fail_if);
         report
     }
-}
 
-impl Report {
-    /// Several runs of one plan: the one with the median rate in full, and the summaries of all. A run that was invalid
-    /// or interrupted makes the whole so.
-    pub(crate) fn of_repeats(mut reports: Vec<Self>) -> Self {
-        let repeats: Vec<Summary> = reports.iter().map(|report| report.summary.clone()).collect();
-        let outcomes: Vec<Outcome> = reports.iter().map(|report| report.verdict.outcome).collect();
-        let worst = [Outcome::Interrupted, Outcome::Invalid].into_iter().find(|outcome| outcomes.contains(outcome));
-        let mut order: Vec<usize> = (0..reports.len()).collect();
-        order.sort_by(|a, b| repeats[*a].requests_per_second.total_cmp(&repeats[*b].requests_per_second));
-        let invalid: Vec<String> = reports.iter().flat_map(|report| report.verdict.invalid.clone()).collect();
-        let mut median = reports.swap_remove(order[order.len() / 2]);
-        if let Some(worst) = worst {
-            median.verdict.outcome = worst;
-            if median.verdict.invalid.is_empty() {
-                median.verdict.invalid = invalid;
-            }
-        }
-        if repeats.len() > 1 {
-            median.repeats = repeats;
-        }
-        median
+    /// Everything that was recorded, as one sum.
+    pub(crate) fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.axis.iter().for_each(|step| total.add(&step.requests));
+        total
     }
 }
 
 impl PlanRecord {
-    fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let (mode, arrivals, curve) = match &plan.load {
             Load::Closed { .. } => (Mode::Closed, None, Vec::new()),
             Load::Open { curve, arrivals, .. } => (Mode::Open, Some(*arrivals), curve.stages().to_vec()),
         };
+        let line = |request: &crate::RequestSpec| format!("{} {}", request.method, secrets::mask_url(&request.path));
         Self {
             mode,
             target: plan.target.to_string(),
-            requests: plan.requests.iter().map(|request| format!("{} {}", request.method, request.path)).collect(),
+            requests: plan.requests.iter().map(line).collect(),
+            requests_hash: plan.requests_hash(),
             connections: plan.connections,
             threads: plan.threads,
             planned_requests: plan.count(),
@@ -124,124 +97,185 @@ impl PlanRecord {
     }
 }
 
-fn summary(plan: &Plan, books: &Books, all: &Latencies) -> Summary {
-    let total = &books.total;
-    let seconds = books.elapsed.as_secs_f64().max(1e-9);
-    let per_second = |count: u64| round(count as f64 / seconds, 2);
-    let (answered, unanswered) = (total.answered(), total.unanswered());
-    let planned = total.sent + total.dropped;
-    let decided = planned - total.in_flight;
-    let at = |quantile| all.at(quantile).map(millis);
-    let sending = matches!(plan.load, Load::Open { .. }).then(|| books.sending.as_secs_f64().max(1e-9));
-    Summary {
-        requests_per_second: per_second(answered),
-        goodput_per_second: per_second(total.succeeded),
-        success_ratio: if decided == 0 { 0.0 } else { round(total.succeeded as f64 / decided as f64, 6) },
-        mean_ms: all.mean().map(millis),
-        p50_ms: at(0.5),
-        p90_ms: at(0.9),
-        p95_ms: at(0.95),
-        p99_ms: at(0.99),
-        p99_9_ms: at(0.999),
-        max_ms: all.max().map(millis),
-        elapsed_s: round(books.elapsed.as_secs_f64(), 6),
-        planned,
-        sent: total.sent,
-        dropped: total.dropped,
-        late: total.late,
-        answered,
-        succeeded: total.succeeded,
-        refused: answered - total.succeeded,
-        unanswered,
-        in_flight_at_end: total.in_flight,
-        errors: answered - total.succeeded + unanswered,
-        retries: total.retries,
-        target_rate: sending.map(|seconds| round(planned as f64 / seconds, 2)),
-        sent_rate: sending.map(|seconds| round(total.sent as f64 / seconds, 2)),
+fn summary(plan: &Plan, totals: &Totals, total: &Tally) -> Summary {
+    let rates = matches!(plan.load, Load::Open { .. }).then(|| {
+        let scheduled = totals.scheduled.as_secs_f64().max(1e-9);
+        let sending = totals.scheduled.max(totals.last_send).as_secs_f64().max(1e-9);
+        (total.planned() as f64 / scheduled, total.sent as f64 / sending)
+    });
+    let mut summary = Summary::of(total, totals.elapsed.as_secs_f64());
+    (summary.target_rate, summary.sent_rate) = rates.unzip();
+    summary
+}
+
+impl Summary {
+    /// Of requests that were planned in a stretch of so many seconds.
+    pub(super) fn of(total: &Tally, seconds: f64) -> Self {
+        let per_second = |count: u64| count as f64 / seconds.max(1e-9);
+        let good = total.good();
+        let (answered, unanswered, succeeded) = (total.answered(), total.unanswered(), total.succeeded());
+        let decided = total.planned() - total.in_flight();
+        let at = |quantile| good.at(quantile).map(millis);
+        Self {
+            requests_per_second: per_second(answered),
+            goodput_per_second: per_second(succeeded),
+            success_ratio: if decided == 0 { 0.0 } else { succeeded as f64 / decided as f64 },
+            mean_ms: good.mean().map(millis),
+            p50_ms: at(Quantile::P50),
+            p90_ms: at(Quantile::P90),
+            p95_ms: at(Quantile::P95),
+            p99_ms: at(Quantile::P99),
+            p99_9_ms: at(Quantile::P99_9),
+            max_ms: good.max().map(millis),
+            elapsed_s: seconds,
+            planned: total.planned(),
+            sent: total.sent,
+            dropped: total.dropped,
+            late: total.late,
+            distorted: total.distorted,
+            answered,
+            succeeded,
+            refused: answered - succeeded,
+            unanswered,
+            in_flight_at_end: total.in_flight(),
+            errors: answered - succeeded + unanswered,
+            retries: total.retries,
+            target_rate: None,
+            sent_rate: None,
+        }
     }
 }
 
-fn generator(books: &Books, latency: &LatencyTable) -> Generator {
-    let share = |part: Duration, effort: &Effort| part.as_secs_f64() / effort.wall.as_secs_f64().max(1e-9);
-    let busiest =
-        books.efforts.iter().max_by(|a, b| share(a.cpu, a).total_cmp(&share(b.cpu, b))).copied().unwrap_or_default();
-    let mut generator = Generator {
-        cpu_share: round(share(busiest.cpu, &busiest), 4),
-        waiting_share: busiest.waited.map(|waited| round(share(waited, &busiest), 4)),
-        lag_p99_ms: books.total.lag.as_ref().and_then(|lag| lag.at(0.99)).map(millis),
-        measured_s: round(busiest.wall.as_secs_f64(), 6),
-        saturated: false,
-        warmup_requests: books.warmup_requests,
+pub(super) fn latency_table(total: &Tally, is_open: bool) -> LatencyTable {
+    let (good, bad) = (total.good(), total.bad());
+    let mut all = good.clone();
+    all.add(&bad);
+    LatencyTable {
+        all: stats(&all),
+        good: stats(&good),
+        bad: stats(&bad),
+        service: is_open.then(|| stats(&total.service)).flatten(),
+    }
+}
+
+pub(super) fn kinds(names: &[String], total: &Tally) -> Vec<KindRecord> {
+    let none = KindTally::default();
+    let record = |(at, name): (usize, &String)| {
+        let kind = total.kinds.get(at).unwrap_or(&none);
+        KindRecord {
+            name: name.clone(),
+            sent: kind.sent,
+            succeeded: kind.good.count(),
+            good: stats(&kind.good),
+            bad: stats(&kind.bad),
+        }
     };
-    generator.saturated = verdict::is_saturated(&generator, latency);
-    generator
+    names.iter().enumerate().map(record).collect()
+}
+
+pub(super) fn statuses(total: &Tally) -> Vec<StatusCount> {
+    let row = |((status, code), count): (&(u16, String), &u64)| StatusCount {
+        status: *status,
+        code: (!code.is_empty()).then(|| code.clone()),
+        count: *count,
+    };
+    total.statuses.iter().map(row).collect()
+}
+
+fn generator(totals: &Totals, total: &Tally) -> Generator {
+    let share = |part: Duration, effort: &Effort| part.as_secs_f64() / effort.wall.as_secs_f64().max(1e-9);
+    let thread = |effort: &Effort| ThreadRecord {
+        cpu_share: share(effort.cpu, effort),
+        waiting_share: effort.waited.map(|waited| share(waited, effort)),
+    };
+    let measured = totals.efforts.iter().map(|effort| effort.wall).max().unwrap_or_default();
+    Generator {
+        threads: totals.efforts.iter().map(thread).collect(),
+        lag_p99_ms: total.lag.at(Quantile::P99).map(millis),
+        lag_max_ms: total.lag.max().map(millis),
+        stalls: totals.stalls,
+        measured_s: measured.as_secs_f64(),
+        saturated: false,
+        warmup_requests: totals.warmup_requests,
+    }
+}
+
+impl AxisStep {
+    fn new(span: Span) -> Self {
+        Self {
+            at_s: span.at.as_secs_f64(),
+            seconds: span.length.as_secs_f64(),
+            in_flight: span.step.in_flight,
+            requests: span.step.tally,
+        }
+    }
 }
 
 impl Point {
-    /// Step number `index` of the series, which lasted for `length`.
-    pub(crate) fn new(index: u64, interval: Duration, length: Duration, step: &Tally) -> Self {
-        let all = step.latencies();
-        let at = |quantile| all.at(quantile).map(millis);
+    pub(crate) fn new(span: &Span) -> Self {
+        let tally = &span.step.tally;
+        let good = tally.good();
+        let at = |quantile| good.at(quantile).map(millis);
         let mut statuses = BTreeMap::new();
-        for ((status, _), count) in &step.statuses {
+        for ((status, _), count) in &tally.statuses {
             *statuses.entry(status.to_string()).or_default() += count;
         }
         Self {
-            at_s: round(index as f64 * interval.as_secs_f64(), 6),
-            seconds: round(length.as_secs_f64(), 6),
-            sent: step.sent,
-            dropped: step.dropped,
-            late: step.late,
-            succeeded: step.succeeded,
-            in_flight: step.in_flight,
-            retries: step.retries,
-            mean_ms: all.mean().map(millis),
-            p50_ms: at(0.5),
-            p95_ms: at(0.95),
-            p99_ms: at(0.99),
-            max_ms: all.max().map(millis),
+            at_s: span.at.as_secs_f64(),
+            seconds: span.length.as_secs_f64(),
+            sent: tally.sent,
+            dropped: tally.dropped,
+            late: tally.late,
+            succeeded: tally.succeeded(),
+            in_flight: span.step.in_flight,
+            retries: tally.retries,
+            mean_ms: good.mean().map(millis),
+            p50_ms: at(Quantile::P50),
+            p95_ms: at(Quantile::P95),
+            p99_ms: at(Quantile::P99),
+            max_ms: good.max().map(millis),
             statuses,
-            errors: words(ErrorClass::ALL.map(ErrorClass::word), step.errors),
-            instances: step.instances.clone(),
-            cache: cache_counts(step),
+            errors: words(&tally.errors, |class| class.word()),
+            instances: tally.instances.clone(),
+            cache: words(&tally.cache, |result| result.word()),
         }
     }
 }
 
-fn stats(latencies: &Latencies) -> Option<LatencyStats> {
+/// The percentiles that a table shows.
+const SHOWN: [(&str, Quantile); 5] = [
+    ("p50", Quantile::P50),
+    ("p90", Quantile::P90),
+    ("p95", Quantile::P95),
+    ("p99", Quantile::P99),
+    ("p99.9", Quantile::P99_9),
+];
+
+pub(super) fn stats(latencies: &Latencies) -> Option<LatencyStats> {
     let at = |quantile| latencies.at(quantile).map(millis);
+    let too_few = |(name, quantile): &(&str, Quantile)| {
+        (latencies.count() < quantile.samples_needed()).then(|| (*name).to_owned())
+    };
     Some(LatencyStats {
         count: latencies.count(),
         mean_ms: latencies.mean().map(millis)?,
         min_ms: latencies.min().map(millis)?,
-        p50_ms: at(0.5)?,
-        p90_ms: at(0.9)?,
-        p95_ms: at(0.95)?,
-        p99_ms: at(0.99)?,
-        p99_9_ms: at(0.999)?,
+        p50_ms: at(Quantile::P50)?,
+        p90_ms: at(Quantile::P90)?,
+        p95_ms: at(Quantile::P95)?,
+        p99_ms: at(Quantile::P99)?,
+        p99_9_ms: at(Quantile::P99_9)?,
         max_ms: latencies.max().map(millis)?,
+        too_few_for: SHOWN.iter().filter_map(too_few).collect(),
     })
 }
 
-fn cache_counts(tally: &Tally) -> BTreeMap<String, u64> {
-    words(CacheResult::ALL.map(CacheResult::word), tally.cache)
+/// Counts by their words.
+pub(super) fn words<K>(counts: &BTreeMap<K, u64>, word: impl Fn(&K) -> &'static str) -> BTreeMap<String, u64> {
+    counts.iter().map(|(key, count)| (word(key).to_owned(), *count)).collect()
 }
 
-/// Counts by their words, without the zeros.
-fn words<const N: usize>(words: [&str; N], counts: [u64; N]) -> BTreeMap<String, u64> {
-    words
-        .into_iter()
-        .zip(counts)
-        .filter(|(_, count)| *count > 0)
-        .map(|(word, count)| (word.to_owned(), count))
-        .collect()
-}
-
-fn millis(duration: Duration) -> f64 {
-    round(duration.as_secs_f64() * 1_000.0, 3)
-}
-
-fn round(value: f64, digits: i32) -> f64 {
-    let factor = 10_f64.powi(digits);
-    (value * factor).round() / factor
+pub(super) fn millis(duration: Duration) -> f64 {
+    // Nanoseconds are whole numbers, of which a division gives the nearest number there is.
+    duration.as_nanos() as f64 / 1e6
 }

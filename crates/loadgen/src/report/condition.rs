@@ -1,10 +1,13 @@
-//! `--fail-if 'p95>320ms'`: a metric, a comparison and a bound, which make a run a failure when they hold.
+//! `--fail-if 'good.p95>320ms'`: a metric, a comparison and a bound, which make a run a failure when they hold.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use super::{ConditionResult, Summary};
+use super::ConditionResult;
 use crate::duration;
 use crate::error::LoadError;
+use crate::latencies::{Latencies, Quantile};
+use crate::tally::Tally;
 
 /// What would be a failure.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,16 +20,10 @@ pub struct Condition {
     unit: Unit,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Metric {
-    P50,
-    P90,
-    P95,
-    P99,
-    P999,
-    Max,
-    Mean,
-    Success,
+    Latency(Group, Stat),
+    Success(Group),
     Rps,
     Goodput,
     Errors,
@@ -34,15 +31,27 @@ enum Metric {
     Late,
 }
 
-const METRICS: [(&str, Metric); 13] = [
-    ("p50", Metric::P50),
-    ("p90", Metric::P90),
-    ("p95", Metric::P95),
-    ("p99", Metric::P99),
-    ("p99.9", Metric::P999),
-    ("max", Metric::Max),
-    ("mean", Metric::Mean),
-    ("success", Metric::Success),
+/// Whose latencies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Group {
+    /// Successful answers; a latency without a prefix is theirs.
+    Good,
+    /// Refused and unanswered requests.
+    Bad,
+    All,
+    /// Successful answers to one kind of request.
+    Kind(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stat {
+    At(Quantile),
+    Max,
+    Mean,
+}
+
+/// The words for what is no latency.
+const COUNTS: [(&str, Metric); 5] = [
     ("rps", Metric::Rps),
     ("goodput", Metric::Goodput),
     ("errors", Metric::Errors),
@@ -71,6 +80,14 @@ enum Unit {
     Count,
 }
 
+/// What conditions are checked against.
+#[derive(Debug)]
+pub(crate) struct Measured<'a> {
+    pub(crate) total: &'a Tally,
+    pub(crate) kinds: &'a [String],
+    pub(crate) seconds: f64,
+}
+
 impl FromStr for Condition {
     type Err = LoadError;
 
@@ -78,30 +95,54 @@ impl FromStr for Condition {
         let fail = |reason: String| LoadError::Condition { text: text.to_owned(), reason };
         let (at, sign, comparison) = COMPARISONS
             .iter()
-            .filter_map(|(sign, comparison)| Some((text.find(sign)?, *sign, *comparison)))
-            .next()
+            .find_map(|(sign, comparison)| Some((text.rfind(sign)?, *sign, *comparison)))
             .ok_or_else(|| fail("it has none of >, >=, <, <=; for example p95>320ms or success<95%".to_owned()))?;
         let (name, bound) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let metric = METRICS.iter().find(|(known, _)| *known == name).map(|(_, metric)| *metric).ok_or_else(|| {
-            let known: Vec<&str> = METRICS.iter().map(|(known, _)| *known).collect();
-            fail(format!("{name:?} is not measured; there are {}", known.join(", ")))
-        })?;
+        let metric = Metric::parse(name).ok_or_else(|| fail(unknown(name)))?;
         let (bound, unit) = metric.read_bound(bound).map_err(fail)?;
         Ok(Self { text: text.trim().to_owned(), metric, comparison, bound, unit })
     }
 }
 
+fn unknown(name: &str) -> String {
+    format!(
+        "{name:?} is not measured; there are mean, max and percentiles such as p95 or p99.9, of good answers or as \
+         bad.p95, all.p95, kind.NAME.p95; success, kind.NAME.success, errors, dropped, late, rps, goodput"
+    )
+}
+
 impl Metric {
-    fn read_bound(self, text: &str) -> Result<(f64, Unit), String> {
+    fn parse(name: &str) -> Option<Self> {
+        if let Some((_, metric)) = COUNTS.iter().find(|(known, _)| *known == name) {
+            return Some(metric.clone());
+        }
+        if name == "success" {
+            return Some(Self::Success(Group::All));
+        }
+        if let Some(rest) = name.strip_prefix("kind.") {
+            // From the left, since `p99.9` holds a dot; a name may hold one as well, so the first that fits.
+            return rest.match_indices('.').find_map(|(at, _)| {
+                let (kind, word) = (Group::Kind(rest[..at].to_owned()), &rest[at + 1..]);
+                match word {
+                    "success" => Some(Self::Success(kind)),
+                    _ => Stat::parse(word).map(|stat| Self::Latency(kind, stat)),
+                }
+            });
+        }
+        let prefixes = [("good.", Group::Good), ("bad.", Group::Bad), ("all.", Group::All)];
+        let prefixed = prefixes.into_iter().find_map(|(prefix, group)| Some((group, name.strip_prefix(prefix)?)));
+        let (group, word) = prefixed.unwrap_or((Group::Good, name));
+        Stat::parse(word).map(|stat| Self::Latency(group, stat))
+    }
+
+    fn read_bound(&self, text: &str) -> Result<(f64, Unit), String> {
         let number = |text: &str| match text.trim().parse::<f64>() {
             Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
             _ => Err(format!("{text:?} is not a number from 0 up")),
         };
         match self {
-            Self::P50 | Self::P90 | Self::P95 | Self::P99 | Self::P999 | Self::Max | Self::Mean => {
-                Ok((duration::parse(text)?.as_secs_f64() * 1_000.0, Unit::Milliseconds))
-            }
-            Self::Success => match text.strip_suffix('%') {
+            Self::Latency(..) => Ok((duration::parse(text)?.as_secs_f64() * 1_000.0, Unit::Milliseconds)),
+            Self::Success(_) => match text.strip_suffix('%') {
                 Some(percent) => Ok((number(percent)?, Unit::Percent)),
                 None => Err(format!("{text:?} needs a %, for example success<95%")),
             },
@@ -113,43 +154,151 @@ impl Metric {
         }
     }
 
-    /// The measured value, in the unit; none when nothing ended.
-    fn value(self, summary: &Summary, unit: Unit) -> Option<f64> {
-        let count = |count: u64| {
-            let share = if unit == Unit::Percent { 100.0 / summary.planned.max(1) as f64 } else { 1.0 };
-            Some(count as f64 * share)
+    /// The measured value, in the unit, and what is to be known of it; none when there is nothing to measure.
+    fn value(&self, measured: &Measured<'_>, unit: Unit) -> Option<(f64, String)> {
+        let Measured { total, kinds, seconds } = measured;
+        let plain = |value: f64| Some((value, String::new()));
+        let count = |count: u64| match unit {
+            Unit::Percent if total.planned() == 0 => None,
+            Unit::Percent => plain(count as f64 * 100.0 / total.planned() as f64),
+            Unit::Milliseconds | Unit::PerSecond | Unit::Count => plain(count as f64),
         };
+        let kind = |name: &String| total.kinds.get(kinds.iter().position(|kind| kind == name)?);
+        let percent = |part: u64, whole: u64| (whole > 0).then(|| (part as f64 * 100.0 / whole as f64, String::new()));
         match self {
-            Self::P50 => summary.p50_ms,
-            Self::P90 => summary.p90_ms,
-            Self::P95 => summary.p95_ms,
-            Self::P99 => summary.p99_ms,
-            Self::P999 => summary.p99_9_ms,
-            Self::Max => summary.max_ms,
-            Self::Mean => summary.mean_ms,
-            Self::Success => Some(summary.success_ratio * 100.0),
-            Self::Rps => Some(summary.requests_per_second),
-            Self::Goodput => Some(summary.goodput_per_second),
-            Self::Errors => count(summary.errors),
-            Self::Dropped => count(summary.dropped),
-            Self::Late => count(summary.late),
+            Self::Latency(group, stat) => match group {
+                Group::Good => stat.of(&total.good()),
+                Group::Bad => stat.of(&total.bad()),
+                Group::All => {
+                    let mut all = total.good();
+                    all.add(&total.bad());
+                    stat.of(&all)
+                }
+                Group::Kind(name) => stat.of(&kind(name)?.good),
+            },
+            Self::Success(Group::Kind(name)) => {
+                let kind = kind(name)?;
+                percent(kind.good.count(), kind.good.count() + kind.bad.count())
+            }
+            Self::Success(Group::Good | Group::Bad | Group::All) => {
+                percent(total.succeeded(), total.planned() - total.in_flight())
+            }
+            Self::Rps => plain(total.answered() as f64 / seconds.max(1e-9)),
+            Self::Goodput => plain(total.succeeded() as f64 / seconds.max(1e-9)),
+            Self::Errors => count(total.answered() - total.succeeded() + total.unanswered()),
+            Self::Dropped => count(total.dropped),
+            Self::Late => count(total.late),
+        }
+    }
+
+    /// What it was measured of.
+    fn nothing(&self) -> String {
+        match self {
+            Self::Latency(Group::Good, _) => "nothing succeeded".to_owned(),
+            Self::Latency(Group::Kind(kind), _) => format!("no {kind} succeeded"),
+            Self::Latency(Group::Bad, _) => "nothing failed".to_owned(),
+            Self::Latency(Group::All, _) => "nothing ended".to_owned(),
+            Self::Success(_) | Self::Rps | Self::Goodput | Self::Errors | Self::Dropped | Self::Late => {
+                "nothing was sent".to_owned()
+            }
         }
     }
 }
 
+impl Stat {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "max" => Some(Self::Max),
+            "mean" => Some(Self::Mean),
+            _ => Quantile::parse(word.strip_prefix('p')?).map(Self::At),
+        }
+    }
+
+    fn of(self, latencies: &Latencies) -> Option<(f64, String)> {
+        let (value, needed) = match self {
+            Self::At(quantile) => (latencies.at(quantile)?, quantile.samples_needed()),
+            Self::Max => (latencies.max()?, 0),
+            Self::Mean => (latencies.mean()?, 0),
+        };
+        let few = latencies.count() < needed;
+        let remark =
+            if few { format!(" (of {} samples; {needed} are needed)", latencies.count()) } else { String::new() };
+        Some((millis(value), remark))
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    super::build::millis(duration)
+}
+
 impl Condition {
-    /// Whether it is met. What could not be measured is a failure: no answer is not a fast answer.
-    #[must_use]
-    pub fn check(&self, summary: &Summary) -> ConditionResult {
-        let value = self.metric.value(summary, self.unit);
-        let failed = value.is_none_or(|value| match self.comparison {
+    /// Whether it is met. What could not be measured is a failure: no answer is not a fast answer. Only `bad` latencies
+    /// may be missing, when nothing failed.
+    pub(crate) fn check(&self, measured: &Measured<'_>) -> ConditionResult {
+        let value = self.metric.value(measured, self.unit);
+        let failed = match &value {
+            Some((value, _)) => self.holds(*value),
+            None => !matches!(self.metric, Metric::Latency(Group::Bad, _)),
+        };
+        let shown = value.map_or_else(|| self.metric.nothing(), |(value, remark)| self.unit.show(value) + &remark);
+        ConditionResult { fail_if: self.text.clone(), measured: shown, failed, run: None }
+    }
+
+    /// Whether it is met already, while the run goes on: by enough samples, and not because nothing has come yet.
+    pub(crate) fn is_broken(&self, measured: &Measured<'_>) -> bool {
+        self.metric.value(measured, self.unit).is_some_and(|(value, remark)| remark.is_empty() && self.holds(value))
+    }
+
+    /// How bad the measured value is, for telling the worst of several runs: the higher, the worse.
+    pub(crate) fn badness(&self, measured: &Measured<'_>) -> f64 {
+        let value = self.metric.value(measured, self.unit).map(|(value, _)| value);
+        match self.comparison {
+            Comparison::Above | Comparison::AtLeast => value.unwrap_or(f64::INFINITY),
+            Comparison::Below | Comparison::AtMost => value.map_or(f64::INFINITY, |value| -value),
+        }
+    }
+
+    fn holds(&self, value: f64) -> bool {
+        match self.comparison {
             Comparison::Above => value > self.bound,
             Comparison::AtLeast => value >= self.bound,
             Comparison::Below => value < self.bound,
             Comparison::AtMost => value <= self.bound,
-        });
-        let measured = value.map_or_else(|| "nothing was answered".to_owned(), |value| self.unit.show(value));
-        ConditionResult { fail_if: self.text.clone(), measured, failed }
+        }
+    }
+
+    /// # Errors
+    /// It is about a kind of request that is not in the plan.
+    pub(crate) fn check_kind(&self, kinds: &[String]) -> Result<(), LoadError> {
+        match &self.metric {
+            Metric::Latency(Group::Kind(name), _) | Metric::Success(Group::Kind(name)) if !kinds.contains(name) => {
+                let reason = format!("there is no kind {name:?}; there are {}", kinds.join(", "));
+                Err(LoadError::Condition { text: self.text.clone(), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn is_about_drops(&self) -> bool {
+        self.metric == Metric::Dropped
+    }
+
+    pub(crate) fn is_about_lateness(&self) -> bool {
+        self.metric == Metric::Late
+    }
+
+    /// Whether it asks about requests that failed, so that a run in which all of them do may be what was wanted.
+    pub(crate) fn is_about_failures(&self) -> bool {
+        matches!(self.metric, Metric::Success(_) | Metric::Errors | Metric::Latency(Group::Bad, _))
+    }
+
+    /// The extreme it is about, whose validity is a matter of single requests: `p99.9` and beyond, or the maximum.
+    pub(crate) fn extreme(&self) -> Option<&'static str> {
+        match self.metric {
+            Metric::Latency(_, Stat::Max) => Some("max"),
+            Metric::Latency(_, Stat::At(quantile)) if quantile >= Quantile::P99_9 => Some("p99.9"),
+            _ => None,
+        }
     }
 
     /// Its bound in milliseconds, when it is one for a latency: a line in a plot.
@@ -176,35 +325,4 @@ fn trimmed(value: f64, digits: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn summary() -> Summary {
-        let report: crate::Report = serde_json::from_str(include_str!("../../tests/recorded/open.json")).unwrap();
-        Summary { p95_ms: Some(320.0), planned: 200, errors: 10, success_ratio: 0.95, ..report.summary }
-    }
-
-    #[test]
-    fn compares_in_the_unit_of_the_bound() {
-        for (text, failed, measured) in [
-            ("p95>320ms", false, "320ms"),
-            ("p95>=320ms", true, "320ms"),
-            ("p95 > 0.3s", true, "320ms"),
-            ("p95<319999us", false, "320ms"),
-            ("success<95%", false, "95%"),
-            ("success<=95%", true, "95%"),
-            ("errors>9", true, "10"),
-            ("errors>5%", false, "5%"),
-            ("errors>=5%", true, "5%"),
-        ] {
-            let result = text.parse::<Condition>().unwrap().check(&summary());
-            assert_eq!((result.failed, result.measured.as_str(), result.fail_if.as_str()), (failed, measured, text));
-        }
-    }
-
-    #[test]
-    fn no_answer_is_not_a_fast_answer() {
-        let nothing = Summary { p95_ms: None, ..summary() };
-        assert!("p95>10s".parse::<Condition>().unwrap().check(&nothing).failed);
-    }
-}
+mod tests;

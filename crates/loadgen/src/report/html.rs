@@ -9,7 +9,7 @@ mod plot;
 
 use std::fmt::Write as _;
 
-use super::{LatencyStats, Mode, Outcome, Report};
+use super::{LatencyStats, Mode, Outcome, RepeatRecord, Report};
 
 pub(super) fn render(report: &Report) -> String {
     let mut page = Page(String::with_capacity(64 * 1024));
@@ -73,8 +73,11 @@ impl Page {
             let class = if condition.failed { "bad" } else { "good" };
             let (rule, measured) = (escape(&condition.fail_if), escape(&condition.measured));
             let word = if condition.failed { "failed" } else { "passed" };
-            let _infallible =
-                writeln!(list, "<li class=\"{class}\">{word}: fail if <code>{rule}</code>, measured {measured}</li>");
+            let run = condition.run.map(|run| format!(" in run {run}, the worst")).unwrap_or_default();
+            let _infallible = writeln!(
+                list,
+                "<li class=\"{class}\">{word}: fail if <code>{rule}</code>, measured {measured}{run}</li>"
+            );
         }
         for note in &verdict.notes {
             let _infallible = writeln!(list, "<li>{}</li>", escape(note));
@@ -90,9 +93,9 @@ impl Page {
         let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), latency);
         let mut tiles = vec![
             ("Requests per second", number(summary.requests_per_second, 2), "mean".to_owned()),
-            ("Time per request", ms(summary.mean_ms), "mean".to_owned()),
-            ("p50", ms(summary.p50_ms), String::new()),
-            ("p95", ms(summary.p95_ms), String::new()),
+            ("Time per request", ms(summary.mean_ms), "mean of good answers".to_owned()),
+            ("p50", ms(summary.p50_ms), "of good answers".to_owned()),
+            ("p95", ms(summary.p95_ms), "of good answers".to_owned()),
             ("p99", ms(summary.p99_ms), format!("max {}", ms(summary.max_ms))),
             (
                 "Success",
@@ -113,21 +116,28 @@ impl Page {
     fn tables(&mut self, report: &Report) {
         self.push("<section class=\"tables\">\n");
         let table = &report.latency;
-        let kinds = [
-            ("all", &table.all),
-            ("succeeded", &table.succeeded),
-            ("failed", &table.failed),
-            ("service time", &table.service),
-        ];
+        let kinds =
+            [("good", &table.good), ("bad", &table.bad), ("all", &table.all), ("service time of all", &table.service)];
+        let by_kind = report.kinds.iter().filter(|_| report.kinds.len() > 1);
+        let kinds = kinds.into_iter().chain(by_kind.map(|kind| (kind.name.as_str(), &kind.good)));
         let row = |(name, stats): (&str, &Option<LatencyStats>)| {
             let stats = stats.as_ref()?;
-            let values =
-                [stats.mean_ms, stats.p50_ms, stats.p90_ms, stats.p95_ms, stats.p99_ms, stats.p99_9_ms, stats.max_ms];
-            let cells = values.into_iter().map(|value| format!("{value:.3}"));
+            let values = [
+                ("mean", stats.mean_ms),
+                ("p50", stats.p50_ms),
+                ("p90", stats.p90_ms),
+                ("p95", stats.p95_ms),
+                ("p99", stats.p99_ms),
+                ("p99.9", stats.p99_9_ms),
+                ("max", stats.max_ms),
+            ];
+            let few = |name: &str| if stats.too_few_for.iter().any(|few| few == name) { " *" } else { "" };
+            let cells = values.into_iter().map(|(name, value)| format!("{value:.3}{}", few(name)));
             Some([name.to_owned(), stats.count.to_string()].into_iter().chain(cells).collect())
         };
         let head = ["", "count", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
-        self.table("Latency in milliseconds", &head, kinds.into_iter().filter_map(row).collect());
+        let title = "Latency in milliseconds (* fewer than ten requests lie beyond it)";
+        self.table(title, &head, kinds.filter_map(row).collect());
         let share = |count: u64| format!("{} %", number(count as f64 * 100.0 / report.summary.sent.max(1) as f64, 2));
         let statuses = report.statuses.iter().map(|status| {
             vec![
@@ -152,11 +162,12 @@ impl Page {
             self.table(title, &["", "answers", "share"], rows.collect());
         }
         let summary = &report.summary;
-        let books = [
+        let totals = [
             ("planned", summary.planned),
             ("dropped (every connection was busy)", summary.dropped),
             ("sent", summary.sent),
             ("of these late by more than 1 ms", summary.late),
+            ("and by more than 1 % of their latency", summary.distorted),
             ("answered", summary.answered),
             ("of these successful", summary.succeeded),
             ("without an answer", summary.unanswered),
@@ -168,24 +179,34 @@ impl Page {
             ("bytes received", report.bytes.received),
         ];
         let row = |(name, count): (&str, u64)| vec![name.to_owned(), count.to_string()];
-        self.table("The books", &["", "count"], books.into_iter().map(row).collect());
+        self.table("Totals", &["", "count"], totals.into_iter().map(row).collect());
         let generator = &report.generator;
         let percent = |share: f64| format!("{} %", number(share * 100.0, 1));
-        let mut own = vec![vec!["CPU of its busiest thread".to_owned(), percent(generator.cpu_share)]];
-        own.extend(
-            generator.waiting_share.map(|share| vec!["time that thread waited for a core".to_owned(), percent(share)]),
-        );
+        let mut own = Vec::new();
+        for (at, thread) in generator.threads.iter().enumerate() {
+            own.push(vec![format!("CPU of thread {}", at + 1), percent(thread.cpu_share)]);
+            let waiting = thread.waiting_share.map_or_else(|| "not counted by the kernel".to_owned(), percent);
+            own.push(vec!["time it waited for a core".to_owned(), waiting]);
+        }
         own.extend(generator.lag_p99_ms.map(|lag| vec!["sent later than planned, p99".to_owned(), latency(lag)]));
+        own.extend(generator.lag_max_ms.map(|lag| vec!["sent later than planned, at most".to_owned(), latency(lag)]));
+        if generator.stalls.count > 0 {
+            own.push(vec!["stood still in all".to_owned(), latency(generator.stalls.total_s * 1_000.0)]);
+        }
+        let machine = &report.machine;
+        for (name, value) in [("host", &machine.host), ("CPU", &machine.cpu), ("kernel", &machine.kernel)] {
+            own.push(vec![name.to_owned(), value.clone()]);
+        }
         self.table("The generator itself", &["", "share"], own);
         if !report.repeats.is_empty() {
             let ms = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-            let row = |(at, run): (usize, &super::Summary)| {
+            let row = |(at, RepeatRecord { outcome, summary: run, .. }): (usize, &RepeatRecord)| {
                 let numbers = [run.requests_per_second, run.goodput_per_second, run.success_ratio * 100.0];
                 let cells = numbers.into_iter().map(|value| number(value, 2));
                 let latencies = [run.mean_ms, run.p50_ms, run.p95_ms, run.p99_ms].map(ms);
-                std::iter::once((at + 1).to_string()).chain(cells).chain(latencies).collect()
+                [(at + 1).to_string(), outcome.word().to_owned()].into_iter().chain(cells).chain(latencies).collect()
             };
-            let head = ["run", "requests/s", "goodput/s", "success %", "mean", "p50", "p95", "p99"];
+            let head = ["run", "outcome", "requests/s", "goodput/s", "success %", "mean", "p50", "p95", "p99"];
             self.table(
                 "All runs; the median one is shown above",
                 &head,

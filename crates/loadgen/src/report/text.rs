@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{LatencyStats, Mode, Outcome, Report, StatusCount, Verdict};
+use super::{LatencyStats, Mode, Outcome, RepeatRecord, Report, StatusCount, Verdict};
 
 /// The width of the first column, as in `ab`.
 const NAME: usize = 24;
@@ -50,6 +50,7 @@ impl Page {
         if !report.repeats.is_empty() {
             let (n, rate) = (report.repeats.len(), report.summary.requests_per_second);
             self.line("Repeats:", &format!("{n}; below is the one with the median rate, {rate:.2} per second"));
+            self.line("", &format!("outcomes: {}", outcomes(&report.repeats)));
         }
         self.text("");
     }
@@ -105,27 +106,49 @@ impl Page {
 
     fn latencies(&mut self, report: &Report) {
         let table = &report.latency;
-        let Some(all) = &table.all else { return };
+        if table.all.is_none() {
+            return;
+        }
         let heads = ["mean", "p50", "p90", "p95", "p99", "p99.9", "max"];
         let heads: String = heads.iter().map(|head| format!("{head:>10}")).collect();
         self.line("Latency [ms]", &heads);
-        self.row("  all", all);
+        let mut rows =
+            vec![("good".to_owned(), &table.good), ("bad".to_owned(), &table.bad), ("all".to_owned(), &table.all)];
         // With no failures the successes are all, and the row would say the same twice.
-        if let (Some(succeeded), Some(failed)) = (&table.succeeded, &table.failed) {
-            self.row("  succeeded", succeeded);
-            self.row("  failed", failed);
+        if table.good.is_none() || table.bad.is_none() {
+            rows.pop();
         }
-        if let Some(service) = &table.service {
-            self.row("  service time", service);
+        rows.push(("service time of all".to_owned(), &table.service));
+        if report.kinds.len() > 1 {
+            rows.extend(report.kinds.iter().map(|kind| (format!("good {}", kind.name), &kind.good)));
+        }
+        let rows: Vec<(String, &LatencyStats)> =
+            rows.into_iter().filter_map(|(name, stats)| Some((name, stats.as_ref()?))).collect();
+        for (name, stats) in &rows {
+            self.row(name, stats);
+        }
+        if rows.iter().any(|(_, stats)| !stats.too_few_for.is_empty()) {
+            self.text("  * fewer than ten requests lie beyond it: a matter of chance");
         }
         self.text("");
     }
 
     fn row(&mut self, name: &str, stats: &LatencyStats) {
-        let LatencyStats { mean_ms, p50_ms, p90_ms, p95_ms, p99_ms, p99_9_ms, max_ms, .. } = stats;
-        let values = [mean_ms, p50_ms, p90_ms, p95_ms, p99_ms, p99_9_ms, max_ms];
-        let values: String = values.iter().map(|value| format!("{value:>10.3}")).collect();
-        self.line(name, &values);
+        let LatencyStats { mean_ms, p50_ms, p90_ms, p95_ms, p99_ms, p99_9_ms, max_ms, too_few_for, .. } = stats;
+        let percentiles = [("p50", p50_ms), ("p90", p90_ms), ("p95", p95_ms), ("p99", p99_ms), ("p99.9", p99_9_ms)];
+        let mut values = format!("{mean_ms:>10.3}");
+        for (name, value) in percentiles {
+            let mark = if too_few_for.iter().any(|few| few == name) { "*" } else { "" };
+            let _infallible = write!(values, "{:>10}", format!("{value:.3}{mark}"));
+        }
+        let _infallible = write!(values, "{max_ms:>10.3}");
+        let name = format!("  {name}");
+        if name.chars().count() >= NAME {
+            self.text(&name);
+            self.line("", &values);
+        } else {
+            self.line(&name, &values);
+        }
     }
 
     fn shares(&mut self, report: &Report) {
@@ -140,14 +163,15 @@ impl Page {
         self.share("Answered by:", report.instances.clone());
         self.share("Cache:", report.cache.clone());
         let generator = &report.generator;
-        let mut own = format!("{:.1} % of a core", generator.cpu_share * 100.0);
-        if let Some(waiting) = generator.waiting_share {
-            let _infallible = write!(own, ", waiting for one {:.1} %", waiting * 100.0);
+        let mut own = Vec::new();
+        if let Some(thread) = generator.busiest() {
+            let waiting = thread.waiting_share.map(|share| format!(", waiting for one {:.1} %", share * 100.0));
+            own.push(format!("{:.1} % of a core{}", thread.cpu_share * 100.0, waiting.unwrap_or_default()));
         }
-        if let Some(lag) = generator.lag_p99_ms {
-            let _infallible = write!(own, "; sent {lag:.3} ms late at p99");
+        if let (Some(p99), Some(max)) = (generator.lag_p99_ms, generator.lag_max_ms) {
+            own.push(format!("sent {p99:.3} ms late at p99, {max:.3} ms at most"));
         }
-        self.line("Generator:", &own);
+        self.line("Generator:", &own.join("; "));
     }
 
     fn share(&mut self, name: &str, counts: impl IntoIterator<Item = (String, u64)>) {
@@ -168,7 +192,11 @@ impl Page {
         }
         for condition in conditions {
             let word = if condition.failed { "FAILED" } else { "passed" };
-            self.line("Condition:", &format!("{word}: fail if {}, measured {}", condition.fail_if, condition.measured));
+            let run = condition.run.map(|run| format!(" in run {run}, the worst")).unwrap_or_default();
+            self.line(
+                "Condition:",
+                &format!("{word}: fail if {}, measured {}{run}", condition.fail_if, condition.measured),
+            );
         }
         for reason in invalid {
             self.line("Invalid:", reason);
@@ -177,6 +205,16 @@ impl Page {
             self.line("Verdict:", outcome.word());
         }
     }
+}
+
+/// How many runs ended in which way.
+fn outcomes(runs: &[RepeatRecord]) -> String {
+    let all = [Outcome::Held, Outcome::Deviated, Outcome::Invalid, Outcome::Interrupted];
+    let counted = all.into_iter().filter_map(|outcome| {
+        let count = runs.iter().filter(|run| run.outcome == outcome).count();
+        (count > 0).then(|| format!("{count} {}", outcome.word()))
+    });
+    counted.collect::<Vec<_>>().join(", ")
 }
 
 impl Outcome {

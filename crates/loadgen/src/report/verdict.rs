@@ -1,7 +1,7 @@
 //! Whether a run says something about the server, and what has to be known before its numbers are used.
 
-use super::condition::Condition;
-use super::{Generator, LatencyTable, Outcome, Report, Verdict};
+use super::condition::{Condition, Measured};
+use super::{ConditionResult, Ending, LatencyTable, Outcome, Report, Verdict};
 use crate::outcome::ErrorClass;
 
 /// At this share of a core an arriving answer finds the generator busy nine times out of ten: what is measured is the
@@ -10,11 +10,17 @@ const MAX_CPU_SHARE: f64 = 0.9;
 /// A thread that was running or ready to run for that much of the time had always something left to do: the machine gave
 /// it too little, and it was the bottleneck with less than a core.
 const MAX_BUSY_SHARE: f64 = 0.95;
-/// The generator's own delay is what latency (from the planned time) has more than service time (from the actual one).
-/// More than a tenth of a percentile is too much…
-const MAX_DELAY_SHARE: f64 = 0.1;
-/// … unless it is within the promised accuracy.
-const FREE_DELAY_MS: f64 = 1.0;
+/// The promised accuracy: 1 ms or 1 %, whichever is more. The generator's own delay is what latency (from the planned
+/// time) has more than service time (from the actual one).
+const MAX_DELAY_MS: f64 = 1.0;
+const MAX_DELAY_SHARE: f64 = 0.01;
+/// More requests than this share that were dropped, or late beyond the promised accuracy, make the numbers those of
+/// another load than the planned one.
+const MAX_LOST_SHARE: f64 = 0.001;
+/// Fewer late requests than this touch only percentiles that hang on fewer than ten samples and are marked as such.
+const MIN_DISTORTED: u64 = 10;
+/// A generator that stood still for more than this share of the time has not measured the rest either.
+const MAX_STALLED_SHARE: f64 = 0.01;
 /// Above this share of time without a core the machine is worth a remark.
 const MAX_WAITING_SHARE: f64 = 0.1;
 /// In less time than this a share of CPU time is chance: the start of a run is always busy.
@@ -22,59 +28,104 @@ const MIN_JUDGED_S: f64 = 1.0;
 /// Below this share of the planned rate it counts as missed.
 const MIN_RATE_SHARE: f64 = 0.99;
 
-pub(super) fn is_saturated(generator: &Generator, latency: &LatencyTable) -> bool {
-    generator.measured_s >= MIN_JUDGED_S && (is_busy(generator) || own_delay(latency).is_some())
+pub(super) fn is_saturated(report: &Report) -> bool {
+    report.generator.measured_s >= MIN_JUDGED_S
+        && (is_busy(report) || !distorted_percentiles(&report.latency).is_empty())
 }
 
-fn is_busy(generator: &Generator) -> bool {
-    let ready = generator.cpu_share + generator.waiting_share.unwrap_or(0.0);
-    generator.cpu_share >= MAX_CPU_SHARE || ready >= MAX_BUSY_SHARE
+fn is_busy(report: &Report) -> bool {
+    let is_busy =
+        |thread: &super::ThreadRecord| thread.cpu_share >= MAX_CPU_SHARE || thread.busy_share() >= MAX_BUSY_SHARE;
+    report.generator.threads.iter().any(is_busy)
 }
 
-/// The percentile that the generator's own delay distorts, with its latency and its service time.
-fn own_delay(latency: &LatencyTable) -> Option<(&'static str, f64, f64)> {
-    let (all, service) = (latency.all.as_ref()?, latency.service.as_ref()?);
-    let percentiles =
-        [("p50", all.p50_ms, service.p50_ms), ("p95", all.p95_ms, service.p95_ms), ("p99", all.p99_ms, service.p99_ms)];
-    percentiles.into_iter().find(|(_, latency, service)| {
-        let delay = latency - service;
-        delay > FREE_DELAY_MS && delay > MAX_DELAY_SHARE * latency
-    })
+/// A number that the generator's own delay distorts: its name, its value and what it is from the actual send time.
+type Distorted = (&'static str, f64, f64);
+
+/// Those of the percentiles that do not hang on single requests.
+fn distorted_percentiles(latency: &LatencyTable) -> Vec<Distorted> {
+    let (Some(all), Some(service)) = (&latency.all, &latency.service) else { return Vec::new() };
+    let numbers = [
+        ("p50", all.p50_ms, service.p50_ms),
+        ("p90", all.p90_ms, service.p90_ms),
+        ("p95", all.p95_ms, service.p95_ms),
+        ("p99", all.p99_ms, service.p99_ms),
+        ("p99.9", all.p99_9_ms, service.p99_9_ms),
+    ];
+    let sound = |name: &str| !all.too_few_for.iter().any(|few| few == name);
+    numbers.into_iter().filter(|number| is_distorted(number) && sound(number.0)).collect()
+}
+
+/// Those that hang on single requests: they do not make a run invalid, but no condition on them can be judged.
+fn distorted_extremes(latency: &LatencyTable) -> Vec<Distorted> {
+    let (Some(all), Some(service)) = (&latency.all, &latency.service) else { return Vec::new() };
+    let numbers = [("p99.9", all.p99_9_ms, service.p99_9_ms), ("max", all.max_ms, service.max_ms)];
+    numbers.into_iter().filter(is_distorted).collect()
+}
+
+fn is_distorted(&(_, latency, service): &Distorted) -> bool {
+    let delay = latency - service;
+    delay > MAX_DELAY_MS && delay > MAX_DELAY_SHARE * latency
 }
 
 pub(super) fn pending() -> Verdict {
     Verdict { outcome: Outcome::Held, invalid: Vec::new(), notes: Vec::new(), conditions: Vec::new() }
 }
 
-/// The verdict without any conditions; those are added by [`Report::judge`].
-pub(super) fn of(report: &Report, was_cancelled: bool, was_finished_early: bool) -> Verdict {
-    let mut verdict = pending();
-    verdict.invalid = faults(report);
-    verdict.notes = notes(report, was_finished_early);
-    verdict.outcome = match (was_cancelled, verdict.invalid.is_empty()) {
-        (true, _) => Outcome::Interrupted,
-        (false, false) => Outcome::Invalid,
-        (false, true) => Outcome::Held,
-    };
-    verdict
+impl Report {
+    /// Judges the run by these conditions instead of those it was judged by before. One that is met makes a valid run a
+    /// deviation, and so does a run in which nothing succeeded, unless a condition asks about failures.
+    pub fn judge(&mut self, conditions: &[Condition]) {
+        let total = self.total();
+        let kinds: Vec<String> = self.kinds.iter().map(|kind| kind.name.clone()).collect();
+        let measured = Measured { total: &total, kinds: &kinds, seconds: self.summary.elapsed_s };
+        let mut results: Vec<_> = conditions.iter().map(|condition| condition.check(&measured)).collect();
+        if self.summary.succeeded == 0
+            && self.summary.planned > 0
+            && !conditions.iter().any(Condition::is_about_failures)
+        {
+            results.push(ConditionResult {
+                fail_if: "nothing succeeds".to_owned(),
+                measured: format!("0 of {} requests", self.summary.planned),
+                failed: true,
+                run: None,
+            });
+        }
+        let invalid = faults(self, conditions);
+        let outcome = match self.ending {
+            Ending::Cancelled => Outcome::Interrupted,
+            _ if !invalid.is_empty() => Outcome::Invalid,
+            Ending::Complete | Ending::FinishedEarly | Ending::Aborted => {
+                if results.iter().any(|result| result.failed) { Outcome::Deviated } else { Outcome::Held }
+            }
+        };
+        self.verdict = Verdict { outcome, invalid, notes: notes(self), conditions: results };
+    }
 }
 
-fn faults(report: &Report) -> Vec<String> {
-    let Report { summary, generator, .. } = report;
+fn faults(report: &Report, conditions: &[Condition]) -> Vec<String> {
+    let summary = &report.summary;
     let mut faults = Vec::new();
-    if generator.saturated {
-        let percent = |share: f64| format!("{:.0} %", share * 100.0);
-        let (cpu, waiting) = (percent(generator.cpu_share), percent(generator.waiting_share.unwrap_or(0.0)));
-        faults.push(match own_delay(&report.latency) {
-            Some((name, latency, service)) if !is_busy(generator) => format!(
-                "generator saturated: it could not send on time, so that {name} is {latency:.1} ms from the planned and \
-                 {service:.1} ms from the actual send time, at {cpu} of a core; give it a core of its own, or lower the rate"
-            ),
-            _ => format!(
-                "generator saturated: it used {cpu} of a core and waited for one {waiting} of the time; use more --threads or \
-                 fewer --connections, or leave it more of the machine"
-            ),
-        });
+    if summary.planned == 0 {
+        faults.push("nothing was sent".to_owned());
+    }
+    faults.extend(saturation(report));
+    faults.extend(lost(report, conditions));
+    let stalls = &report.generator.stalls;
+    let whole = report.generator.measured_s.max(summary.elapsed_s);
+    if stalls.total_s > MAX_STALLED_SHARE * whole {
+        faults.push(format!(
+            "the generator itself stood still for {:.2} s in all, at {:.2} s for {:.2} s: it was stopped, or had no core; answers that \
+             came meanwhile were read late",
+            stalls.total_s, stalls.longest_at_s, stalls.longest_s
+        ));
+    }
+    for (name, latency, service) in distorted_extremes(&report.latency) {
+        if conditions.iter().any(|condition| condition.extreme() == Some(name)) {
+            faults.push(format!(
+                "{name} cannot be judged: it is {latency:.1} ms from the planned and {service:.1} ms from the actual send time"
+            ));
+        }
     }
     if summary.sent > 0 && summary.answered == 0 && summary.unanswered > 0 {
         let first = report.errors.iter().max_by_key(|error| error.count);
@@ -90,11 +141,57 @@ fn faults(report: &Report) -> Vec<String> {
     faults
 }
 
-fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
+fn saturation(report: &Report) -> Option<String> {
+    let thread = report.generator.busiest().filter(|_| report.generator.saturated)?;
+    let percent = |share: f64| format!("{:.0} %", share * 100.0);
+    let (cpu, waiting) = (percent(thread.cpu_share), percent(thread.waiting_share.unwrap_or(0.0)));
+    Some(match distorted_percentiles(&report.latency).first() {
+        Some((name, latency, service)) if !is_busy(report) => format!(
+            "generator saturated: it could not send on time, so that {name} is {latency:.1} ms from the planned and \
+             {service:.1} ms from the actual send time, at {cpu} of a core; give it a core of its own, or lower the rate"
+        ),
+        _ => format!(
+            "generator saturated: it used {cpu} of a core and waited for one {waiting} of the time; use more --threads or \
+             fewer --connections, or leave it more of the machine"
+        ),
+    })
+}
+
+/// Requests that were not part of the planned load.
+fn lost(report: &Report, conditions: &[Condition]) -> Vec<String> {
+    let summary = &report.summary;
+    let mut lost = Vec::new();
+    let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+    let dropped = share(summary.dropped, summary.planned);
+    if dropped > MAX_LOST_SHARE && !conditions.iter().any(Condition::is_about_drops) {
+        lost.push(format!(
+            "{:.1} % of the planned requests were dropped, all {} connections being busy: the loop was not open. Allow more \
+             --connections, or name the drops you accept, for example --fail-if 'dropped>50%'",
+            dropped * 100.0,
+            report.plan.connections
+        ));
+    }
+    let distorted = share(summary.distorted, summary.sent);
+    let judged = report.generator.measured_s >= MIN_JUDGED_S && summary.distorted >= MIN_DISTORTED;
+    if judged && distorted > MAX_LOST_SHARE && !conditions.iter().any(Condition::is_about_lateness) {
+        lost.push(format!(
+            "{:.1} % of the requests were sent so late that it shows in their latency (more than 1 ms and 1 % of it): leave the \
+             generator more of the machine, or name what you accept, for example --fail-if 'late>5%'",
+            distorted * 100.0
+        ));
+    }
+    lost
+}
+
+fn notes(report: &Report) -> Vec<String> {
     let Report { summary, generator, plan, .. } = report;
     let mut notes = Vec::new();
-    if was_finished_early {
-        notes.push("ended before its plan was, on request; what was sent was waited for".to_owned());
+    match report.ending {
+        Ending::FinishedEarly => {
+            notes.push("ended before its plan was, on request; what was sent was waited for".to_owned());
+        }
+        Ending::Aborted => notes.push("ended before its plan was: a condition was broken (--abort)".to_owned()),
+        Ending::Complete | Ending::Cancelled => {}
     }
     if summary.dropped > 0 {
         notes.push(format!(
@@ -113,12 +210,35 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
             summary.late, summary.sent
         ));
     }
+    for (name, latency, service) in distorted_extremes(&report.latency) {
+        notes.push(format!(
+            "{name} of all is {latency:.1} ms from the planned and {service:.1} ms from the actual send time: the generator's own delay"
+        ));
+    }
+    if generator.stalls.count > 0 {
+        notes.push(format!(
+            "the generator itself stood still {} times, for {:.2} s at most",
+            generator.stalls.count, generator.stalls.longest_s
+        ));
+    }
+    notes.extend(remarks(report));
+    notes
+}
+
+/// What is to be known of the generator, and of requests beyond the first attempt.
+fn remarks(report: &Report) -> Vec<String> {
+    let Report { summary, generator, .. } = report;
+    let mut notes = Vec::new();
     if generator.measured_s < MIN_JUDGED_S {
         notes.push("shorter than a second: too short to tell whether the generator was the bottleneck".to_owned());
-    }
-    if let Some(waiting) = generator.waiting_share
+    } else if generator.threads.iter().any(|thread| thread.waiting_share.is_none()) {
+        notes.push(
+            "the kernel does not count how long a thread waits for a core (no schedstat): a generator that got too little of \
+             the machine is only noticed by late requests"
+                .to_owned(),
+        );
+    } else if let Some(waiting) = generator.busiest().and_then(|thread| thread.waiting_share)
         && waiting > MAX_WAITING_SHARE
-        && generator.measured_s >= MIN_JUDGED_S
     {
         notes
             .push(format!("the generator waited for a core {:.0} % of the time: the machine is busy", waiting * 100.0));
@@ -127,17 +247,6 @@ fn notes(report: &Report, was_finished_early: bool) -> Vec<String> {
         notes.push(format!("{} retries: the server got {} requests", summary.retries, summary.sent + summary.retries));
     }
     notes
-}
-
-impl Report {
-    /// Adds the results of `conditions`; one that is met makes a valid run a deviation.
-    pub fn judge(&mut self, conditions: &[Condition]) {
-        let results: Vec<_> = conditions.iter().map(|condition| condition.check(&self.summary)).collect();
-        if self.verdict.outcome == Outcome::Held && results.iter().any(|result| result.failed) {
-            self.verdict.outcome = Outcome::Deviated;
-        }
-        self.verdict.conditions = results;
-    }
 }
 
 impl Outcome {
@@ -154,47 +263,4 @@ impl Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::LatencyStats;
-
-    fn latency(p99_ms: f64, service_p99_ms: f64) -> LatencyTable {
-        let stats = |p99_ms| LatencyStats {
-            count: 1,
-            mean_ms: 0.2,
-            min_ms: 0.2,
-            p50_ms: 0.2,
-            p90_ms: 0.2,
-            p95_ms: 0.2,
-            p99_ms,
-            p99_9_ms: p99_ms,
-            max_ms: p99_ms,
-        };
-        LatencyTable { all: Some(stats(p99_ms)), succeeded: None, failed: None, service: Some(stats(service_p99_ms)) }
-    }
-
-    #[test]
-    fn a_busy_or_late_generator_is_saturated_and_a_short_run_is_not_judged() {
-        for (saturated, cpu_share, waiting_share, measured_s, p99, service_p99) in [
-            (true, 0.95, 0.0, 10.0, 5.0, 5.0),
-            (true, 0.6, 0.38, 10.0, 5.0, 5.0),
-            (false, 0.6, 0.2, 10.0, 5.0, 5.0),
-            (false, 0.95, 0.0, 0.1, 5.0, 5.0),
-            (true, 0.3, 0.0, 10.0, 100.0, 80.0),
-            (false, 0.3, 0.0, 0.1, 100.0, 80.0),
-            (false, 0.3, 0.0, 10.0, 900.0, 880.0),
-            (false, 0.3, 0.0, 10.0, 1.0, 0.1),
-        ] {
-            let generator = Generator {
-                cpu_share,
-                waiting_share: Some(waiting_share),
-                lag_p99_ms: None,
-                measured_s,
-                saturated: false,
-                warmup_requests: 0,
-            };
-            let is = is_saturated(&generator, &latency(p99, service_p99));
-            assert_eq!(is, saturated, "{generator:?} {p99} {service_p99}");
-        }
-    }
-}
+mod tests;

@@ -118,6 +118,10 @@ fn a_secret_given_twice_or_in_no_readable_file_is_a_fault_that_names_variable_fi
             vec![("REDIS_URL", "http://h/0"), ("REDIS_PASSWORD_FILE", "/no/pw")],
             vec!["REDIS_PASSWORD_FILE: /no/pw:", "No such file", "REDIS_URL: is not a Redis URL"],
         ),
+        (
+            vec![("REDIS_PASSWORD_FILE", "/no/pw")],
+            vec!["REDIS_PASSWORD_FILE: /no/pw:", "No such file", "REDIS_URL: is not set"],
+        ),
         (vec![("REDIS_PASSWORD_FILE", &password)], vec!["REDIS_URL: is not set", "redis://"]),
     ] {
         let fault = read_from(&redis::URL, &variables).expect_err("wrong");

@@ -33,6 +33,9 @@ pub enum DatabaseError {
     /// Another transaction holds the row: nothing was done.
     #[error("another request is changing this record")]
     Locked,
+    /// The request's own time was over before anything was sent.
+    #[error("the request's deadline has passed")]
+    NoTime,
     /// A fault of this service's own; the log says which.
     #[error("the service failed")]
     Internal,
@@ -64,6 +67,7 @@ pub(in crate::dependencies) enum Stage {
 pub(in crate::dependencies) enum Signal {
     Answered,
     BreakerOpen,
+    NoTime,
     PoolFull,
     TooManyConnections,
     Unreachable,
@@ -160,7 +164,9 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
             let severity = database.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
             match severity {
                 // Whatever it says: a fatal error is the last that comes over this connection.
-                Some(PgSeverity::Fatal | PgSeverity::Panic) if named == Signal::OwnDefect => Signal::EndedWhenReused,
+                Some(PgSeverity::Fatal | PgSeverity::Panic) if named.ruling().connection == Connection::Kept => {
+                    Signal::EndedWhenReused
+                }
                 _ => named,
             }
         }
@@ -197,6 +203,7 @@ impl Signal {
         match self {
             Self::Answered => "rows, or none",
             Self::BreakerOpen => "the breaker is open: nothing is sent",
+            Self::NoTime => "nothing is left of the request's time: nothing is sent",
             Self::PoolFull => "all connections are in use for as long as a request may wait",
             Self::TooManyConnections => "Postgres has no connection left; waited for like a full pool",
             Self::Unreachable => "refused, reset, unknown host",
@@ -241,6 +248,15 @@ impl Signal {
                 Some(DatabaseError::NotAsked),
                 Debug,
                 CallOutcome::BreakerOpen,
+            ),
+            Self::NoTime => ruling(
+                Nobody,
+                Ignored,
+                NoConnection,
+                Again::No,
+                Some(DatabaseError::NoTime),
+                Debug,
+                CallOutcome::Timeout,
             ),
             // All are in use, by statements that are judged themselves.
             Self::PoolFull | Self::TooManyConnections => {
@@ -296,7 +312,7 @@ impl Signal {
             ),
             Self::EndedInWrite => ruling(
                 Dependency,
-                Failure,
+                Ignored,
                 AllDistrusted,
                 Again::No,
                 Some(DatabaseError::Timeout),
@@ -330,7 +346,7 @@ impl Signal {
             Self::ReadOnlyWhenReused => ruling(
                 Dependency,
                 Success,
-                Discarded,
+                AllDistrusted,
                 Again::FreshConnection,
                 Some(DatabaseError::ReadOnly),
                 Debug,

@@ -22,6 +22,9 @@ const WARM_CONNECTIONS: usize = 2;
 /// True on a standby, and where `default_transaction_read_only` is set.
 const QUESTION: &str = "SELECT current_setting('transaction_read_only') = 'on'";
 
+/// For the answer over a connection from the pool; the rest of the probe's time is for a fresh one.
+const FIRST_ASK: Duration = Duration::from_millis(100);
+
 /// What the prober came to know.
 enum Seen {
     Up { read_only: bool },
@@ -46,25 +49,25 @@ impl Inner {
         let start = Instant::now();
         let answered = self.answered.swap(false, std::sync::atomic::Ordering::Relaxed);
         let asked = match self.knowledge.is_writable() {
-            true => self.ask(PROBE_TIMEOUT).await,
+            true => self.ask(FIRST_ASK).await,
             // Sessions may keep the setting they began with: only a new one tells whether it is over.
             false => self.ask_apart().await,
         };
         let seen = match asked {
-            // That tells of one connection, and that the others may be broken too; Postgres is asked anew.
-            Err(Signal::EndedWhenReused) => {
+            // That tells of one connection, and that the others may be broken or cut off too; Postgres is asked anew.
+            Err(Signal::EndedWhenReused | Signal::Silent) => {
                 self.pool.distrust(start);
                 self.ask(PROBE_TIMEOUT.saturating_sub(start.elapsed())).await
             }
             seen => seen,
         };
         let latency = start.elapsed();
-        let observation = match seen.map_or_else(|signal| reason(signal, answered), |read_only| Seen::Up { read_only })
-        {
-            Seen::Up { read_only: false } => Observation::up(latency),
-            Seen::Up { read_only: true } => Observation::read_only(latency, "read_only"),
-            Seen::Down(reason) => Observation::down(latency, reason),
-        };
+        let observation =
+            match seen.map_or_else(|signal| self.reason(signal, answered), |read_only| Seen::Up { read_only }) {
+                Seen::Up { read_only: false } => Observation::up(latency),
+                Seen::Up { read_only: true } => Observation::read_only(latency, "read_only"),
+                Seen::Down(reason) => Observation::down(latency, reason),
+            };
         let was_writable = self.knowledge.is_writable();
         let writable_again = observation.writable && !was_writable;
         let change = self.knowledge.record(observation);
@@ -119,32 +122,37 @@ impl Inner {
         let opened: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
         opened.into_iter().for_each(super::pool::Lease::give_back);
     }
-}
 
-/// What it means that there was no answer to the question.
-fn reason(signal: Signal, answered: bool) -> Seen {
-    match signal {
-        // Full, by ours or by others': Postgres is there. But connections that hang fill the pool as well.
-        Signal::TooManyConnections => Seen::Up { read_only: false },
-        Signal::PoolFull | Signal::ConnectTimeout if answered => Seen::Up { read_only: false },
-        Signal::PoolFull | Signal::ConnectTimeout | Signal::Silent | Signal::StatementTimeout | Signal::TableLocked => {
-            Seen::Down("timeout")
+    /// What it means that there was no answer to the question.
+    fn reason(&self, signal: Signal, answered: bool) -> Seen {
+        match signal {
+            // Full, by ours or by others': Postgres is there. But connections that hang fill the pool as well.
+            Signal::TooManyConnections => Seen::Up { read_only: !self.knowledge.is_writable() },
+            Signal::PoolFull | Signal::ConnectTimeout if answered => {
+                Seen::Up { read_only: !self.knowledge.is_writable() }
+            }
+            Signal::PoolFull
+            | Signal::NoTime
+            | Signal::ConnectTimeout
+            | Signal::Silent
+            | Signal::StatementTimeout
+            | Signal::TableLocked => Seen::Down("timeout"),
+            Signal::Unreachable | Signal::EndedWhenReused | Signal::EndedWhenFresh | Signal::EndedInWrite => {
+                Seen::Down("unreachable")
+            }
+            Signal::StartingUp => Seen::Down("starting_up"),
+            Signal::LoginRefused => Seen::Down("login_refused"),
+            Signal::Answered
+            | Signal::BreakerOpen
+            | Signal::ConnectSlow
+            | Signal::RowLocked
+            | Signal::Conflict
+            | Signal::StalePlan
+            | Signal::ReadOnlyWhenReused
+            | Signal::ReadOnly
+            | Signal::OutOfResources
+            | Signal::InvalidData
+            | Signal::OwnDefect => Seen::Down("error"),
         }
-        Signal::Unreachable | Signal::EndedWhenReused | Signal::EndedWhenFresh | Signal::EndedInWrite => {
-            Seen::Down("unreachable")
-        }
-        Signal::StartingUp => Seen::Down("starting_up"),
-        Signal::LoginRefused => Seen::Down("login_refused"),
-        Signal::Answered
-        | Signal::BreakerOpen
-        | Signal::ConnectSlow
-        | Signal::RowLocked
-        | Signal::Conflict
-        | Signal::StalePlan
-        | Signal::ReadOnlyWhenReused
-        | Signal::ReadOnly
-        | Signal::OutOfResources
-        | Signal::InvalidData
-        | Signal::OwnDefect => Seen::Down("error"),
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::windows::Windows;
-use crate::history::{Asked, Call, History, Item, Outcome, call::POSTGRES};
+use super::windows::{Window, Windows};
+use crate::history::{Asked, Broken, Call, History, Item, Outcome, call::POSTGRES};
 
 /// The index over a history.
 pub(super) struct Book<'a> {
@@ -15,6 +15,8 @@ pub(super) struct Book<'a> {
     redis: Windows,
     /// Anything was broken.
     broken: Windows,
+    /// A replica ended.
+    ended: Windows,
 }
 
 /// What is known of one record.
@@ -64,13 +66,14 @@ pub(super) struct Writer {
 
 impl<'a> Book<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        let stretch = |broken: &crate::history::Broken| (broken.from, broken.to);
+        let stretch = |broken: &Broken| Window { from: broken.from, to: broken.to, repaired: broken.repaired };
         let mut book = Self {
             history,
             records: BTreeMap::new(),
             writers: HashMap::new(),
             redis: Windows::new(history.broken.iter().filter(|broken| broken.redis).map(stretch)),
             broken: Windows::new(history.broken.iter().map(stretch)),
+            ended: Windows::new(history.broken.iter().filter(|broken| broken.ended).map(stretch)),
         };
         for item in &history.initial {
             let record = book.records.entry(item.id).or_default();
@@ -186,15 +189,22 @@ impl<'a> Book<'a> {
 
     /// Whether anything was broken at some time between these.
     pub(super) fn is_broken(&self, from: u64, to: u64) -> bool {
-        self.broken.meet(from, to)
+        self.broken.meet(from, to).is_some()
     }
 
     /// Whether a read that began `at` may be older than `write`.
     pub(super) fn may_miss(&self, write: Write, at: u64, stale: bool) -> bool {
+        let bound = write.end.saturating_add(self.history.head.bound_us);
         // Of a write in doubt nobody may be left who knows that the cache must hear of it.
         let unheard = if write.acknowledged { &self.redis } else { &self.broken };
-        let in_time = at <= write.end.saturating_add(self.history.head.bound_us);
-        unheard.meet(write.begin, write.end) && (stale || in_time)
+        let Some(window) = unheard.meet(write.begin, write.end) else { return false };
+        let is_forgotten = !write.acknowledged || self.ended.meet(write.begin, window.repaired).is_some();
+        at <= match (is_forgotten, stale) {
+            (true, true) => u64::MAX,
+            (true, false) => bound,
+            (false, true) => window.repaired,
+            (false, false) => window.repaired.min(bound),
+        }
     }
 }
 

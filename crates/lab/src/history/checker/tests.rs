@@ -59,7 +59,8 @@ impl Script {
 
     fn broken(mut self, (from, to): (u64, u64), redis: bool) -> Self {
         let what = "something".to_owned();
-        self.history.broken.push(Broken { what, from: from * MS, to: to * MS, redis });
+        let (from, to, repaired) = (from * MS, to * MS, to * MS + 3_000 * MS);
+        self.history.broken.push(Broken { what, from, to, repaired, redis, ended: false });
         self
     }
 
@@ -138,9 +139,18 @@ fn a_write_that_redis_missed_may_be_unseen_for_the_bound_and_no_longer() {
     let missed = || Script::new().broken((0, 15), true).put((10, 20), "new", 2);
     missed().read(1, 2_020, Some(item(1, "initial"))).holds();
     missed().read(1, 2_021, Some(item(1, "initial"))).breaks(Promise::FreshReads);
+    // Redis was told of it before.
+    let mut told = missed().read(1, 1_000, Some(item(1, "initial")));
+    told.history.broken[0].repaired = 999 * MS;
+    told.breaks(Promise::FreshReads);
     // What says that it is old may be older.
     let stale = Asked::Read { id: 1, answer: Some(item(1, "initial")), stale: true };
-    missed().call(1, (9_000, 9_001), Outcome::Ok, stale.clone()).holds();
+    missed().call(1, (3_015, 3_016), Outcome::Ok, stale.clone()).holds();
+    missed().call(1, (3_016, 3_017), Outcome::Ok, stale.clone()).breaks(Promise::FreshReads);
+    // Unless the replica that knew has ended.
+    let mut forgotten = missed().call(1, (9_000, 9_001), Outcome::Ok, stale.clone());
+    forgotten.history.broken.push(Broken { redis: false, ended: true, ..forgotten.history.broken[0].clone() });
+    forgotten.holds();
     // Not when Redis was there, and not for another fault.
     Script::new().put((10, 20), "new", 2).call(1, (30, 31), Outcome::Ok, stale).breaks(Promise::FreshReads);
     Script::new()

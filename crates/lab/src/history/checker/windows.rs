@@ -1,28 +1,40 @@
-//! Stretches of time.
+//! Stretches of time, each with when its consequences are over.
 
 /// Merged and sorted, so that a question costs a binary search.
 #[derive(Debug, Default)]
-pub(super) struct Windows(Vec<(u64, u64)>);
+pub(super) struct Windows(Vec<Window>);
+
+/// From when to when, and until when its consequences may be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Window {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) repaired: u64,
+}
 
 impl Windows {
     /// From stretches in any order, which may overlap.
-    pub(super) fn new(stretches: impl Iterator<Item = (u64, u64)>) -> Self {
-        let mut sorted: Vec<(u64, u64)> = stretches.collect();
+    pub(super) fn new(stretches: impl Iterator<Item = Window>) -> Self {
+        let mut sorted: Vec<Window> = stretches.collect();
         sorted.sort_unstable();
-        let mut merged: Vec<(u64, u64)> = Vec::with_capacity(sorted.len());
-        for (from, to) in sorted {
+        let mut merged: Vec<Window> = Vec::with_capacity(sorted.len());
+        for window in sorted {
             match merged.last_mut() {
-                Some(last) if from <= last.1 => last.1 = last.1.max(to),
-                Some(_) | None => merged.push((from, to)),
+                Some(last) if window.from <= last.to => {
+                    last.to = last.to.max(window.to);
+                    last.repaired = last.repaired.max(window.repaired);
+                }
+                Some(_) | None => merged.push(window),
             }
         }
         Self(merged)
     }
 
-    /// Whether any of them shares a moment with this one.
-    pub(super) fn meet(&self, from: u64, to: u64) -> bool {
-        let after = self.0.partition_point(|window| window.1 < from);
-        self.0.get(after).is_some_and(|window| window.0 <= to)
+    /// The last of those that share a moment with this one.
+    pub(super) fn meet(&self, from: u64, to: u64) -> Option<Window> {
+        let behind = self.0.partition_point(|window| window.from <= to);
+        let last = self.0[..behind].last().copied();
+        last.filter(|window| window.to >= from)
     }
 }
 
@@ -32,12 +44,13 @@ mod tests {
 
     #[test]
     fn windows_meet_what_shares_a_moment_with_them() {
-        let windows = Windows::new([(50, 60), (10, 20), (15, 30)].into_iter());
-        for (from, to, meets) in
-            [(0, 9, false), (0, 10, true), (30, 40, true), (31, 49, false), (0, 99, true), (61, 70, false)]
+        let window = |(from, to)| Window { from, to, repaired: to + 5 };
+        let windows = Windows::new([(50, 60), (10, 20), (15, 30)].map(window).into_iter());
+        for (from, to, repaired) in
+            [(0, 9, None), (0, 10, Some(35)), (30, 40, Some(35)), (31, 49, None), (0, 99, Some(65)), (61, 70, None)]
         {
-            assert_eq!(windows.meet(from, to), meets, "{from}..{to}");
+            assert_eq!(windows.meet(from, to).map(|window| window.repaired), repaired, "{from}..{to}");
         }
-        assert!(!Windows::default().meet(0, u64::MAX));
+        assert!(Windows::default().meet(0, u64::MAX).is_none());
     }
 }

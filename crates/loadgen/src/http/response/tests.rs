@@ -136,3 +136,69 @@ proptest! {
         let _answer_or_error = read(false, &[&bytes]);
     }
 }
+
+/// Mutates good answers for as long as one likes, cutting each anywhere: nothing may panic, hang or depend on the cuts.
+/// Ten minutes of it: `FUZZ_SECONDS=600 cargo test --release -p loadgen --lib fuzz`.
+#[test]
+fn fuzz() {
+    #[expect(clippy::disallowed_methods, reason = "how long to look is for whoever runs the test to say")]
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    let begin = std::time::Instant::now();
+    let mut chance = fastrand::Rng::with_seed(begin.elapsed().as_nanos() as u64 ^ u64::from(std::process::id()));
+    let seed = chance.u64(..);
+    println!("seed {seed}");
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut answers = 0_u64;
+    while begin.elapsed().as_secs_f64() < seconds {
+        let bytes = mutated(&mut chance);
+        let mut pieces = Vec::new();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(chance.usize(1..=rest.len()));
+            pieces.push(piece);
+            rest = after;
+        }
+        let head = chance.bool();
+        match (read(head, &[&bytes]), read(head, &pieces)) {
+            (Ok(whole), Ok(cut)) => assert_eq!(whole, cut, "{:?}", String::from_utf8_lossy(&bytes)),
+            (whole, cut) => assert_eq!(whole.is_err(), cut.is_err(), "{:?}", String::from_utf8_lossy(&bytes)),
+        }
+        answers += 1;
+    }
+    println!("{answers} answers");
+}
+
+const SEEDS: [&[u8]; 7] = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Instance: api-1\r\nCache-Status: redis; hit; ttl=3\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nuntil the end",
+    b"HTTP/1.1 503 Busy\r\nContent-Type: application/problem+json\r\nContent-Length: 21\r\n\r\n{\"code\":\"overloaded\"}",
+    b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n",
+];
+
+/// One or two of the seeds, a few of whose bytes were flipped, inserted, removed, doubled or exchanged.
+fn mutated(chance: &mut fastrand::Rng) -> Vec<u8> {
+    let mut bytes = SEEDS[chance.usize(0..SEEDS.len())].to_vec();
+    if chance.u8(0..4) == 0 {
+        bytes.extend_from_slice(SEEDS[chance.usize(0..SEEDS.len())]);
+    }
+    for _ in 0..chance.usize(0..6) {
+        let at = chance.usize(0..=bytes.len());
+        match chance.u8(0..6) {
+            0 if at < bytes.len() => bytes[at] = chance.u8(..),
+            1 if at < bytes.len() => bytes[at] ^= 1 << chance.u8(0..8),
+            2 => bytes.insert(at, *chance.choice(b"\r\n:;, 0f").unwrap_or(&0)),
+            3 if at < bytes.len() => drop(bytes.remove(at)),
+            4 => {
+                let end = (at + chance.usize(0..20)).min(bytes.len());
+                let part = bytes[at..end].to_vec();
+                let to = chance.usize(0..=bytes.len());
+                bytes.splice(to..to, part);
+            }
+            _ => bytes.truncate(at),
+        }
+    }
+    bytes
+}

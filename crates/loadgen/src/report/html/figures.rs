@@ -88,7 +88,7 @@ fn rates(report: &Report) -> String {
             parts.map(|(name, count)| format!("{name} {}/s", per_second(rate(point, count)))).collect::<Vec<_>>();
         format!("{}\nin flight {}", parts.join("\n"), point.in_flight)
     };
-    let caption = "Requests per second by how they ended, in the second in which they ended.";
+    let caption = "Requests per second by how they ended, in the second in which they were planned.";
     plot.figure("Rate", caption, &readings(report, reading))
 }
 
@@ -151,9 +151,9 @@ fn latencies(report: &Report) -> String {
         LINES.iter().filter_map(line).collect::<Vec<_>>().join("\n")
     };
     let caption = match report.plan.mode {
-        Mode::Open => "From the planned time of each request to its end; time-outs and errors included.",
+        Mode::Open => "Of good answers, from the planned time of each request, at that time.",
         Mode::Closed => {
-            "From the sending of each request to its end; time-outs and errors included. While the server stalls a closed loop \
+            "Of good answers, from the sending of each request, at that time. While the server stalls a closed loop \
              sends nothing, so a stall hardly shows in the percentiles: use --rate to see what users would."
         }
     };
@@ -161,10 +161,12 @@ fn latencies(report: &Report) -> String {
 }
 
 fn percentiles(report: &Report) -> String {
-    let latency_curve = by_percentile(&report.histogram.latency);
+    let latency_curve = by_percentile(&report.histogram.good);
     let service_curve = report.histogram.service.as_deref().map(by_percentile).unwrap_or_default();
-    let Some((deepest, _)) = latency_curve.last().copied() else { return String::new() };
-    let values = latency_curve.iter().chain(&service_curve).map(|(_, value)| *value);
+    let bad_curve = by_percentile(&report.histogram.bad);
+    let deepest = [&latency_curve, &bad_curve].into_iter().filter_map(|curve| curve.last()).map(|(x, _)| *x);
+    let Some(deepest) = deepest.max_by(f64::total_cmp) else { return String::new() };
+    let values = latency_curve.iter().chain(&bad_curve).chain(&service_curve).map(|(_, value)| *value);
     let marks = [
         (0.0, "min"),
         (0.5, "p50"),
@@ -178,15 +180,16 @@ fn percentiles(report: &Report) -> String {
         marks.into_iter().map(|(q, name)| (depth(q), name.to_owned())).filter(|(at, _)| *at <= deepest.max(0.5));
     let mut plot = Plot::with_ticks(Axis::x(0.0, deepest.max(0.5)), latency_axis(values), ticks, latency);
     if !service_curve.is_empty() {
-        plot.curve("service", "service time, from the actual send time", &service_curve);
+        plot.curve("service", "all, from the actual send time", &service_curve);
     }
-    plot.curve("p95", "latency", &latency_curve);
+    plot.curve("max", "bad", &bad_curve);
+    plot.curve("p95", "good", &latency_curve);
     let caption = match report.plan.mode {
         Mode::Open => {
-            "The share of requests that took no longer. Latency counts from the planned send time, service time from the actual \
-             one: where the two part, requests could not be sent on time."
+            "The share of requests that took no longer, by how they ended. Latency counts from the planned send time, service time \
+             from the actual one."
         }
-        Mode::Closed => "The share of requests that took no longer.",
+        Mode::Closed => "The share of requests that took no longer, by how they ended.",
     };
     let readings: Vec<_> = latency_curve
         .iter()

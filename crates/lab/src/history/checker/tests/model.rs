@@ -224,7 +224,14 @@ impl Model {
         let mut from = 0;
         while from <= self.now + PERIOD {
             let what = "redis is away".to_owned();
-            self.history.broken.push(Broken { what, from, to: from + AWAY, redis: true });
+            self.history.broken.push(Broken {
+                what,
+                from,
+                to: from + AWAY,
+                repaired: from + AWAY + 5_000 * MS,
+                redis: true,
+                ended: false,
+            });
             from += PERIOD;
         }
         self.history.calls.sort_by_key(|call| call.end);
