@@ -22,6 +22,8 @@
 pub mod ab;
 mod address;
 mod axis;
+pub mod charts;
+mod check;
 pub mod cli;
 pub mod compare;
 mod curve;
@@ -48,6 +50,7 @@ mod template;
 mod workload;
 
 pub use address::{Address, Addresses};
+pub use check::Check;
 pub use curve::{Curve, Stage};
 pub use engine::{RawSink, Running, Stopper, start, start_keeping};
 pub use error::LoadError;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::check::MAX_CHECKS;
 use crate::curve::{Curve, MAX_RATE};
 use crate::duration;
 use crate::error::LoadError;
@@ -272,6 +273,11 @@ impl Plan {
             "the number of variables",
             self.variables.len() <= MAX_VARIABLES,
             format!("must be at most {MAX_VARIABLES}, not {}", self.variables.len()),
+        )?;
+        bound(
+            "the number of checks",
+            self.requests.iter().all(|request| request.checks.len() <= MAX_CHECKS),
+            format!("must be at most {MAX_CHECKS} for each kind of request"),
         )?;
         let kinds = self.kinds();
         self.fail_if.iter().try_for_each(|condition| condition.check_kind(&kinds))?;

@@ -221,7 +221,7 @@ impl Recorder {
     }
 
     pub(crate) fn answered(&mut self, request: Request, now: Duration, answer: &Answer) {
-        let good = self.success[usize::from(answer.status)];
+        let good = self.success[usize::from(answer.status)] && !answer.is_unmet;
         let Some(cell) = self.cell(request.planned) else { return };
         bump(&mut cell.statuses, (answer.status, answer.code));
         if answer.instance != Label::NONE {
@@ -276,7 +276,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn answer(status: u16) -> Answer {
-        Answer { status, keep_alive: true, instance: Label::NONE, cache: None, code: Label::NONE }
+        Answer { status, keep_alive: true, instance: Label::NONE, cache: None, code: Label::NONE, is_unmet: false }
     }
 
     fn request(planned: u32, sent: u32) -> Request {

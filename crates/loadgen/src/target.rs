@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -99,6 +99,15 @@ impl Target {
         for address in (host.as_str(), *port).to_socket_addrs().map_err(fail)? {
             if !addresses.contains(&address) {
                 addresses.push(address);
+            }
+        }
+        if host == "localhost" {
+            // Both loopbacks, whatever the hosts file says (RFC 6761 §6.3).
+            for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+                let address = SocketAddr::new(address, *port);
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
             }
         }
         if addresses.is_empty() {
@@ -200,6 +209,18 @@ mod tests {
             &format!("unix:/{}", "x".repeat(107)),
         ] {
             assert!(Target::parse(url).is_err(), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_found_on_either_loopback() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // A machine without IPv6 has only the one.
+            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
+            let address = listener.local_addr().unwrap();
+            let (target, _) = Target::parse(&format!("http://localhost:{}/", address.port())).unwrap();
+            let reached = target.reach(Duration::from_secs(1)).unwrap();
+            assert_eq!(reached.all(), [Address::Tcp(address)]);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::io::Write;
 
+use crate::check::Check;
 use crate::ids::Ids;
 
 /// One kind of request, as a user describes it.
@@ -18,6 +19,8 @@ pub struct RequestSpec {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
+    /// What an answer must hold to be a success, besides its status.
+    pub checks: Vec<Check>,
     /// How often it is chosen, relative to the other kinds.
     pub weight: f64,
 }
@@ -25,7 +28,15 @@ pub struct RequestSpec {
 impl RequestSpec {
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
-        Self { name: None, method: "GET".to_owned(), path: path.into(), headers: Vec::new(), body: None, weight: 1.0 }
+        Self {
+            name: None,
+            method: "GET".to_owned(),
+            path: path.into(),
+            headers: Vec::new(),
+            body: None,
+            checks: Vec::new(),
+            weight: 1.0,
+        }
     }
 }
 
@@ -241,7 +252,8 @@ fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
             continue;
         };
         let Some(value) = names.iter().position(|known| *known == name) else {
-            return Err(format!("{{{name}}} is not known here; there are: {}", names.join(", ")));
+            let known = names.join(", ");
+            return Err(format!("{{{name}}} is not known here; there are: {known}; as text it is {{{{{name}}}}}"));
         };
         parts.push(Part::Text(std::mem::take(&mut plain).into_bytes()));
         parts.push(Part::Value(value));

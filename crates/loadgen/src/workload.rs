@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
+use crate::check::Check;
 use crate::curve::{Curve, Stage};
 use crate::duration;
 use crate::error::LoadError;
@@ -87,6 +88,8 @@ struct RequestTable {
     #[serde(default)]
     headers: Option<Spanned<BTreeMap<String, String>>>,
     body: Option<Spanned<String>>,
+    #[serde(default)]
+    checks: Vec<Spanned<String>>,
     weight: Option<Spanned<f64>>,
 }
 
@@ -135,7 +138,7 @@ impl Workload {
         if file.request.is_empty() {
             return Err(source.fault(&(0..0), "it has no [[request]]".to_owned()));
         }
-        let requests = file.request.iter().map(|table| table.get_ref().spec()).collect::<Vec<_>>();
+        let requests = file.request.iter().map(|table| table.get_ref().spec(&source)).collect::<Result<Vec<_>, _>>()?;
         Mix::new(&requests, &variables, "host", true).map_err(|(index, field, why)| {
             let table = &file.request[index];
             source.fault(&table.get_ref().span_of(field).unwrap_or_else(|| table.span()), why)
@@ -194,16 +197,18 @@ pub(crate) fn read_curve(path: &Path) -> Result<Curve, LoadError> {
 }
 
 impl RequestTable {
-    fn spec(&self) -> RequestSpec {
+    fn spec(&self, source: &Source<'_>) -> Result<RequestSpec, LoadError> {
+        let checks = self.checks.iter().map(|check| source.text(check, |text| text.parse::<Check>()));
         let headers = self.headers.as_ref().map(|headers| headers.get_ref().clone()).unwrap_or_default();
-        RequestSpec {
+        Ok(RequestSpec {
             name: self.name.clone(),
             method: self.method.get_ref().clone(),
             path: self.path.get_ref().clone(),
             headers: headers.into_iter().collect(),
             body: self.body.as_ref().map(|body| body.get_ref().clone()),
+            checks: checks.collect::<Result<_, _>>()?,
             weight: self.weight.as_ref().map_or(1.0, |weight| *weight.get_ref()),
-        }
+        })
     }
 
     fn span_of(&self, field: Field) -> Option<Range<usize>> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 
+#[path = "support/program.rs"]
+mod program;
 #[path = "support/schema.rs"]
 mod schema;
 #[path = "support/server.rs"]
@@ -11,39 +13,14 @@ mod server;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use program::{expect, refused, text};
 use serde_json::Value;
 use server::{OK, Server};
 
 const BUSY: &[u8] = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
-
-fn load(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_load")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs and expects this exit code; returns what was printed, and what was complained about.
-fn expect(code: i32, arguments: &[&str]) -> (String, String) {
-    let output = load(arguments);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "load {arguments:?}\n{out}\n{err}");
-    (out, err)
-}
-
-/// Runs, and expects to be refused with a message that holds these words.
-fn refused(words: &[&str], arguments: &[&str]) {
-    let (out, err) = expect(2, arguments);
-    for word in words {
-        assert!(err.contains(word), "load {arguments:?} says nothing of {word:?}:\n{err}");
-    }
-    assert!(out.is_empty(), "{out}");
-    assert!(!err.contains("panicked"), "{err}");
-}
 
 #[test]
 fn the_notes_run_reads_like_the_notes() {
@@ -270,6 +247,16 @@ fn each_request_can_be_kept() {
 }
 
 #[test]
+fn an_answer_without_what_it_must_hold_is_no_success() {
+    let server = Server::answering(OK);
+    let url = server.url("/");
+    expect(0, &["run", &url, "-n", "20", "--check", "body:ok", "--check", "header:X-Instance=api"]);
+    let (out, _) = expect(1, &["run", &url, "-n", "20", "--check", "json:/id", "--fail-if", "success<95%"]);
+    assert!(out.contains("20 × 200 without json:/id"), "{out}");
+    refused(&["no check"], &["run", &url, "--check", "status"]);
+}
+
+#[test]
 fn init_writes_a_workload_that_runs() {
     let server = Server::answering(OK);
     let folder = tempfile::tempdir().unwrap();
@@ -280,52 +267,6 @@ fn init_writes_a_workload_that_runs() {
     refused(&["w.toml", "exists"], &["init", file]);
     let workload = loadgen::Workload::read(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(workload.plan(&server.url("")).unwrap().kinds(), ["read", "write"]);
-}
-
-#[test]
-fn two_sides_take_turns() {
-    let (a, b) = (Server::answering(OK), Server::answering(OK));
-    let folder = tempfile::tempdir().unwrap();
-    let json = folder.path().join("ab.json");
-    let run =
-        ["ab", &a.url("/"), &b.url("/"), "--rounds", "2", "-n", "50", "-c", "2", "--json", json.to_str().unwrap()];
-    let (out, _) = expect(0, &run);
-    assert!(out.contains("B against A, 2 rounds") && out.contains("A against A, 2 rounds"), "{out}");
-    assert_eq!((a.seen.requests(), b.seen.requests()), (300, 100));
-    let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
-    assert_eq!((&document["schema"], document["rounds"].as_array().unwrap().len()), (&"load-ab/1".into(), 2));
-    let (out, _) = expect(2, &[&run[..], &["--fail-if-worse"]].concat());
-    assert!(out.contains("not judged: too few rounds"), "{out}");
-    refused(&["--target"], &["ab", "sleep 1", "sleep 1"]);
-}
-
-#[test]
-fn two_programs_take_turns_and_are_stopped() {
-    let nginx =
-        ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|p| Path::new(p).exists());
-    let nginx = nginx.expect("nginx: apt-get install nginx-light");
-    let folder = tempfile::tempdir().unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let command = |answer: &str| {
-        let path = folder.path().join(format!("{answer}.conf"));
-        let home = folder.path().display();
-        let conf = format!(
-            "daemon off; master_process off; pid {home}/{answer}.pid; error_log stderr; events {{}} http {{ access_log off; \
-             client_body_temp_path {home}/1; proxy_temp_path {home}/2; fastcgi_temp_path {home}/3; uwsgi_temp_path {home}/4; \
-             scgi_temp_path {home}/5; server {{ listen 127.0.0.1:{port}; location / {{ return 200 {answer}; }} }} }}"
-        );
-        fs::write(&path, conf).unwrap();
-        format!("{nginx} -e stderr -p {home} -c {}", path.display())
-    };
-    let target = format!("http://127.0.0.1:{port}/");
-    let (a, b) = (command("a"), command("b"));
-    let run = ["ab", &a, &b, "--target", &target, "--rounds", "2", "-n", "20", "--no-control"];
-    let (out, _) = expect(0, &run);
-    assert!(out.contains("0 of 40"), "{out}");
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "nothing is left running");
-    refused(&["ended before it listened"], &["ab", "exit 3", &b, "--target", &target]);
-    let listening = Server::answering(OK);
-    refused(&["already"], &["ab", &a, &b, "--target", &listening.url("/")]);
 }
 
 #[test]
@@ -393,7 +334,10 @@ fn too_few_open_files_are_told_with_the_way_out() {
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{err}");
-    assert!(err.contains("may open 100") && err.contains("ulimit -n 267"), "{err}");
+    assert!(
+        err.contains("may open 100") && err.contains("200 connections need 2") && err.contains("ulimit -n 2"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -457,18 +401,6 @@ fn whatever_ends_a_run_its_report_is_written() {
         let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
         assert!(document["summary"]["sent"].as_u64().unwrap() >= 20);
     }
-}
-
-#[test]
-fn compare_shows_both_sides_and_passes_nothing_it_has_not_judged() {
-    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/open.json");
-    let other = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/closed.json");
-    let (out, _) = expect(0, &["compare", good, good]);
-    assert!(out.contains("Requests per second") && out.contains("too few runs"), "{out}");
-    expect(2, &["compare", good, good, "--fail-if-worse"]);
-    let (out, _) = expect(2, &["compare", good, other]);
-    assert!(out.contains("Not comparable: not the same load: loop open against closed"), "{out}");
-    expect(0, &["compare", good, other, "--force"]);
 }
 
 /// The workloads that the documentation names must be fit for use.

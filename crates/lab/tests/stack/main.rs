@@ -13,6 +13,7 @@ mod edge;
 mod effects;
 mod faults;
 mod holding;
+mod late_writes;
 mod life;
 mod observe;
 mod refusals;

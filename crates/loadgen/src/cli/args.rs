@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::check::Check;
 use crate::curve::Curve;
 use crate::duration;
 use crate::error::LoadError;
@@ -84,6 +85,10 @@ pub(super) struct RequestArgs {
     /// The range that `{id}` in the URL, headers and body is picked from, evenly. `{{id}}` stays `{id}`.
     #[arg(long, value_name = "FIRST..LAST", value_parser = parse_ids, help_heading = "Request")]
     ids: Option<Ids>,
+    /// What an answer must hold to be a success besides its status: header:NAME=PART, body:TEXT, json:/pointer=VALUE; may
+    /// be given several times.
+    #[arg(long, value_name = "CHECK", help_heading = "Request")]
+    check: Vec<Check>,
     /// With several URLs: how often each is asked for, in their order [default: equally often].
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Request")]
     weights: Vec<f64>,
@@ -91,12 +96,13 @@ pub(super) struct RequestArgs {
 
 impl RequestArgs {
     fn is_given(&self) -> bool {
-        let Self { method, header, body, body_file, ids, weights } = self;
+        let Self { method, header, body, body_file, ids, check, weights } = self;
         method.is_some()
             || !header.is_empty()
             || body.is_some()
             || body_file.is_some()
             || ids.is_some()
+            || !check.is_empty()
             || !weights.is_empty()
     }
 }
@@ -110,9 +116,10 @@ pub(super) fn plan(
 ) -> Result<Plan, LoadError> {
     let options = load.options()?;
     match (workload, urls) {
-        (Some(_), _) if request.is_given() => {
-            Err(LoadError::setting("a workload", "brings its own requests: no method, header, body, ids or weights"))
-        }
+        (Some(_), _) if request.is_given() => Err(LoadError::setting(
+            "a workload",
+            "brings its own requests: no method, header, body, check, ids or weights",
+        )),
         (Some(path), [url]) => Workload::read(path)?.plan_with(url, options),
         (Some(_), _) => Err(LoadError::setting("a workload", "is run against one server: give one URL")),
         (None, urls) => {
@@ -148,6 +155,7 @@ impl RequestArgs {
                 method: method.clone(),
                 headers: self.header.clone(),
                 body: body.clone(),
+                checks: self.check.clone(),
                 weight: self.weights.get(at).copied().unwrap_or(1.0),
                 ..RequestSpec::get(path)
             });

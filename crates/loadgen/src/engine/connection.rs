@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, sockopt};
 
 use super::poller::{Poller, Ready};
 use crate::address::Addresses;
+use crate::check::Check;
 use crate::http::response::{Answer, Progress, ProtocolError, ResponseReader};
 use crate::outcome::{ErrorClass, Labels};
 
@@ -71,7 +72,7 @@ enum Phase {
 }
 
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Connection<'a> {
     socket: Option<OwnedFd>,
     phase: Phase,
     /// Told apart from earlier sockets in this slot, whose reports may still be in the queue.
@@ -79,7 +80,7 @@ pub(super) struct Connection {
     /// The request's bytes, kept to be sent again.
     pub(super) request: Vec<u8>,
     written: usize,
-    reader: ResponseReader,
+    reader: ResponseReader<'a>,
     /// The connection carried an earlier request.
     is_reused: bool,
     /// The first byte of the answer has come.
@@ -122,7 +123,7 @@ pub(super) struct Shared {
     pub(super) traffic: Traffic,
 }
 
-impl Connection {
+impl<'a> Connection<'a> {
     pub(super) fn new() -> Self {
         Self {
             socket: None,
@@ -142,8 +143,14 @@ impl Connection {
     }
 
     /// Sends what is in `request`, over the open connection or a new one.
-    pub(super) fn begin(&mut self, slot: u32, is_head: bool, shared: &mut Shared, labels: &mut Labels) -> Step {
-        self.reader.begin(is_head);
+    pub(super) fn begin(
+        &mut self,
+        slot: u32,
+        (is_head, checks): (bool, &'a [Check]),
+        shared: &mut Shared,
+        labels: &mut Labels,
+    ) -> Step {
+        self.reader.begin(is_head, checks);
         self.written = 0;
         self.is_answering = false;
         self.is_reused = self.phase == Phase::Idle;

@@ -77,7 +77,7 @@ pub(super) struct Worker<'a> {
     pacer: Pacer,
     mix: Mix,
     chance: fastrand::Rng,
-    connections: Vec<Connection>,
+    connections: Vec<Connection<'a>>,
     jobs: Vec<Job>,
     /// Slots without a request; the last one freed is used first, so that the rest may stay unopened.
     free: Vec<u32>,
@@ -285,7 +285,8 @@ impl<'a> Worker<'a> {
         job.idle = now.saturating_sub(job.freed);
         self.deadlines.set(slot, now + self.plan.timeout);
         let connection = &mut self.connections[slot as usize];
-        let step = connection.begin(slot, job.is_head, &mut self.shared, &mut self.recorder.labels);
+        let checks = self.plan.requests[job.request.kind].checks.as_slice();
+        let step = connection.begin(slot, (job.is_head, checks), &mut self.shared, &mut self.recorder.labels);
         if !matches!(step, Step::Pending) {
             self.conclude(slot, step, now);
         }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{ParserConfig, Response, Status};
 
 use super::response::ProtocolError;
+use crate::check::Check;
 use crate::outcome::{CacheResult, Label, Labels};
 
 /// More headers than servers send; a fixed array, so that reading a head allocates nothing …
@@ -29,6 +30,8 @@ pub(crate) struct Head {
     pub(crate) instance: Label,
     /// What `Cache-Status` says.
     pub(crate) cache: Option<CacheResult>,
+    /// Which of the checks a header meets, a bit for each.
+    pub(crate) met: u32,
     /// The body is a JSON document that may hold a problem's `code`.
     pub(crate) json: bool,
 }
@@ -37,6 +40,7 @@ pub(crate) struct Head {
 pub(crate) fn parse(
     bytes: &[u8],
     to_head_request: bool,
+    checks: &[Check],
     labels: &mut Labels,
 ) -> Result<Option<(usize, Head)>, ProtocolError> {
     let mut usual = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
@@ -68,9 +72,13 @@ pub(crate) fn parse(
         keep_alive: is_1_1,
         instance: Label::NONE,
         cache: None,
+        met: 0,
         json: false,
     };
     for header in response.headers.iter() {
+        for (bit, check) in checks.iter().enumerate() {
+            head.met |= u32::from(check.is_met_by_header(header.name, header.value)) << bit;
+        }
         // Told apart by length first: most headers of an answer are none of these.
         match header.name.len() {
             10 if header.name.eq_ignore_ascii_case("connection") => {
@@ -164,7 +172,7 @@ mod tests {
     use super::*;
 
     fn head(text: &str) -> Result<Head, ProtocolError> {
-        let head = parse(text.as_bytes(), false, &mut Labels::default())?;
+        let head = parse(text.as_bytes(), false, &[], &mut Labels::default())?;
         Ok(head.expect("a complete head").1)
     }
 
@@ -184,7 +192,8 @@ mod tests {
             let text = format!("HTTP/1.1 {status} X\r\nContent-Length: 12\r\n\r\n");
             assert_eq!(head(&text).unwrap().framing, Framing::Length(0), "{status}");
         }
-        let to_head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", true, &mut Labels::default()).unwrap();
+        let to_head =
+            parse(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n", true, &[], &mut Labels::default()).unwrap();
         assert_eq!(to_head.unwrap().1.framing, Framing::Length(0));
     }
 
@@ -228,7 +237,7 @@ mod tests {
         let mut labels = Labels::default();
         let text =
             b"HTTP/1.1 200 OK\r\nX-Instance: api-2\r\nCache-Status: redis; hit; ttl=27\r\nContent-Length: 0\r\n\r\n";
-        let (_, head) = parse(text, false, &mut labels).unwrap().unwrap();
+        let (_, head) = parse(text, false, &[], &mut labels).unwrap().unwrap();
         assert_eq!(labels.name(head.instance), "api-2");
         assert_eq!(head.cache, Some(CacheResult::Hit));
     }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::chunked::{ChunkError, ChunkReader};
 use super::head::{self, Framing, Head};
+use crate::check::Check;
 use crate::outcome::{CacheResult, Label, Labels};
 
 /// Heads of the servers here are below 1 KiB; nginx itself gives up at 4 or 8 KiB.
@@ -18,6 +19,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_INFORMATIONAL: u8 = 16;
 /// A problem document is a few hundred bytes long.
 const MAX_PROBLEM: usize = 4 * 1024;
+/// What is looked at of a body that is checked.
+const MAX_CHECKED: usize = 1024 * 1024;
 
 /// What makes an answer malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +52,10 @@ pub(crate) struct Answer {
     pub(crate) keep_alive: bool,
     pub(crate) instance: Label,
     pub(crate) cache: Option<CacheResult>,
+    /// The problem's code, or the check that it does not meet.
     pub(crate) code: Label,
+    /// It does not hold what it must.
+    pub(crate) is_unmet: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,28 +79,37 @@ enum State {
 }
 
 #[derive(Debug)]
-pub(crate) struct ResponseReader {
+pub(crate) struct ResponseReader<'a> {
     state: State,
+    checks: &'a [Check],
     to_head_request: bool,
     informational: u8,
     /// The beginning of a head that came in pieces; empty otherwise.
     partial: Vec<u8>,
-    /// The beginning of an error answer's JSON body; empty otherwise.
-    problem: Vec<u8>,
+    /// The beginning of an error answer's JSON body, or of a body that is checked; empty otherwise.
+    kept: Vec<u8>,
 }
 
-impl ResponseReader {
+impl<'a> ResponseReader<'a> {
     pub(crate) fn new() -> Self {
-        Self { state: State::Done, to_head_request: false, informational: 0, partial: Vec::new(), problem: Vec::new() }
+        Self {
+            state: State::Done,
+            checks: &[],
+            to_head_request: false,
+            informational: 0,
+            partial: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     /// Makes ready for the answer to the next request.
-    pub(crate) fn begin(&mut self, to_head_request: bool) {
+    pub(crate) fn begin(&mut self, to_head_request: bool, checks: &'a [Check]) {
         self.state = State::Head;
+        self.checks = checks;
         self.to_head_request = to_head_request;
         self.informational = 0;
         self.partial.clear();
-        self.problem.clear();
+        self.kept.clear();
     }
 
     /// Takes the bytes that arrived, all of them.
@@ -109,12 +124,17 @@ impl ResponseReader {
         let State::Body(head, body) = &mut self.state else {
             return if rest.is_empty() { Ok(Progress::More) } else { Err(ProtocolError::ExtraBytes) };
         };
-        let problem = &mut self.problem;
+        let kept = &mut self.kept;
+        let limit = if self.checks.iter().any(Check::needs_body) {
+            MAX_CHECKED
+        } else if head.json && head.status >= 400 {
+            MAX_PROBLEM
+        } else {
+            0
+        };
         let mut keep = |data: &[u8]| {
-            if head.json && head.status >= 400 {
-                let room = MAX_PROBLEM.saturating_sub(problem.len());
-                problem.extend_from_slice(&data[..data.len().min(room)]);
-            }
+            let room = limit.saturating_sub(kept.len());
+            kept.extend_from_slice(&data[..data.len().min(room)]);
         };
         let (used, done) = match body {
             Body::Length(left) => {
@@ -153,7 +173,7 @@ impl ResponseReader {
             self.partial.extend_from_slice(bytes);
             &self.partial
         };
-        let parsed = head::parse(whole, self.to_head_request, labels)?;
+        let parsed = head::parse(whole, self.to_head_request, self.checks, labels)?;
         if parsed.map_or(whole.len(), |(length, _)| length) > MAX_HEAD {
             return Err(ProtocolError::HeadTooLong);
         }
@@ -186,9 +206,15 @@ impl ResponseReader {
 
     fn complete(&mut self, head: Head, labels: &mut Labels) -> Answer {
         self.state = State::Done;
-        let code = if self.problem.is_empty() { Label::NONE } else { problem_code(&self.problem, labels) };
-        let Head { status, keep_alive, instance, cache, .. } = head;
-        Answer { status, keep_alive, instance, cache, code }
+        let Head { status, keep_alive, instance, cache, met, json, .. } = head;
+        let is_problem = json && status >= 400 && !self.kept.is_empty();
+        let mut code = if is_problem { problem_code(&self.kept, labels) } else { Label::NONE };
+        let is_met = |(bit, check): &(usize, &Check)| met >> bit & 1 == 1 || check.is_met_by_body(&self.kept);
+        let unmet = self.checks.iter().enumerate().find(|check| !is_met(check));
+        if let (Some((_, check)), Label::NONE) = (unmet, code) {
+            code = labels.intern(format!("without {}", check.text()).as_bytes());
+        }
+        Answer { status, keep_alive, instance, cache, code, is_unmet: unmet.is_some() }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Everything is drawn here, from the recorded report; the script only reads values off under the pointer.
 //!
-//! - [`plot`]: axes, lines and areas as SVG; [`figures`]: which plots there are
+//! - [`figures`]: which plots there are; they are drawn by [`crate::charts`]
 
 mod figures;
-mod plot;
 
 use std::fmt::Write as _;
+
+use crate::charts::{self, escape};
 
 use super::{LatencyStats, Mode, Outcome, RepeatRecord, Report};
 
@@ -19,13 +20,13 @@ pub(super) fn render(report: &Report) -> String {
     page.push(&format!(
         "<title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
         escape(&title),
-        include_str!("html/style.css")
+        charts::STYLE
     ));
     page.header(report);
     page.tiles(report);
     page.push(&figures::all(report));
     page.tables(report);
-    page.push(&format!("</main>\n<script>\n{}</script>\n</body>\n</html>\n", include_str!("html/script.js")));
+    page.push(&format!("</main>\n<script>\n{}</script>\n</body>\n</html>\n", charts::SCRIPT));
     page.0
 }
 
@@ -231,11 +232,6 @@ impl Page {
         }
         self.push("</table></div>\n");
     }
-}
-
-/// Text from outside (a server's names, a URL) as text and nothing else.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 /// With so many digits, without zeros at the end.

@@ -72,7 +72,9 @@ impl Page {
         }
         self.line("Complete requests:", &summary.answered.to_string());
         self.line("Failed requests:", &summary.errors.to_string());
-        for StatusCount { status, code, count } in report.statuses.iter().filter(|status| status.status >= 400) {
+        for StatusCount { status, code, count } in
+            report.statuses.iter().filter(|status| status.status >= 400 || status.code.is_some())
+        {
             self.line("", format!("{count} × {status} {}", code.as_deref().unwrap_or_default()).trim_end());
         }
         for error in &report.errors {

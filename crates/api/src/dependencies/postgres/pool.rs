@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult, Timeouts};
+use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
 use sqlx::{ConnectOptions, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -43,9 +43,6 @@ const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// Between two attempts while Postgres has no connection left: first, and most.
 const FULL_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
-
-/// tokio's timer ticks once a millisecond: so much later than the bound on waiting ends the bound on connecting.
-const TICK: Duration = Duration::from_millis(2);
 
 /// For making one connection, whoever waits for it: a healthy Postgres needs milliseconds, a busy machine tens of them.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -77,7 +74,11 @@ pub(super) struct Made {
 
 /// At most so many connections.
 #[derive(Debug)]
-pub(super) struct ConnectionPool(Pool<Connector>);
+pub(super) struct ConnectionPool {
+    pool: Pool<Connector>,
+    /// One for each connection that may be in use: deadpool itself never has to wait.
+    turns: Arc<Semaphore>,
+}
 
 /// A connection in use. Dropped without [`Lease::give_back`] it is closed.
 #[derive(Debug)]
@@ -85,6 +86,7 @@ pub(super) struct Lease {
     object: Option<Object<Connector>>,
     /// Whether it was made for this lease.
     pub(super) is_fresh: bool,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// No connection: the signal for it, and what was said.
@@ -171,7 +173,7 @@ impl ConnectionPool {
             .queue_mode(QueueMode::Lifo)
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
-        Ok(Self(pool))
+        Ok(Self { pool, turns: Arc::new(Semaphore::new(max_size as usize)) })
     }
 
     /// A connection within `bound`; `None`: however long it takes.
@@ -196,52 +198,63 @@ impl ConnectionPool {
         }
     }
 
+    /// First a turn, then a connection: so that it is known which of the two the time went by with.
     async fn try_acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
         let not = |signal, error| Err(NotAcquired { signal, error });
-        let timeouts = Timeouts { wait: bound, create: None, recycle: None };
-        match within(bound.map(|bound| bound + TICK), self.0.timeout_get(&timeouts)).await {
+        let start = Instant::now();
+        let turn = match within(bound, Arc::clone(&self.turns).acquire_owned()).await {
+            Some(Ok(turn)) => turn,
+            Some(Err(_)) => return not(Signal::Unreachable, None),
+            None => return not(Signal::PoolFull, None),
+        };
+        let waited = start.elapsed();
+        let left = bound.map(|bound| bound.saturating_sub(waited));
+        match within(left, self.pool.get()).await {
             Some(Ok(object)) => {
                 let is_fresh = Object::metrics(&object).recycle_count == 0;
-                Ok(Lease { object: Some(object), is_fresh })
+                Ok(Lease { object: Some(object), is_fresh, _turn: turn })
             }
-            // The wait for a place has its own, earlier end: this was spent on connecting.
+            None if left.is_some_and(|left| waited > left) => not(Signal::PoolFull, None),
             None => not(Signal::ConnectTimeout, None),
-            Some(Err(PoolError::Timeout(_))) => not(Signal::PoolFull, None),
             Some(Err(PoolError::Backend(error))) => not(signal(&error, Stage::Connecting, Access::Read), Some(error)),
-            Some(Err(PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_))) => {
-                not(Signal::Unreachable, None)
-            }
+            Some(Err(
+                PoolError::Timeout(_)
+                | PoolError::Closed
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(_),
+            )) => not(Signal::Unreachable, None),
         }
     }
 
     /// Connections whose making began before `moment` are not used again.
     pub(super) fn distrust(&self, moment: Instant) {
-        let connector = self.0.manager();
+        let connector = self.pool.manager();
         connector.0.trusted_from.fetch_max(connector.micros(moment), Ordering::Relaxed);
     }
 
     /// A connection that takes no place in the pool, for one question.
     pub(super) async fn connect_apart(&self) -> Result<PgConnection, sqlx::Error> {
-        self.0.manager().0.options.connect().await
+        self.pool.manager().0.options.connect().await
     }
 
     /// Closes what has been idle for too long.
     pub(super) fn close_idle(&self) {
-        drop(self.0.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE));
-        self.0.manager().spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE);
+        drop(self.pool.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE));
+        self.pool.manager().spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE);
     }
 
     /// How many are (idle, in use).
     pub(super) fn counts(&self) -> (usize, usize) {
-        let status = self.0.status();
+        let status = self.pool.status();
         (status.available, status.size.saturating_sub(status.available))
     }
 
     /// Closes the idle ones now and the others when they come back.
     pub(super) fn close(&self) {
-        self.0.close();
-        self.0.manager().0.places.close();
-        self.0.manager().spares().clear();
+        self.pool.close();
+        self.pool.manager().0.places.close();
+        self.turns.close();
+        self.pool.manager().spares().clear();
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 /// Feeds `pieces` as if they arrived one by one, then closes.
 fn read(to_head_request: bool, pieces: &[&[u8]]) -> Result<Option<(Answer, String)>, ProtocolError> {
     let (mut reader, mut labels) = (ResponseReader::new(), Labels::default());
-    reader.begin(to_head_request);
+    reader.begin(to_head_request, &[]);
     let mut answer = None;
     for piece in pieces {
         if let Progress::Done(done) = reader.feed(piece, &mut labels)? {
@@ -81,6 +81,27 @@ fn reads_the_code_of_a_problem_and_only_of_a_problem() {
     assert_eq!(problem("503 X", "application/problem+json", "{\"code\":"), "");
     let long = format!("{{\"detail\":\"{}\",\"code\":\"overloaded\"}}", "x".repeat(MAX_PROBLEM));
     assert_eq!(problem("503 X", "application/problem+json", &long), "", "beyond what is kept");
+}
+
+#[test]
+fn an_answer_is_held_to_its_checks() {
+    let checks: Vec<Check> = ["header:X-Kind=good", "body:ell"].map(|text| text.parse().unwrap()).to_vec();
+    let unmet = |text: &str, cut: usize| {
+        let (mut reader, mut labels) = (ResponseReader::new(), Labels::default());
+        reader.begin(false, &checks);
+        let (first, second) = text.as_bytes().split_at(cut);
+        let progress = [first, second].map(|piece| reader.feed(piece, &mut labels).unwrap());
+        let Progress::Done(answer) = progress[1] else { panic!("{progress:?}") };
+        (answer.is_unmet, labels.name(answer.code).to_owned())
+    };
+    let answer = |kind: &str, body: &str| {
+        format!("HTTP/1.1 200 OK\r\nX-Kind: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    for cut in [5, 30, 50] {
+        assert_eq!(unmet(&answer("a good one", "hello"), cut), (false, String::new()), "{cut}");
+        assert_eq!(unmet(&answer("bad", "hello"), cut), (true, "without header:X-Kind=good".to_owned()), "{cut}");
+        assert_eq!(unmet(&answer("good", "h"), cut), (true, "without body:ell".to_owned()), "{cut}");
+    }
 }
 
 /// Answers of all shapes, mostly well-formed.

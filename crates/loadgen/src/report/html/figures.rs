@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plot::{Axis, Plot};
 use super::{latency, number};
+use crate::charts::{Axis, Plot};
 use crate::report::condition::Condition;
 use crate::report::{Mode, Point, Report};
 

@@ -1,8 +1,13 @@
-//! Plots as SVG: a frame with axes, and steps, areas and curves in it. Colours come from the page's style, by class.
+//! Plots as static SVG: a frame with axes, and steps, areas and curves in it, for every page that this project writes. They
+//! need no network and no library; colours come from [`STYLE`], by class, in light and dark, and [`SCRIPT`] only reads values
+//! off under the pointer.
 
 use std::fmt::Write as _;
 
-use super::escape;
+/// The style of a page with plots, to be put into a `style` element.
+pub const STYLE: &str = include_str!("charts/style.css");
+/// What shows the values under the pointer, to be put into a `script` element at the end of the page.
+pub const SCRIPT: &str = include_str!("charts/script.js");
 
 const WIDTH: f64 = 920.0;
 const HEIGHT: f64 = 260.0;
@@ -13,7 +18,7 @@ const BOTTOM: f64 = 30.0;
 
 /// One axis: values to pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Axis {
+pub struct Axis {
     from: f64,
     to: f64,
     is_log: bool,
@@ -21,12 +26,15 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    pub(super) fn x(from: f64, to: f64) -> Self {
+    /// From left to right.
+    #[must_use]
+    pub fn x(from: f64, to: f64) -> Self {
         Self { from, to: to.max(from + 1e-9), is_log: false, pixels: (LEFT, WIDTH - RIGHT) }
     }
 
     /// From zero to a little more than the largest value.
-    pub(super) fn y(largest: f64) -> Self {
+    #[must_use]
+    pub fn y(largest: f64) -> Self {
         Self {
             from: 0.0,
             to: if largest > 0.0 { largest * 1.08 } else { 1.0 },
@@ -36,7 +44,8 @@ impl Axis {
     }
 
     /// In powers of ten, for values far apart.
-    pub(super) fn y_log(smallest: f64, largest: f64) -> Self {
+    #[must_use]
+    pub fn y_log(smallest: f64, largest: f64) -> Self {
         Self { from: smallest / 1.2, to: largest * 1.3, is_log: true, pixels: (HEIGHT - BOTTOM, TOP) }
     }
 
@@ -74,7 +83,7 @@ impl Axis {
 
 /// A plot under construction.
 #[derive(Debug)]
-pub(super) struct Plot {
+pub struct Plot {
     svg: String,
     x: Axis,
     y: Axis,
@@ -82,12 +91,16 @@ pub(super) struct Plot {
 }
 
 impl Plot {
-    pub(super) fn new(x: Axis, y: Axis, x_label: impl Fn(f64) -> String, y_label: impl Fn(f64) -> String) -> Self {
+    /// An empty plot with round values beside its axes.
+    #[must_use]
+    pub fn new(x: Axis, y: Axis, x_label: impl Fn(f64) -> String, y_label: impl Fn(f64) -> String) -> Self {
         let ticks = x.ticks();
         Self::with_ticks(x, y, ticks.into_iter().map(|tick| (tick, x_label(tick))), y_label)
     }
 
-    pub(super) fn with_ticks(
+    /// An empty plot whose x axis is marked at these values only.
+    #[must_use]
+    pub fn with_ticks(
         x: Axis,
         y: Axis,
         x_ticks: impl IntoIterator<Item = (f64, String)>,
@@ -132,7 +145,7 @@ impl Plot {
     }
 
     /// A value per step of time, as a line with a gap where there is none.
-    pub(super) fn steps(&mut self, class: &str, name: &str, steps: &[(f64, f64, Option<f64>)]) {
+    pub fn steps(&mut self, class: &str, name: &str, steps: &[(f64, f64, Option<f64>)]) {
         let mut path = String::new();
         let mut is_open = false;
         for (from, to, value) in steps {
@@ -151,7 +164,7 @@ impl Plot {
     }
 
     /// The area between two heights, step by step.
-    pub(super) fn band(&mut self, class: &str, name: &str, steps: &[(f64, f64, f64, f64)]) {
+    pub fn band(&mut self, class: &str, name: &str, steps: &[(f64, f64, f64, f64)]) {
         let mut path = String::new();
         for (from, to, low, high) in steps.iter().filter(|(_, _, low, high)| high > low) {
             let (left, right) = (self.x.place(*from), self.x.place(*to));
@@ -165,7 +178,7 @@ impl Plot {
     }
 
     /// A line through points.
-    pub(super) fn curve(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
+    pub fn curve(&mut self, class: &str, name: &str, points: &[(f64, f64)]) {
         let place = |(x, y): &(f64, f64)| format!("{:.1},{:.1}", self.x.place(*x), self.y.place(*y));
         let path: Vec<String> = points.iter().map(place).collect();
         if !path.is_empty() {
@@ -175,7 +188,7 @@ impl Plot {
     }
 
     /// A bound, from one side to the other.
-    pub(super) fn bound(&mut self, value: f64, name: &str) {
+    pub fn bound(&mut self, value: f64, name: &str) {
         let (at, right) = (self.y.place(value), WIDTH - RIGHT);
         self.push(format_args!("<line class=\"bound\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"));
         let text = escape(name);
@@ -187,7 +200,8 @@ impl Plot {
 
     /// The figure with its heading, legend and explanation. `readings` is what the script shows under the pointer: for
     /// each step its begin on the x axis and the values there.
-    pub(super) fn figure(self, title: &str, caption: &str, readings: &[(f64, String)]) -> String {
+    #[must_use]
+    pub fn figure(self, title: &str, caption: &str, readings: &[(f64, String)]) -> String {
         let legend: String = self
             .legend
             .iter()
@@ -206,6 +220,12 @@ impl Plot {
             svg = self.svg,
         )
     }
+}
+
+/// Text from outside (a server's names, a URL) as text and nothing else.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]
