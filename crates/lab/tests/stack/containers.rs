@@ -4,7 +4,8 @@
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::ffi::OsStrExt,
     process::Command,
     thread,
     time::Duration,
@@ -14,25 +15,31 @@ use rustix::process::Signal;
 
 use crate::support::{Place, get, wait_for_answer, wait_until};
 
-/// A stack under a project name of its own.
-fn place(name: &str) -> Place {
-    let place = Place::new().variable("COMPOSE_PROJECT_NAME", &project(name));
-    assert_eq!(containers(name), "", "left from an earlier run");
+/// A folder whose project is not there yet. Its name is made of the folder's place, so every test has its own.
+fn place() -> Place {
+    // By hand, one would give all of them the same name.
+    let place = Place::new().variable("COMPOSE_PROJECT_NAME", "phase-observation");
+    assert_eq!(containers(&place), "", "left from an earlier run");
     place
 }
 
-fn project(name: &str) -> String {
-    format!("phase-observation-test-{name}")
+fn project(place: &Place) -> String {
+    let parent = place.folder().parent().unwrap().canonicalize().unwrap();
+    let folder = parent.join(place.folder().file_name().unwrap());
+    let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    format!("phase-observation-{:08x}", folder.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
 }
 
-/// All containers and volumes of the project.
-fn containers(name: &str) -> String {
-    let label = format!("label=com.docker.compose.project={}", project(name));
-    let ask = |words: &[&str]| {
-        let output = Command::new("docker").args(words).args(["--filter", &label]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+fn docker(words: &[&str]) -> String {
+    let output = Command::new("docker").args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All containers, volumes and networks of the project.
+fn containers(place: &Place) -> String {
+    let label = format!("label=com.docker.compose.project={}", project(place));
+    let ask = |words: &[&str]| docker(&[words, &["--filter", &label]].concat());
     ask(&["ps", "--all", "--quiet"]) + &ask(&["volume", "ls", "--quiet"]) + &ask(&["network", "ls", "--quiet"])
 }
 
@@ -44,7 +51,7 @@ const UP: [&str; 6] = ["up", "--driver", "compose", "--detach", "--port", "0"];
 
 #[test]
 fn the_same_commands_work_on_containers() {
-    let place = place("whole");
+    let place = place();
     place.ok(&UP);
     let status = place.status();
     let url = format!("{}/data/1", status.base_url);
@@ -113,16 +120,15 @@ fn the_same_commands_work_on_containers() {
     place.ok(&["down"]);
     let gone = place.lab(&["status"]);
     assert!(gone.code == Some(1) && gone.stderr.contains("no stack is running"), "{gone:?}");
-    assert!(containers("whole").contains("postgres-data"), "the records stay");
+    assert!(containers(&place).contains("postgres-data"), "the records stay");
     assert!(place.ok(&["down"]).contains("no stack is running"));
     place.ok(&["down", "--purge"]);
-    assert_eq!(containers("whole"), "");
+    assert_eq!(containers(&place), "");
 }
 
 #[test]
 fn an_interrupted_or_killed_start_leaves_nothing_after_down() {
-    let name = "cut-short";
-    let place = place(name);
+    let place = place();
     for (moment, signal) in [(300, Signal::INT), (3000, Signal::TERM), (1500, Signal::KILL), (4500, Signal::KILL)] {
         let lab = place.start(&UP);
         thread::sleep(Duration::from_millis(moment));
@@ -132,27 +138,85 @@ fn an_interrupted_or_killed_start_leaves_nothing_after_down() {
         if signal == Signal::KILL {
             place.ok(&["down"]);
         }
-        let left = containers(name);
+        let left = containers(&place);
         assert!(left.lines().all(|line| VOLUMES.iter().any(|volume| line.ends_with(volume))), "{left}");
         place.assert_nothing_left();
     }
     place.ok(&["down", "--purge"]);
-    assert_eq!(containers(name), "");
+    assert_eq!(containers(&place), "");
 }
 
 #[test]
-fn a_stack_that_lab_did_not_start_and_a_taken_port_are_refused() {
-    let place = place("refused");
+fn a_port_that_is_taken_is_refused() {
+    let place = place();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let outcome = place.lab(&["up", "--driver", "compose", "--detach", "--port", &port]);
     assert!(outcome.code == Some(1) && outcome.stderr.contains(&format!("pid {}", std::process::id())), "{outcome:?}");
+    assert_eq!(containers(&place), "");
+}
 
-    place.ok(&UP);
-    let other = Place::new().variable("COMPOSE_PROJECT_NAME", &project("refused"));
-    let outcome = other.lab(&UP);
-    assert!(outcome.code == Some(1) && outcome.stderr.contains("is running already"), "{outcome:?}");
-    wait_for_answer(&format!("{}/data/1", place.status().base_url));
+/// Made by hand: by somebody who knows the project's name, or under the name that the compose file gives it.
+#[test]
+fn what_lab_did_not_create_is_neither_used_nor_purged() {
+    let place = place();
+    let name = project(&place);
+    let (project, volume) = (format!("com.docker.compose.project={name}"), format!("{name}_postgres-data"));
+    let theirs = ["volume", "create", "--label", &project, "--label", "com.docker.compose.volume=postgres-data"];
+    docker(&[&theirs[..], &[&volume]].concat());
+    let by_hand = format!("phase-observation_of-{name}");
+    docker(&["volume", "create", "--label", "com.docker.compose.project=phase-observation", &by_hand]);
+    let outcome = place.lab(&UP);
+    assert!(outcome.code == Some(1) && outcome.stderr.contains(&volume), "{outcome:?}");
     place.ok(&["down", "--purge"]);
-    assert_eq!(containers("refused"), "");
+    docker(&["volume", "rm", &volume]);
+    place.ok(&UP);
+    wait_for_answer(&format!("{}/data/1", place.status().base_url));
+    docker(&[&theirs[..], &[&format!("{name}_diary")]].concat());
+    place.ok(&["down", "--purge"]);
+    assert_eq!(containers(&place).trim(), format!("{name}_diary"));
+    docker(&["volume", "rm", &format!("{name}_diary"), &by_hand]);
+}
+
+#[test]
+fn faults_are_the_same_as_with_processes() {
+    let place = place();
+    place.ok(&UP);
+    let status = place.status();
+    let url = format!("{}/data/1", status.base_url);
+    wait_for_answer(&url);
+    // Answers name a replica by its container.
+    assert!((0..20).all(|_| status.instance(&get(&url).1).is_some()));
+
+    // A crash stays one until it is healed.
+    place.ok(&["fault", "kill", "redis"]);
+    let container = status.dependencies.redis.server.container.clone().unwrap();
+    assert_eq!(docker(&["inspect", "--format", "{{.State.Status}} {{.RestartCount}}", &container]).trim(), "exited 0");
+    assert_eq!(place.state("redis"), "stopped");
+    assert!(place.ok(&["heal"]).contains("redis: started again"));
+
+    let redis: SocketAddr = place.status().dependencies.redis.address.parse().unwrap();
+    let reach = || TcpStream::connect_timeout(&redis, Duration::from_millis(500)).map_err(|error| error.kind());
+    let cut = place.lab(&["fault", "cut", "redis"]);
+    if cut.code == Some(2) {
+        assert!(cut.stderr.contains("not permitted"), "{cut:?}");
+    } else {
+        assert_eq!(reach().unwrap_err(), std::io::ErrorKind::TimedOut, "neither accepted nor refused");
+        assert!(place.ok(&["heal"]).contains("redis: connected again"));
+        reach().unwrap();
+    }
+    for fault in ["lock-table", "limit-connections", "read-only"] {
+        place.ok(&["fault", fault, "postgres"]);
+        assert!(place.ok(&["status"]).contains(fault));
+        place.ok(&["heal"]);
+    }
+    place.ok(&["configure", "--replicas", "2", "--env", "CACHE=off"]);
+    wait_until("two uncached replicas", || {
+        let answer = stack::get(&url, Duration::from_secs(2));
+        answer.is_ok_and(|answer| !answer.header("cache-status").unwrap_or_default().contains("hit"))
+    });
+    place.ok(&["restart"]);
+    wait_for_answer(&url);
+    place.ok(&["down", "--purge"]);
+    assert_eq!(containers(&place), "");
 }
