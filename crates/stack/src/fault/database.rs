@@ -159,13 +159,17 @@ pub(super) fn end_connections(site: &Site<'_>) -> Result<String, StackError> {
 /// Ends the replicas' connections and waits until Postgres has none of them any more. Returns how many there were.
 fn end(site: &Site<'_>) -> Result<String, StackError> {
     let mine = format!("usename = '{}' AND pid <> pg_backend_pid() AND application_name <> 'lab'", user(site)?);
-    let counted = as_admin(site)?.text(&format!(
-        "SELECT count(*)::text || ' ' || count(*) FILTER (WHERE pg_terminate_backend(pid, 4000))::text \
-         FROM pg_stat_activity WHERE {mine}"
+    let mut admin = as_admin(site)?;
+    let before = admin.text("SELECT clock_timestamp()::text")?;
+    let there = admin
+        .text(&format!("SELECT count(pg_terminate_backend(pid, 4000))::text FROM pg_stat_activity WHERE {mine}"))?;
+    // Not what `pg_terminate_backend` returns: it is false for a connection that its client closed a moment earlier.
+    let left = admin.text(&format!(
+        "SELECT count(*)::text FROM pg_stat_activity WHERE {mine} AND backend_start <= '{before}'::timestamptz"
     ))?;
-    match counted.split_once(' ') {
-        Some((all, ended)) if all == ended => Ok(ended.to_owned()),
-        _ => Err(StackError::Conflict(format!("postgres: not all connections have ended ({counted})"))),
+    match left.as_str() {
+        "0" => Ok(there),
+        _ => Err(StackError::Conflict(format!("postgres: {left} of {there} connections have not ended"))),
     }
 }
 
