@@ -7,8 +7,8 @@
 //! Breaker, then at most `REDIS_ATTEMPTS` attempts, each within its time-out and all within theirs. A command may run
 //! twice, and late: every one here is idempotent.
 //! ## Judge
-//! [`judge`] says what each outcome means for the caller, the breaker and the connection, and whether the command is sent
-//! once more. The caller makes a bypass of every failure.
+//! [`judge`] says what each outcome means for the caller, the breaker and the connection, and whether the command is
+//! sent once more. The caller makes a bypass of every failure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -152,7 +152,7 @@ impl Redis {
                 }
                 if takes_writes {
                     writable().await;
-                    self.0.settling.well(Instant::now());
+                    self.0.settling.recovered(Instant::now());
                 } else if was_up && !still_deletes {
                     self.0.settling.trouble();
                 }
