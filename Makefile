@@ -1,7 +1,7 @@
 # One verb per task; CI runs the same verbs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks images e2e servers deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history images e2e servers deny
 
 # OBSERVE=1 starts Prometheus beside the stack.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -52,6 +52,10 @@ bench-scale-out: ## Measure 1 replica against 3 at the same CPU quota (12 minute
 fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a minute)
 	cargo build --release -p api -p lab
 	target/release/lab fallbacks --out docs/fallbacks.md
+
+history: ## Prove the promises of cache and writes: two minutes of writers, readers and faults, and a checker
+	cargo build --release -p api -p lab
+	target/release/lab history
 
 images: ## Build the container images from Debian packages, for machines without a registry
 	deploy/images/build.sh

@@ -1,12 +1,12 @@
-//! Cache-aside in Redis: two caches with a law each, and what they share.
+//! Cache-aside in Redis: two caches with one rule each, and what they share.
 //!
-//! [`records`]: an entry carries the version of its record, and no write ever puts an older version over a newer one.
-//! [`pages`]: a page carries the *generation* under which it was read, and every write of a record starts a new one.
-//! [`missed`]: the writes of which Redis did not hear, until it has.
+//! [`records`]: an entry has the version of its record, and a write never replaces a newer version by an older one.
+//! [`pages`]: a page has the *generation* under which it was read, and every write of a record starts a new one.
+//! [`missed`]: the writes that Redis missed, until it is updated.
 //!
-//! An entry is only good while Redis would have taken its replacement. So look-ups use commands that Redis refuses
-//! whenever it refuses writes (`GETEX` changes nothing, but it is a write): a Redis that became read-only is a bypass from
-//! the first look-up on, on every replica.
+//! An entry is valid only while Redis could have replaced it. So look-ups use commands that Redis refuses whenever it
+//! refuses writes (`GETEX` changes nothing, but Redis treats it as a write). When Redis becomes read-only, every
+//! look-up on every replica is a bypass from then on.
 
 pub mod entry;
 pub mod missed;
@@ -21,34 +21,34 @@ use prometheus::IntCounter;
 
 use crate::{dependencies::redis::RedisError, metrics::Metrics};
 
-/// Holds the present generation of pages.
+/// The key of the current generation of pages.
 const GENERATION: &str = "page-generation:v1";
 
-/// Larger entries are not kept: two hundred records of 16 KiB would push a thousand small entries out. What is larger
-/// than this under a key was not put there by this service.
+/// Larger entries are not stored: two hundred records of 16 KiB would evict a thousand small entries. A larger value
+/// under a key was not stored by this service.
 const MAX_ENTRY: usize = 256 * 1024;
 
-/// How long nothing is stored for a key whose true state is in doubt: everything that began before is over then. A
-/// request lives for 300 ms, a statement for 150 ms in Postgres; a reader that began just before the statement's end
-/// stores within its own 300 ms.
+/// How long nothing is stored for a key whose state is in doubt. After this time everything that began before has
+/// ended: a request takes at most 300 ms, and a statement 150 ms in Postgres. A reader that began just before the end
+/// of the statement stores within its own 300 ms.
 const HOLD: Duration = Duration::from_millis(800);
 
-/// What became of an entry that was to be stored.
+/// The result of storing an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// It is there.
+    /// It is stored.
     Yes,
-    /// A newer one was there.
+    /// Redis holds a newer one.
     Superseded,
-    /// It is too large to be kept.
+    /// It is too large to be stored.
     TooLarge,
-    /// Redis does not take it.
+    /// Redis refuses to store it.
     Refused,
     /// Redis did not answer.
     Failed,
 }
 
-/// Counts what became of entries.
+/// Counts the results of storing entries.
 #[derive(Debug)]
 struct StoreCounters {
     stored: IntCounter,
@@ -96,7 +96,7 @@ impl From<RedisError> for Stored {
     }
 }
 
-/// The bytes of a reply, taken over without a copy; `None` when the key is not there.
+/// The bytes of a reply, without a copy; `None` when the key does not exist.
 struct Raw(Option<Vec<u8>>);
 
 impl FromRedisValue for Raw {

@@ -22,7 +22,7 @@ pub use self::{
     server::ServerConfig,
 };
 
-/// Everything `api` can be told.
+/// The whole configuration of `api`.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Listener, names, logs, draining.

@@ -1,4 +1,4 @@
-//! The dependencies, each behind its guards: what it said is judged by one table each, and a prober knows whether it
+//! The dependencies. Each has its guards, one table that classifies its outcomes, and a prober that knows whether it
 //! answers.
 
 pub mod guard;
@@ -8,29 +8,29 @@ mod outcomes_page;
 pub mod postgres;
 pub mod redis;
 
-/// Whose fault an outcome is.
+/// The cause of an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Fault {
-    /// Nobody's: an answer.
+    /// No fault: an answer.
     Nobody,
-    /// The dependency's, or the network's between.
+    /// The dependency, or the network.
     Dependency,
-    /// The load's: too much of it, or two clients in each other's way.
+    /// The load: too many requests, or two clients that change the same row.
     Load,
-    /// This service's: a defect, or its set-up.
+    /// This service: a defect, or its configuration.
     Ours,
 }
 
-/// What an outcome tells the breaker.
+/// How the breaker counts an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Verdict {
     /// The dependency answers.
     Success,
-    /// The dependency does not do its part.
+    /// The dependency does not work.
     Failure,
-    /// It says nothing about the dependency.
+    /// It shows nothing about the dependency.
     Ignored,
 }
 
@@ -51,21 +51,21 @@ pub(crate) enum CallOutcome {
     BreakerOpen,
     /// Another transaction holds the row.
     Locked,
-    /// Refused to write.
+    /// The dependency refused to write.
     ReadOnly,
-    /// One cache entry is not what it should be.
+    /// One cache entry is not valid.
     Corrupt,
-    /// An error of this service's own making.
+    /// An error caused by this service.
     Error,
 }
 
-/// How a fault is logged where it is judged.
+/// The level at which an outcome is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum LogLevel {
-    /// Part of every day, or told by the prober once for all.
+    /// Expected, or already logged by the prober.
     Debug,
-    /// Worth a look.
+    /// Unusual.
     Warn,
     /// A defect.
     Error,

@@ -14,7 +14,7 @@ use crate::{
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Why a request was not answered as it wished.
+/// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The request itself is wrong; the text says where.
@@ -32,7 +32,7 @@ pub enum Error {
     /// The body came too slowly.
     #[error("the body did not arrive in time")]
     BodyTimeout,
-    /// The client hung up in the middle of its body: nobody will read this.
+    /// The client disconnected, so the answer cannot be read.
     #[error("the body broke off")]
     BodyBrokeOff,
     /// `If-Match` names another version.
@@ -86,7 +86,7 @@ pub enum Error {
     /// Over `REQUEST_TIMEOUT`.
     #[error("the request's deadline has passed")]
     DeadlineExceeded(#[from] DeadlineExceeded),
-    /// On the way out.
+    /// The replica is shutting down.
     #[error("the replica is shutting down")]
     Draining,
     /// Postgres.

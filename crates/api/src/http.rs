@@ -1,4 +1,4 @@
-//! HTTP to the letter: what a request's headers and body say, and what an answer's headers say. Nothing here asks a
+//! The HTTP semantics: the headers and body of a request, and the headers of an answer. Nothing here calls a
 //! dependency. docs/http.md has the rules on one page.
 
 pub mod answer;

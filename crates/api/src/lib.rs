@@ -1,8 +1,8 @@
-//! `api`: a stateless service over Postgres and Redis that keeps its promises while they fail.
+//! `api`: a stateless service over Postgres and Redis that keeps its guarantees while they fail.
 //!
-//! A request comes in through [`server`], passes the [`middleware`] (request id, metrics, access log), the router in
-//! [`routes`], and the read or write path in [`records`]; that asks the [`cache`] and the [`dependencies`].
-//! [`startup`] puts everything together, read from top to bottom.
+//! [`server`] accepts a request. It passes the [`middleware`] (request id, metrics, access log), the router in
+//! [`routes`], and the read or write path in [`records`], which use the [`cache`] and the [`dependencies`]. [`startup`]
+//! assembles everything.
 
 pub mod cache;
 pub mod cli;

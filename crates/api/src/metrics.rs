@@ -1,4 +1,5 @@
-//! Every metric of the service, declared once; the help text stands beside its name. `docs/metrics.md` is made from this.
+//! Every metric of the service, declared once; the help text stands beside its name. `docs/metrics.md` is made from
+//! this.
 
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -68,7 +69,7 @@ declare! {
     );
     requests: IntCounterVec(
         "http_requests_total",
-        "Requests answered, cut, shed or given up by their client; code is empty when all went well.",
+        "Requests that were answered, cut off, shed or cancelled by their client; code is empty on success.",
         ["http_request_method", "http_route", "http_response_status_code", "code"]
     );
     active_requests: IntGauge("http_server_active_requests", "Requests in flight, over all routes.", []);
@@ -95,7 +96,7 @@ declare! {
     );
     cache_missed_writes: IntGauge(
         "cache_missed_writes",
-        "Records whose last write Redis has not heard of; they are read past the cache until it has.",
+        "Records whose last write Redis missed; they are read from Postgres until the cache is repaired.",
         []
     );
     collapsed_reads: IntCounterVec(

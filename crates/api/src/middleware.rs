@@ -1,8 +1,8 @@
-//! The middleware: what stands around every request, outside of everything that can cut it.
+//! The middleware around every request. It is outside of everything that can cancel a request.
 //!
-//! In the order of time: take or make the request id and the trace, refuse absurd heads, call the router, write the body of
-//! a problem, add `X-Instance`, `X-Request-Id` and `traceparent`, count, log one line. A request whose client hangs up is counted and logged too,
-//! when its future is dropped.
+//! In the order of time: take or generate the request id and the trace, refuse oversized heads, call the router, write
+//! the body of a problem, add `X-Instance`, `X-Request-Id` and `traceparent`, update the metrics, log one line. A
+//! request whose client disconnects is counted and logged too, when its future is dropped.
 
 use std::convert::Infallible;
 
@@ -38,7 +38,7 @@ use crate::{
     state::AppState,
 };
 
-/// Longest request target: four times what the longest valid one needs, short of what proxies cut at (8 KiB).
+/// Longest request target: far above the longest valid one, below the limit of common proxies (8 KiB).
 const MAX_URI: usize = 4 * 1024;
 /// Largest request head: the sum of header names and values. nginx in front allows 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;
@@ -71,7 +71,7 @@ pub async fn handle(state: AppState, mut routes: Routes, request: Request<Incomi
     Ok(scope.end(response))
 }
 
-/// Counts and logs a request whose head could not be read, and returns the answer to it as it goes over the wire.
+/// Counts and logs a request whose head could not be parsed, and returns the answer as bytes for the connection.
 pub(crate) fn refuse_head(state: AppState, code: Code, detail: &str) -> Vec<u8> {
     let mut scope = RequestScope::without_head(state);
     let problem = Problem::new(code, detail);
@@ -92,7 +92,7 @@ pub(crate) fn refuse_head(state: AppState, code: Code, detail: &str) -> Vec<u8> 
     answer
 }
 
-/// Now, as HTTP writes it (RFC 9110, 5.6.7).
+/// The current time in HTTP's format (RFC 9110, 5.6.7).
 fn date() -> HeaderValue {
     let format =
         format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
@@ -108,7 +108,7 @@ fn check_head<B>(request: &Request<B>) -> Result<(), Error> {
     if head > MAX_HEAD { Err(Error::HeadersTooLarge { limit: MAX_HEAD }) } else { Ok(()) }
 }
 
-/// A request on its way through; dropped before its end it was given up by its client.
+/// A request in flight. If it is dropped before its answer, the client has disconnected.
 struct RequestScope {
     state: AppState,
     line: Line,
@@ -128,7 +128,7 @@ impl RequestScope {
         Self::new(state, line, (id, trace), http_1_0)
     }
 
-    /// Of a request of which nothing is known.
+    /// For a request whose head could not be parsed.
     fn without_head(state: AppState) -> Self {
         let id = RequestId::take_or_make(&HeaderMap::new());
         let trace = Trace::continue_or_begin(&HeaderMap::new(), &id);
@@ -147,8 +147,8 @@ impl RequestScope {
         let status = response.status();
         let headers = response.headers_mut();
         if status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-            // axum adds a zero, which is forbidden for 204 and wrong for 304, where it would be the whole answer's length
-            // (RFC 9110, 8.6).
+            // axum adds `Content-Length: 0`. That is forbidden for 204, and wrong for 304, where the field is the
+            // length of the full representation (RFC 9110, 8.6).
             headers.remove(header::CONTENT_LENGTH);
         }
         headers.insert(X_INSTANCE, self.state.instance_header.clone());
@@ -161,7 +161,7 @@ impl RequestScope {
         response
     }
 
-    /// How the request ended; writes the body of a problem.
+    /// Returns how the request ended, and writes the body of a problem.
     fn outcome(&self, response: &mut Response) -> Outcome {
         let status = response.status();
         if !status.is_client_error() && !status.is_server_error() {
@@ -178,7 +178,7 @@ impl RequestScope {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         headers.insert(header::CACHE_CONTROL, NO_STORE);
-        // A library's own error answer carried another length.
+        // A library's own error answer had another length.
         headers.remove(header::CONTENT_LENGTH);
         Outcome::Problem(problem.code)
     }

@@ -1,6 +1,7 @@
 //! Problem details (RFC 9457): the closed list of codes and the one table of their statuses.
 //!
-//! A handler answers with a [`Problem`]; the middleware writes its body, because only the middleware knows the request id.
+//! A handler answers with a [`Problem`]; the middleware writes its body, because only the middleware knows the request
+//! id.
 
 use axum::{
     body::Body,
@@ -45,7 +46,7 @@ pub enum Code {
     RateLimited,
     /// The head of the request is larger than the limit.
     HeadersTooLarge,
-    /// The client hung up before the answer; never sent, only counted.
+    /// The client disconnected before the answer; never sent, only counted.
     ClientClosed,
     /// A fault of this service.
     Internal,
@@ -53,7 +54,7 @@ pub enum Code {
     Overloaded,
     /// Postgres cannot be reached, or it ended the connection.
     DatabaseUnavailable,
-    /// Postgres did not answer lately: the breaker is open and nothing was sent.
+    /// The breaker of Postgres is open: nothing was sent.
     DatabaseNotAsked,
     /// No connection to Postgres came free in time: nothing was done.
     DatabaseBusy,
@@ -65,7 +66,7 @@ pub enum Code {
     RecordLocked,
     /// The request's deadline passed.
     DeadlineExceeded,
-    /// The replica is on its way out.
+    /// The replica is shutting down.
     Draining,
 }
 

@@ -1,18 +1,19 @@
-//! Listener and connections, and the way out.
+//! Listener, connections and shutdown.
 //!
 //! # In the order of time
 //! ## Serving
-//! Each connection is a task of its own, at most `MAX_CONNECTIONS` of them; further clients wait in the kernel's backlog.
-//! A client that does not finish its request head in `HEADER_TIMEOUT` gets 408, an idle connection is closed.
+//! Each connection is a task of its own. There are at most `MAX_CONNECTIONS`; further clients wait in the kernel's
+//! backlog. A client that does not send its whole request head within `HEADER_TIMEOUT` gets 408. An idle connection is
+//! closed after the same time.
 //! ## Not ready
-//! At the first signal `/readyz` says no and every answer carries `Connection: close`, while new connections are still
-//! served: for `DRAIN_DELAY`, so that load balancers look away before the door closes.
+//! After the first signal `/readyz` fails and every answer has `Connection: close`. New connections are still served
+//! for `DRAIN_DELAY`, so that load balancers stop using this replica before the listener closes.
 //! ## Draining
-//! The listener is closed, and who was waiting in its backlog is served. A request may be on its way over any open
-//! connection, and a proxy repeats no POST that it has sent: so idle connections are closed a moment later only. Requests
-//! in flight end. All within `DRAIN_TIMEOUT`.
-//! ## Gone
-//! The caller closes the pools, last.
+//! The listener is closed. Connections that were waiting in its backlog are served. A client may have sent a request on
+//! any open connection, and a proxy does not repeat a POST that it has sent, so idle connections are closed a moment
+//! later (`LAST_REQUESTS`). Requests in flight end. All of this takes at most `DRAIN_TIMEOUT`.
+//! ## Stopped
+//! The caller closes the pools last.
 
 use std::{
     convert::Infallible,
@@ -44,13 +45,13 @@ use crate::{
 
 mod refusal;
 
-/// hyper's own limit on the head, above the middleware's: what is larger than this gets hyper's bare 431.
+/// hyper's own limit on the head, above the middleware's limit. hyper answers a larger head with 431 and no body.
 const HEAD_BUFFER: usize = 64 * 1024;
 
-/// From closing the listener to closing idle connections: for a request that is on its way.
+/// From closing the listener to closing idle connections, for requests that are already sent.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
-/// After an accept error (out of file descriptors, say) there is nothing to do but to wait for better times.
+/// Wait after an accept error, such as running out of file descriptors. Trying again at once would only use CPU time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
@@ -70,7 +71,7 @@ pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdow
         () = accept(&listener, &state, &routes, &connections, &drain, &places) => {}
     }
     if let Err(error) = accept_waiting(listener, &state, &routes, &connections, &drain, &places) {
-        tracing::warn!(error = %error, "cannot serve who was waiting");
+        tracing::warn!(error = %error, "cannot accept the connections in the backlog");
     }
     drain.cancel();
     connections.close();
@@ -90,7 +91,7 @@ async fn accept(
     places: &Arc<Semaphore>,
 ) {
     loop {
-        // The semaphore is never closed, so this always ends with a place.
+        // The semaphore is never closed, so this always returns a permit.
         let Ok(place) = Arc::clone(places).acquire_owned().await else {
             return;
         };
@@ -107,8 +108,9 @@ async fn accept(
     }
 }
 
-/// Closes the listener, and takes whom the kernel has connected already: closed over, they would be reset. Asks the
-/// kernel itself, since tokio learns only with its next turn that somebody is there.
+/// Accepts every connection in the kernel's backlog, then closes the listener. The kernel resets connections that are
+/// still in the backlog when the listener closes. The listener is used without tokio, because tokio reports a new
+/// connection only after the next poll of its driver.
 fn accept_waiting(
     listener: TcpListener,
     state: &AppState,
@@ -141,13 +143,15 @@ async fn serve(
     drain: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
-    // Answers are written whole: waiting to fill a packet only costs 40 ms. Not fatal if the client is gone already.
+    // Each answer is written at once, so waiting to fill a packet only costs 40 ms. An error is not fatal: the client
+    // may have disconnected.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY");
     }
     let _open = Open::new(&state);
     let header_timeout = state.config.server.header_timeout;
-    // A write asks whether its client is still there. The duplicate ends with this function, as the connection does.
+    // A write checks whether its client is still connected. The duplicate is dropped at the end of this function, with
+    // the connection.
     let socket = stream.as_fd().try_clone_to_owned().map(Arc::new);
     let peer = socket.as_ref().ok().map(|socket| Peer::new(Arc::downgrade(socket)));
     let unread = Arc::new(AtomicBool::new(false));
@@ -212,7 +216,7 @@ impl Drop for Open {
     }
 }
 
-/// Errors of `accept` that concern one client only, and not the listener.
+/// Whether an error of `accept` concerns one client only and not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)

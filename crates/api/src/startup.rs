@@ -1,4 +1,4 @@
-//! The start, from top to bottom: logs, configuration, dependencies, listener; and the other verbs of the binary.
+//! The start, from top to bottom: logs, configuration, dependencies, listener. Also the other commands of the binary.
 
 use std::{
     error::Error,
@@ -39,16 +39,17 @@ type Failure = Box<dyn Error>;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
-/// Look-ups of names run on these and cannot be cancelled; with a few threads a name server that hangs costs little.
+/// Name look-ups run on these threads and cannot be cancelled. The small number bounds the cost of a name server that
+/// hangs.
 const BLOCKING_THREADS: usize = 8;
 
-/// `api migrate` is started together with Postgres.
+/// `api migrate` may start together with Postgres, so it waits this long for it.
 const MIGRATE_WAIT: Duration = Duration::from_secs(30);
 
-/// `api healthcheck`: a replica that needs longer for /readyz is not ready.
+/// `api healthcheck`: a replica that takes longer to answer /readyz counts as not ready.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For writes whose connections were cut: a statement's time and Redis' time.
+/// Time for writes whose client connections were closed: the bounds of one statement and of Redis.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `api serve`.
@@ -83,22 +84,22 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
 
     let shutdown = CancellationToken::new();
     let server = server::run(listener, state.clone(), routes::router(state.clone()), shutdown.clone());
-    let way_out = async {
+    let shutdown_signals = async {
         let signal = signals.next().await;
         tracing::info!(signal, "shutting down");
         shutdown.cancel();
         signals.next().await
     };
-    tokio::pin!(server, way_out);
+    tokio::pin!(server, shutdown_signals);
     let second_signal = tokio::select! {
         _cut = &mut server => None,
-        signal = &mut way_out => Some(signal),
+        signal = &mut shutdown_signals => Some(signal),
     };
     if let Some(signal) = second_signal {
         tracing::warn!(signal, "second signal: ending at once");
         std::process::exit(1);
     }
-    // A write whose client was cut is still to be finished, and told to the cache.
+    // A write whose client connection was closed still has to finish and update the cache.
     if tokio::time::timeout(FINISH_TIMEOUT, state.writes.finish()).await.is_err() {
         tracing::warn!("writes under way were cut");
     }
@@ -110,7 +111,7 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that requests need, in the order in which it depends on each other. Nothing here connects.
+/// Builds everything that requests need, in the order of the dependencies between the parts. Nothing here connects.
 fn assemble(config: Config) -> Result<AppState, Failure> {
     let metrics = Metrics::new()?;
     let instance = &config.server.instance;
@@ -124,7 +125,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     let reads =
         Reads::new(records.clone(), pages, postgres.clone(), &config.cache, config.limits.request_timeout, &metrics);
     let writes = Writes::new(records.clone(), postgres.clone(), &config.cache);
-    // A tenth of a second's worth may come at once: enough for the jitter of arrivals.
+    // The burst is a tenth of a second's worth of requests: enough for the jitter of arrivals.
     let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
     Ok(AppState::new(Parts {
         instance_header: HeaderValue::try_from(instance.as_str())?,
@@ -143,7 +144,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     }))
 }
 
-/// `api migrate`: sqlx holds an advisory lock, so several may run at once.
+/// `api migrate`. sqlx holds an advisory lock, so several may run at the same time.
 pub fn migrate(config: &Config) -> ExitCode {
     telemetry::start(&config.server.log);
     run(1, async {
@@ -166,7 +167,7 @@ pub fn migrate(config: &Config) -> ExitCode {
     })
 }
 
-/// `api healthcheck`: one request to the replica on this machine, without a client library.
+/// `api healthcheck`. Sends one request to the replica on this machine, without a client library.
 pub fn healthcheck(config: &Config) -> ExitCode {
     let address = on_this_machine(config.server.listen_addr);
     let ask = async {
@@ -194,11 +195,11 @@ fn on_this_machine(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-/// Runs a verb on a runtime of `threads` threads; a failure is one line on standard error and exit code 1.
+/// Runs a command on a runtime of `threads` threads. A failure is one line on standard error and exit code 1.
 fn run(threads: usize, verb: impl Future<Output = Result<ExitCode, Failure>>) -> ExitCode {
     let ended = runtime(threads).map_err(Failure::from).and_then(|runtime| {
         let ended = runtime.block_on(verb);
-        // Name look-ups that hang must not hold the process.
+        // Name look-ups that hang must not keep the process alive.
         runtime.shutdown_background();
         ended
     });
@@ -208,7 +209,7 @@ fn run(threads: usize, verb: impl Future<Output = Result<ExitCode, Failure>>) ->
     })
 }
 
-/// One thread needs no scheduler between threads: a single-threaded runtime serves more with it.
+/// With one thread a single-threaded runtime serves more requests, because it needs no scheduling between threads.
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),

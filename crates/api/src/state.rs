@@ -1,4 +1,4 @@
-//! What every request can reach: one handle, cheap to clone, no globals.
+//! The state that every request can access: one handle, cheap to clone, no globals.
 
 use std::{
     ops::Deref,
@@ -27,7 +27,7 @@ pub struct AppState(Arc<Parts>);
 /// What the handle leads to; built in `startup`.
 #[derive(Debug)]
 pub struct Parts {
-    /// As it was read at the start.
+    /// The configuration as read at the start.
     pub config: Config,
     /// `X-Instance`.
     pub instance_header: HeaderValue,
@@ -51,7 +51,7 @@ pub struct Parts {
     pub admission: Option<AdmissionLimit>,
     /// `MAX_RPS`.
     pub rate_limit: Option<RateLimit>,
-    /// Set when the process is on its way out.
+    /// Set when the process is shutting down.
     pub draining: AtomicBool,
 }
 
@@ -66,12 +66,12 @@ impl AppState {
         &self.config.server.instance
     }
 
-    /// Whether the process is on its way out.
+    /// Whether the process is shutting down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// The process is on its way out: not ready any more, and each answer ends its connection.
+    /// Marks the process as shutting down: it is no longer ready, and each answer closes its connection.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }

@@ -18,7 +18,8 @@ pub fn start(filter: &str) {
     panic::set_hook(Box::new(log_panic));
 }
 
-/// One line instead of the standard library's raw text on standard error, which nobody who collects the log would see.
+/// Logs a panic as one line, instead of the standard library's text on standard error, which log collectors do not
+/// parse.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let cause =

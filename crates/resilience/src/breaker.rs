@@ -1,16 +1,16 @@
-//! A circuit breaker: stop asking a dependency that does not answer, and find out cheaply when it does again.
+//! A circuit breaker: stops calls to a dependency that does not answer, and detects cheaply when it answers again.
 //!
 //! # In the order of time
 //! ## Closed
-//! Every call is admitted. A success clears the count of failures in a row; `failures` of them open the breaker. Failures
-//! in a row, not a share of a window: after a long good time a window would need as many failures as it holds successes,
-//! while a dependency that is away shows itself in the next five calls.
+//! Every call is admitted. A success clears the count of failures in a row; `failures` of them open the breaker.
+//! Failures in a row, not a share of a window: after a long good time a window would need as many failures as it holds
+//! successes, while a dependency that is away shows itself in the next five calls.
 //! ## Open
-//! Every call is refused with [`BreakerOpen`], without touching the dependency, for `open_for`; or until somebody who
-//! watches the dependency says that it [answers again](Breaker::invite).
+//! Every call is refused with [`BreakerOpen`], without calling the dependency, for `open_for`, or until a prober of the
+//! dependency reports that it [answers again](Breaker::invite).
 //! ## HalfOpen
 //! At most `probes` calls at a time are let through. The first success closes the breaker, the first failure opens it
-//! again. A probe that was cancelled gives its place back and says nothing.
+//! again. A probe that was cancelled frees its place and is not counted.
 //!
 //! What counts as a failure is decided by the caller, through [`Admitted::succeed`] and [`Admitted::fail`].
 //!
@@ -45,7 +45,7 @@ pub struct BreakerConfig {
     pub probes: u32,
 }
 
-/// Where the breaker stands. The numbers are those of the metric `breaker_state`.
+/// The state of a breaker. The numbers are those of the metric `breaker_state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BreakerState {
@@ -62,7 +62,8 @@ pub enum BreakerState {
 #[error("the circuit breaker is open")]
 pub struct BreakerOpen;
 
-/// Hears of each change of state; for metrics and logs. Called with the breaker's lock held: it must be quick.
+/// Called at each change of state, for metrics and logs. The breaker's lock is held during the call, so it must be
+/// quick.
 pub type OnTransition = Box<dyn Fn(BreakerState) + Send + Sync>;
 
 /// Shared by all calls to one dependency.
@@ -102,7 +103,7 @@ impl Breaker {
         }
     }
 
-    /// Asks to make a call.
+    /// Asks for permission to make a call.
     ///
     /// # Errors
     /// [`BreakerOpen`] while the breaker is open, or half-open with all probes out.
@@ -124,7 +125,7 @@ impl Breaker {
         Ok(Admitted { breaker: self, period: word.period() })
     }
 
-    /// Says that the dependency answers again: an open breaker becomes half-open at once.
+    /// Reports that the dependency answers again: an open breaker becomes half-open at once.
     pub fn invite(&self) {
         let mut inner = self.lock();
         if self.word().state() == BreakerState::Open {
@@ -132,7 +133,7 @@ impl Breaker {
         }
     }
 
-    /// The state as of the last call; an open breaker turns half-open only when somebody asks it.
+    /// The state as of the last call. An open breaker becomes half-open only at the next call.
     pub fn state(&self) -> BreakerState {
         self.word().state()
     }
@@ -141,7 +142,7 @@ impl Breaker {
         Word::from_bits(self.word.load(Ordering::Acquire))
     }
 
-    /// Replaces the word in one step, unless `change` says no to it. Returns the word that was there.
+    /// Replaces the word atomically, unless `change` returns `None`. Returns the previous word.
     fn update(&self, change: impl Fn(Word) -> Option<Word>) -> Result<Word, Word> {
         let change = |bits| change(Word::from_bits(bits)).map(Word::bits);
         let old = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);

@@ -1,8 +1,8 @@
 //! The resilience mechanisms of a service, one file each, usable in any service.
 //!
-//! What belongs here: decisions. May this request go on, may this call be tried again, how long may it still take?
-//! What does not: I/O, HTTP, configuration, and the judgement of what counts as a failure; the caller brings those.
-//! Time and chance come in as values (`now`, `chance`), so that every law can be tested without waiting.
+//! This crate makes decisions: whether a request may proceed, whether a call may be retried, how long it may still
+//! take. It does no I/O, knows no HTTP and no configuration, and the caller decides what counts as a failure. Time and
+//! randomness are arguments (`now`, `chance`), so that every property can be tested without waiting.
 //!
 //! In the order in which a request meets them:
 //! [`rate_limit`] → [`admission`] → [`deadline`] → [`single_flight`] → [`breaker`] → [`retry`] with its [`backoff`] and

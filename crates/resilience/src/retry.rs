@@ -1,20 +1,20 @@
-//! Bounded retries: attempts, budget and remaining deadline, each with a word of its own when it says no.
+//! Retries bounded by attempts, budget and remaining deadline. Each bound has its own reason for a refusal.
 //!
 //! # In the order of time
 //! ## First attempt
-//! [`Retry::call`] runs it. The caller says what a failure is worth: see [`Failure`]. A call of which something was sent
-//! makes its deposit in the budget, also one that failed; a call that was refused before it was sent makes none, so that
-//! an open breaker does not fill the budget for the time after it. A call that is cancelled under way makes none either.
+//! [`Retry::call`] runs it. The caller says what a failure is worth: see [`Failure`]. A call of which something was
+//! sent makes its deposit in the budget, also one that failed; a call that was refused before it was sent makes none,
+//! so that an open breaker does not fill the budget for the time after it. A call that is cancelled under way makes
+//! none either.
 //! ## Wait
-//! After a retryable failure: is an attempt left, is the wait shorter than what remains of the deadline, does the budget
-//! hold a token? A call that is cancelled in the wait puts its token back: nothing was sent for it.
+//! After a retryable failure: is an attempt left, is the wait shorter than what remains of the deadline, does the
+//! budget hold a token? A call that is cancelled in the wait puts its token back: nothing was sent for it.
 //! ## Next attempt
-//! The token is spent as the attempt begins: one that is cancelled under way may have been sent. If it turns out that it
-//! was not sent, the token goes back, and the call ends: nothing is tried again that was not sent, so nothing is retried
-//! into an open breaker.
+//! The token is spent as the attempt begins: one that is cancelled under way may have been sent. If it turns out that
+//! it was not sent, the token goes back, and the call ends: nothing is tried again that was not sent, so nothing is
+//! retried into an open breaker.
 //!
-//! What each retry ended in goes to the caller's hook. Only idempotent operations may come here; that is the caller's
-//! promise.
+//! The caller's hook receives the outcome of each retry. The caller must pass idempotent operations only.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub struct Retry {
     budget: Option<Arc<Budget>>,
 }
 
-/// What the failure of an attempt is worth; the caller judges.
+/// The kind of a failed attempt, as the caller classifies it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// Nothing was sent: the breaker is open, there is no connection, the deadline has passed.
@@ -75,9 +75,9 @@ impl Retry {
         Self { attempts: attempts.max(1), backoff, budget }
     }
 
-    /// Calls `operation` until it succeeds, fails for good, is not sent, or a bound is reached. It gets the number of the
-    /// attempt, from 1. `judge` says what a failure is worth, `chance` is asked for each wait, `outcome` hears of each
-    /// retry.
+    /// Calls `operation` until it succeeds, fails finally, is not sent, or a bound is reached. Its argument is the
+    /// number of the attempt, from 1. `judge` classifies a failure, `chance` is called for each wait, and `outcome` for
+    /// each retry.
     ///
     /// # Errors
     /// The error of the last attempt that was sent: an attempt that was refused after one whose effect is in doubt must

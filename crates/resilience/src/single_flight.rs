@@ -1,18 +1,17 @@
-//! One flight per key: of many who want the same thing at the same time, one fetches it and all get the result.
+//! One flight per key: of many simultaneous callers for the same key, one fetches the value and all get the result.
 //!
 //! # In the order of time
 //! ## Flying
-//! The first to ask for a key starts its flight, as a task of its own: so the flight ends, and every waiter gets its
-//! result, also when the one who started it hangs up. Whoever asks with [`SingleFlight::run`] while it is under way waits
-//! for it.
+//! The first call for a key starts its flight in a task of its own, so that the flight ends, and every waiter gets the
+//! result, even if the first caller is cancelled. A call of [`SingleFlight::run`] during the flight waits for it.
 //! ## Waiting
-//! Whoever asks with [`SingleFlight::run_next`] must not be answered with what was read before it asked, so it does not
-//! join a flight under way. The first who asks so becomes the leader of the next flight; all who come before that one
-//! begins share it. It is a task of its own, too, and begins when the present flight has ended, however it ended. So a
-//! key has at most one flight under way and one waiting, and at most two flights pass before anybody is answered.
+//! A call of [`SingleFlight::run_next`] must not get a value that was read before the call, so it does not join a
+//! running flight. The first such call becomes the leader of the next flight. All such calls before that flight begins
+//! share it. It also has its own task, and begins when the current flight has ended, however it ended. So a key has at
+//! most one running and one waiting flight, and a call waits for at most two flights.
 //! ## Landed
-//! With the result the key is free again; nothing is kept. A flight that panics ends in [`FlightLost`] for all who waited
-//! for it, and for nobody else.
+//! When the result is available the key is free again; nothing is stored. A flight that panics ends in [`FlightLost`]
+//! for all callers that waited for it, and for no others.
 
 use std::{
     collections::HashMap,
@@ -46,8 +45,8 @@ type Flights<K, V> = Arc<Mutex<HashMap<K, Slot<V>>>>;
 type Guard<'a, K, V> = MutexGuard<'a, HashMap<K, Slot<V>>>;
 type Landed<V> = watch::Receiver<Option<V>>;
 
-/// The flights of one key. It is in the map as long as it has one; between the end of one flight and the beginning of the
-/// next it has only the waiting one.
+/// The flights of one key. It is in the map as long as it has one; between the end of one flight and the beginning of
+/// the next it has only the waiting one.
 struct Slot<V> {
     flying: Option<Landed<V>>,
     waiting: Option<Landed<V>>,
@@ -211,8 +210,9 @@ impl<K: Eq + Hash, V> Drop for Flight<K, V> {
             }
         }
         drop(flights);
-        // The place is free before the result is known, so that nobody who has seen it can join the old flight. Without a
-        // result the sender closes after this, which is the sign that the flight was lost.
+        // The key is freed before the result is published, so that a caller that has seen the result cannot join the
+        // old flight. Without a result the sender is dropped after this, which tells the waiters that the flight was
+        // lost.
         if let Some(value) = self.value.take() {
             self.land.send_replace(Some(value));
         }

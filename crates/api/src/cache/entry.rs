@@ -1,12 +1,13 @@
-//! How entries look: a head of fixed width, and then the body exactly as it is sent to clients.
+//! The format of entries: a head of fixed width, then the body exactly as it is sent to clients.
 //!
 //! ```text
 //! 00000000000000000007 1790000000000 1790000030000 00000214 r {"id":1,…}
 //! stamp (20 digits)    stored at     fresh until   length   kind
 //! ```
-//! (without the blanks). The fixed width makes a hit cheap, nothing is parsed but four numbers, and lets the scripts in
-//! Redis compare stamps as texts. The length is that of the body: JSON that was cut may end with a brace all the same.
-//! What does not decode, or belongs to another key, is [`Corrupt`]: a fact about one key, as good as a miss.
+//! (without the spaces). Because the width is fixed, a hit parses only four numbers, and the scripts in Redis can
+//! compare stamps as strings. The length is that of the body; it detects truncated JSON, which may still end with a
+//! brace. An entry that cannot be decoded, or that belongs to another key, is [`Corrupt`]. That concerns one key only,
+//! and is handled like a miss.
 
 use std::{fmt, io::Write as _, time::Duration};
 
@@ -19,22 +20,23 @@ const TIME: usize = 13;
 const LENGTH: usize = 8;
 const HEAD: usize = STAMP + 2 * TIME + LENGTH + 1;
 
-/// The greatest numbers that fit into the head: the year 2286, and far more than is ever stored.
+/// The largest numbers that fit into the head: the year 2286, and a length far above any stored body.
 const MAX_TIME_MS: u64 = 10u64.pow(TIME as u32) - 1;
 const MAX_LENGTH: u64 = 10u64.pow(LENGTH as u32) - 1;
 
-/// Clocks of replicas on several hosts agree within this; an entry from further ahead is none of ours.
+/// The clocks of replicas on several hosts agree within this. An entry from further in the future was not stored by
+/// this service.
 const CLOCK_ALLOWANCE_MS: u64 = 60_000;
 
-/// What orders entries of one key: the version of a record, or the generation of a page.
+/// Orders the entries of one key: the version of a record, or the generation of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// Of an id that was never seen: older than every version.
+    /// The stamp of an id that was never seen: older than every version.
     pub const NONE: Self = Self(0);
 
-    /// Newer than every version: while it is held, nothing is stored.
+    /// Newer than every version: while Redis holds it, nothing is stored.
     pub(super) const HOLD: Self = Self(u64::MAX);
 
     /// The stamp of a record's version.
@@ -42,13 +44,13 @@ impl Stamp {
         Self(u64::try_from(version).unwrap_or(0))
     }
 
-    /// The next one: newer than this, older than no later version.
+    /// The next stamp: newer than this one, and not newer than any later version.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The version behind it.
+    /// The version that it stands for.
     pub fn version(self) -> u64 {
         self.0
     }
@@ -64,27 +66,27 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// The bytes under a key are no entry of that key.
+/// The bytes under a key are not a valid entry of that key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cache entry cannot be read")]
 pub struct Corrupt;
 
-/// What the entry says.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Here is the record.
+    /// A record.
     Record,
     /// There is no such record.
     Missing,
-    /// Here is the page.
+    /// A page.
     Page,
-    /// Nothing, and nothing is to be stored for a moment.
+    /// A hold: no content, and nothing may be stored while it exists.
     Hold,
 }
 
 impl Kind {
-    /// A form that changes gets other letters: a replica of another version must not read what it does not understand.
-    /// (Capitals had no length.)
+    /// When the format changes, the letters change too, so that a replica of another version does not read entries that
+    /// it does not understand. (Capital letters were the format without a length.)
     const fn letter(self) -> char {
         match self {
             Self::Record => 'r',
@@ -171,7 +173,7 @@ impl Entry {
         Ok(Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() })
     }
 
-    /// What it says.
+    /// The kind of the entry.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -185,23 +187,23 @@ impl Entry {
         &self.encoded
     }
 
-    /// How long it is fresh from its storing on, in milliseconds.
+    /// How long it is fresh after it was stored, in milliseconds.
     pub(super) fn lifetime_ms(&self) -> u64 {
         self.fresh_until_ms.saturating_sub(self.stored_ms).max(1)
     }
 
-    /// Fresh for no longer than `longest` from its storing on, whatever it says itself: the setting may have changed.
+    /// Limits the fresh time to `longest` after the entry was stored, because the setting may have changed since.
     pub(super) fn limit_freshness(&mut self, longest: Duration) {
         let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
         self.fresh_until_ms = self.fresh_until_ms.min(self.stored_ms.saturating_add(longest));
     }
 
-    /// Seconds for which it is still fresh; `None` when it is not.
+    /// The remaining seconds of its fresh time; `None` when it is not fresh.
     pub fn fresh_for(&self) -> Option<u64> {
         self.fresh_until_ms.checked_sub(now_ms()).filter(|left| *left > 0).map(|left| left.div_ceil(1_000))
     }
 
-    /// How long it has not been fresh any more; zero while it is.
+    /// The time since it stopped being fresh; zero while it is fresh.
     pub fn old_for(&self) -> Duration {
         Duration::from_millis(now_ms().saturating_sub(self.fresh_until_ms))
     }
@@ -219,7 +221,7 @@ fn digits(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// What follows `number` in decimal digits, written in the one way in which this service writes it.
+/// Returns what follows `number` in decimal digits, if the digits are in this service's format.
 fn strip_number(text: &[u8], number: i64) -> Option<&[u8]> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (written, rest) = text.split_at(end);

@@ -1,7 +1,7 @@
--- The present generation and the page's entry; begins a generation when there is none.
+-- Returns the current generation and the page's entry. Starts a generation when there is none.
 -- KEYS: generation, page. ARGV: milliseconds to keep the generation.
 --
--- GETEX changes nothing here; but it is refused, as every write is, when Redis would refuse to start a new generation.
+-- GETEX changes nothing here. Like every write, it is refused when Redis would refuse to start a new generation.
 local generation = redis.pcall('GETEX', KEYS[1])
 if type(generation) == 'table' and not string.find(generation.err, 'WRONGTYPE', 1, true) then
   return generation

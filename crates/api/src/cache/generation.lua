@@ -1,6 +1,6 @@
--- A new generation, made here and not by the caller: a command that is repeated, or runs late, can never bring an old one
--- back. It is the time in microseconds, and greater than the one before whatever the clock does. Numbers from 2^53 on are
--- none of ours.
+-- Starts a new generation. It is generated here and not by the caller, so that a command that is repeated or runs late
+-- cannot restore an old one. It is the time in microseconds, and always greater than the one before, even if the clock is
+-- set back. Numbers from 2^53 on were not stored by this service.
 local function next_generation(key, keep)
   local time = redis.call('TIME')
   local generation = time[1] * 1000000 + time[2]

@@ -1,17 +1,17 @@
-//! Writes of which Redis did not hear: the ids whose entries may be older than what a client was told.
+//! Writes that Redis missed: the ids whose entries may be older than an acknowledged write.
 //!
 //! # In the order of time
 //! ## Missed
-//! A write was committed, and its entry could neither be replaced nor deleted. From now on this replica reads the id past
-//! the cache.
+//! A write was committed, and its entry could neither be replaced nor deleted. From now on this replica reads the id
+//! from Postgres.
 //! ## Repaired
-//! As soon as Redis takes writes again (the prober sees it within half a second), each entry is put on hold and a new
-//! generation of pages begins; then the id is forgotten here.
+//! As soon as Redis takes writes again (the prober detects it within half a second), each entry is put on hold and a
+//! new generation of pages begins. Then the id is removed from the list.
 //!
-//! What remains: other replicas may serve the old entry until it is repaired, and for its fresh time (`CACHE_FRESH`) when
-//! this replica ends before it could repair it. More than [`MOST`] at a time are not remembered one by one: then this
-//! replica reads everything past the cache until the repair, and the entries of those that were not remembered end with
-//! their fresh time.
+//! Limits: other replicas may serve the old entry until it is repaired. If this replica stops before the repair, they
+//! serve it for its fresh time (`CACHE_FRESH`). At most [`MOST`] ids are stored. Beyond that this replica reads
+//! everything from Postgres until the repair, and the entries of the ids that were not stored end with their fresh
+//! time.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ const MOST: usize = 10_000;
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct MissedWrites {
-    /// Whether there are any: all that a read looks at in good times.
+    /// Whether there are any. Without missed writes a read only loads this flag.
     any: AtomicBool,
     state: Mutex<State>,
     gauge: IntGauge,
@@ -39,7 +39,7 @@ pub struct MissedWrites {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The ids, and which miss of all it was.
+    /// The ids, each with the sequence number of its last miss.
     ids: HashMap<i64, u64>,
     misses: u64,
     overflowed: bool,
@@ -50,7 +50,7 @@ impl MissedWrites {
         Self { any: AtomicBool::new(false), state: Mutex::default(), gauge: metrics.cache_missed_writes.clone() }
     }
 
-    /// Redis did not hear of a write of `id`.
+    /// Records that Redis missed a write of `id`.
     pub(super) fn add(&self, id: i64) {
         let mut state = self.lock();
         state.misses += 1;
@@ -63,7 +63,7 @@ impl MissedWrites {
         self.show(&state);
     }
 
-    /// Whether the entry of `id` may be older than what a client was told.
+    /// Whether the entry of `id` may be older than an acknowledged write.
     pub(super) fn concerns(&self, id: i64) -> bool {
         if !self.any.load(Ordering::Acquire) {
             return false;
@@ -77,12 +77,12 @@ impl MissedWrites {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Those that are to be repaired now.
+    /// The ids to repair now.
     pub(super) fn all(&self) -> Vec<(i64, u64)> {
         self.lock().ids.iter().map(|(id, miss)| (*id, *miss)).collect()
     }
 
-    /// Redis has heard of these, but not of what it missed since.
+    /// Removes the repaired ids, except those with a later miss.
     pub(super) fn repaired(&self, repaired: &[(i64, u64)]) {
         let mut state = self.lock();
         for (id, miss) in repaired {

@@ -1,12 +1,12 @@
-//! The cache of pages, ordered by generation: a page is good while the generation under which it was read is the present
-//! one.
+//! The cache of pages, ordered by generation: a page is valid while the generation under which it was read is the
+//! current one.
 //!
 //! # In the order of time
 //! ## Look up
-//! The present generation and the page, in one script. A page of an earlier generation was read before the last write:
-//! good for nothing but the time when Postgres is away.
+//! One script reads the current generation and the page. A page of an earlier generation was read before the last
+//! write, and is served only while Postgres is unavailable.
 //! ## Store
-//! Under the generation that was the present one *before* the page was read from Postgres.
+//! A page is stored under the generation that was current *before* the page was read from Postgres.
 //! ## After a write
 //! [`records`](super::records) starts a new generation.
 
@@ -57,14 +57,14 @@ struct Inner {
 pub struct Found {
     /// The page, if there is a usable one.
     pub entry: Option<Entry>,
-    /// The present generation: a page that is read from Postgres from now on may be stored under it.
+    /// The current generation. A page that is read from Postgres after this look-up may be stored under it.
     pub generation: Stamp,
-    /// Something was there that is no page.
+    /// The value under the key is not a page.
     pub corrupt: bool,
 }
 
 impl Found {
-    /// The page, if nothing was written since it was read and it is fresh; and for how many seconds it is.
+    /// The page and its remaining fresh time in seconds, if it is fresh and nothing was written since it was read.
     pub fn fresh(&self) -> Option<(&Entry, u64)> {
         let entry = self.entry.as_ref().filter(|entry| entry.stamp == self.generation)?;
         Some((entry, entry.fresh_for()?))
@@ -83,7 +83,7 @@ impl PageCache {
         }))
     }
 
-    /// Looks a page up.
+    /// Looks up a page.
     ///
     /// # Errors
     /// The cache cannot answer: a bypass.
@@ -113,7 +113,7 @@ impl PageCache {
         Entry::new(Kind::Page, generation, now_ms(), self.0.fresh, body)
     }
 
-    /// Stores what was read from Postgres.
+    /// Stores a page that was read from Postgres.
     pub async fn store(&self, page: PageKey, entry: &Entry, deadline: Deadline) -> Stored {
         self.0.counters.count(self.set(page, entry, deadline).await)
     }

@@ -2,17 +2,19 @@
 //!
 //! # In the order of time
 //! ## Look up
-//! An entry answers while it is fresh. Its stamp is remembered: a record that is read after the look-up is younger than
-//! what was seen.
+//! An entry is served while it is fresh. The look-up returns its stamp: a record that is read from Postgres after the
+//! look-up is at least as new as that stamp.
 //! ## Store
-//! By compare-and-set in Redis: never an older version over a newer one, unless the newer one was seen before the read
-//! (then Postgres went back in time, or the entry is wrong). An id that Postgres does not know leaves an entry as well; one
-//! that was seen before is gone for good, since ids are never given again, and its entry is newer than all before.
+//! A script compares and sets in Redis. It never replaces a newer version by an older one, unless the look-up before
+//! the read had seen the newer one (then Postgres was restored to an earlier state, or the entry is wrong). An id that
+//! does not exist in Postgres is stored as missing. If the look-up had seen a record, the record is deleted
+//! permanently, because ids are not reused, and the new entry is newer than all entries before.
 //! ## After a write
-//! The new entry, and a new generation of pages, in one script. If Redis refuses to store, the entry is deleted; if it
-//! refuses that as well, or does not answer, the id is among the [missed](super::missed).
+//! One script stores the new entry and starts a new generation of pages. If Redis refuses to store, the entry is
+//! deleted. If Redis refuses that too, or does not answer, the id is added to the [missed](super::missed) writes.
 //! ## In doubt
-//! A write that may or may not have taken effect puts its key on hold: no entry, and none is stored for a moment.
+//! A write that may or may not have taken effect puts its key on hold: the entry is removed, and none is stored for a
+//! short time.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -37,10 +39,10 @@ use crate::{
 
 const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
 
-/// Repairs are sent in the background, with time.
+/// The time for one repair. Repairs are sent in the background, so it is longer than a request's.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The prober waits for the repair: so long at most, then it looks again and goes on.
+/// The prober waits for the repairs at most this long. Then it probes again and continues the repairs.
 const REPAIR_TURN: Duration = Duration::from_millis(200);
 
 /// Clones share everything.
@@ -56,7 +58,7 @@ struct Inner {
     store: CacheScript,
     missed: MissedWrites,
     counters: StoreCounters,
-    /// For telling the cache after a commit: its own time, not what is left of the request's.
+    /// The time-out for updating the cache after a commit, independent of the request's deadline.
     update_timeout: Option<Duration>,
 }
 
@@ -65,9 +67,9 @@ struct Inner {
 pub struct Found {
     /// The entry, if there is a usable one.
     pub entry: Option<Entry>,
-    /// The stamp of what was there.
+    /// The stamp of the value under the key.
     pub seen: Option<Stamp>,
-    /// Something was there that is no entry of this id.
+    /// The value under the key is not an entry of this id.
     pub corrupt: bool,
 }
 
@@ -76,9 +78,9 @@ pub struct Found {
 pub enum Bypass {
     /// Redis did not answer, or may be out of date.
     Redis(RedisError),
-    /// Redis did not hear of the last write of this record.
+    /// Redis missed the last write of this record.
     MissedWrite,
-    /// Redis was away or refused writes until a moment ago: other replicas may still have writes to tell it of.
+    /// Redis has just recovered: other replicas may still have to repair entries.
     Settling,
 }
 
@@ -108,7 +110,7 @@ impl RecordCache {
         }))
     }
 
-    /// Looks an id up.
+    /// Looks up an id.
     ///
     /// # Errors
     /// The cache cannot answer: a bypass, never "not found".
@@ -117,7 +119,7 @@ impl RecordCache {
             return Err(Bypass::MissedWrite);
         }
         let mut get = Cmd::with_capacity(2, 32);
-        // Not GET: see the module above.
+        // Not GET: see the documentation of the parent module.
         get.arg("GETEX").arg(key(id));
         match self.0.redis.call(deadline, &get).await {
             Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
@@ -142,52 +144,52 @@ impl RecordCache {
         }
     }
 
-    /// An entry for a record as read from Postgres, or `None` if it cannot be written as JSON.
+    /// An entry for a record that was read from Postgres, or `None` if it cannot be serialized.
     pub fn record_entry(&self, record: &Record) -> Option<Entry> {
         let body = record.to_json()?;
         Some(Entry::new(Kind::Record, Stamp::of_version(record.version), now_ms(), self.0.fresh, &body))
     }
 
-    /// An entry for an id that Postgres does not know, after a look-up that saw `seen`.
+    /// An entry for an id that does not exist in Postgres, after a look-up that saw `seen`.
     pub fn missing_entry(&self, id: i64, seen: Option<Stamp>) -> Entry {
         let body = id.to_string();
         match seen {
             None | Some(Stamp::NONE) => {
                 Entry::new(Kind::Missing, Stamp::NONE, now_ms(), self.0.missing, body.as_bytes())
             }
-            // It was there: gone for good, and newer than what was seen.
+            // The record existed: it is deleted permanently, and this entry is newer than the one that was seen.
             Some(seen) => Entry::new(Kind::Missing, seen.next(), now_ms(), self.0.fresh, body.as_bytes()),
         }
     }
 
-    /// Stores what was read from Postgres after a look-up that saw `seen`.
+    /// Stores an entry that was read from Postgres after a look-up that saw `seen`.
     pub async fn store(&self, id: i64, entry: &Entry, seen: Option<Stamp>, deadline: Deadline) -> Stored {
         let stored = self.run_script(id, entry, seen, false, deadline).await;
         self.0.counters.count(stored)
     }
 
-    /// A record was written: its new entry, and a new generation of pages.
+    /// Stores the new entry of a written record, and starts a new generation of pages.
     pub async fn wrote(&self, id: i64, record: &Record) {
         match self.record_entry(record) {
-            Some(entry) => self.tell(id, &entry).await,
+            Some(entry) => self.update(id, &entry).await,
             None => self.in_doubt(id).await,
         }
     }
 
-    /// A record was deleted at `version`: its entry outlives every read that began before.
+    /// Stores that a record was deleted at `version`. The entry lives longer than every read that began before.
     pub async fn deleted(&self, id: i64, version: i64) {
         let body = id.to_string();
         let stamp = Stamp::of_version(version).next();
         let entry = Entry::new(Kind::Missing, stamp, now_ms(), self.0.fresh, body.as_bytes());
-        self.tell(id, &entry).await;
+        self.update(id, &entry).await;
     }
 
-    /// A write of this id may or may not have taken effect.
+    /// Puts an id on hold, because a write of it may or may not have taken effect.
     pub async fn in_doubt(&self, id: i64) {
-        self.tell(id, &hold()).await;
+        self.update(id, &hold()).await;
     }
 
-    /// The entry is older than `record`, which is what Postgres has.
+    /// Replaces an entry that may be older than `record`, the state in Postgres.
     pub async fn repair(&self, id: i64, record: &Record) {
         if let Some(entry) = self.record_entry(record) {
             let stored = self.run_script(id, &entry, None, false, self.update_deadline()).await;
@@ -200,7 +202,7 @@ impl RecordCache {
         self.0.missed.any()
     }
 
-    /// Tells Redis of the writes that it missed. Called when it takes writes.
+    /// Repairs the entries of the writes that Redis missed. Called when Redis takes writes.
     pub async fn repair_missed(&self) {
         let mut repaired = Vec::new();
         let start = Instant::now();
@@ -221,12 +223,12 @@ impl RecordCache {
         }
     }
 
-    async fn tell(&self, id: i64, entry: &Entry) {
+    async fn update(&self, id: i64, entry: &Entry) {
         let deadline = self.update_deadline();
         let stored = self.run_script(id, entry, None, true, deadline).await;
         match self.0.counters.count(stored) {
             Stored::Yes | Stored::Superseded => {}
-            // It may still delete, which is as good.
+            // Redis may still delete the entry, which is sufficient.
             Stored::Refused if self.delete(id, deadline).await => {}
             Stored::Refused | Stored::Failed | Stored::TooLarge => self.0.missed.add(id),
         }
@@ -277,7 +279,7 @@ fn hold() -> Entry {
     Entry::new(Kind::Hold, Stamp::HOLD, now_ms(), HOLD, b"")
 }
 
-/// The key of a record: typed and versioned. A change of the entry's form is a new `v`, so that old and new replicas can
+/// The key of a record, with a type and a version. A new entry format gets a new `v`, so that old and new replicas can
 /// run side by side.
 fn key(id: i64) -> String {
     let mut name = String::with_capacity(32);

@@ -1,12 +1,12 @@
-//! Scripts in Redis: sent by their hash, and whole when Redis does not know them (it was restarted, or sees them for the
-//! first time).
+//! Scripts in Redis. A script is sent by its hash, and in full when Redis does not know it (after a restart, or at its
+//! first use).
 
 use deadpool_redis::redis::{Cmd, FromRedisValue, Script};
 use resilience::deadline::Deadline;
 
 use crate::dependencies::redis::{Redis, RedisError};
 
-/// One script. Every script here may run twice, and late.
+/// One script. Every script must allow to be run twice, and late.
 #[derive(Debug)]
 pub(super) struct CacheScript {
     source: &'static str,

@@ -1,9 +1,9 @@
--- Writes a record's entry unless a newer one is there, and starts a new generation of pages if asked to.
+-- Stores a record's entry unless a newer one exists. Starts a new generation of pages if its key is given.
 -- KEYS: entry, [generation]. ARGV: stamp, entry, milliseconds to keep, the stamp that was seen before the record was
 -- read or '', [milliseconds to keep the generation].
 --
--- Stamps have a fixed width, so they compare as texts. What is held and is no entry counts as absent. An entry that was
--- seen before the read gives way whatever its stamp: the read is younger than it.
+-- Stamps have a fixed width, so they can be compared as strings. A value that is not an entry counts as absent. An entry
+-- that was seen before the read is replaced whatever its stamp is, because the read is newer.
 local held = redis.pcall('GETRANGE', KEYS[1], 0, 19)
 if type(held) == 'table' then
   if not string.find(held.err, 'WRONGTYPE', 1, true) then

@@ -6,11 +6,12 @@ use resilience::breaker::BreakerConfig;
 
 use super::{phase::Preset, reader::Reader};
 
-/// Five failures in a row are not chance; each costs at most one time-out, so an outage is seen within half a second.
+/// Five failures in a row are not chance. Each costs at most one time-out, so an outage is detected within half a
+/// second.
 const BREAKER_FAILURES: u32 = 5;
 /// With the prober's hint a breaker closes earlier; alone it still meets "a good answer within 2 s".
 const BREAKER_OPEN: Duration = Duration::from_secs(1);
-/// One request finds out; the others are spared.
+/// One request probes the dependency; the others are refused without waiting.
 const BREAKER_PROBES: u32 = 1;
 
 /// What bounds a request before it reaches a dependency.
@@ -19,8 +20,8 @@ pub struct LimitsConfig {
     /// From the first byte of the handler to the answer; `None`: time-outs are off.
     pub request_timeout: Option<Duration>,
     /// From the time at which nginx sent a write to the last moment at which it may take effect; `None`: time-outs are
-    /// off. nginx gives up after 1 s and may send it to another replica; before that lie the wait for a row's lock, which
-    /// begins after the last look at the clock (100 ms), and what clocks may differ by (100 ms).
+    /// off. nginx gives up after 1 s and may send it to another replica; before that lie the wait for a row's lock,
+    /// which begins after the last look at the clock (100 ms), and what clocks may differ by (100 ms).
     pub write_window: Option<Duration>,
     /// Requests to `/data` in flight; `None`: no limit.
     pub concurrency: Option<usize>,

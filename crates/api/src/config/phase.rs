@@ -1,4 +1,5 @@
-//! `PHASE`: the presets of the switches, as the notes saw the app grow. Each switch's own variable beats its preset.
+//! `PHASE`: presets of the switches for the stages of the app in the notes. A switch's own variable overrides its
+//! preset.
 
 use super::reader::Reader;
 
@@ -13,7 +14,7 @@ pub(super) struct Preset {
     pub(super) beyond_the_notes: bool,
 }
 
-/// How far the notes had come.
+/// The stage of the app in the notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// 1: the raw app. 2: the same app in several replicas; the switches are those of phase 1.

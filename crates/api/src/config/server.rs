@@ -7,7 +7,8 @@ use super::reader::Reader;
 /// Port 8000 on all addresses: inside a container nothing else would be reachable.
 const DEFAULT_LISTEN_ADDR: ([u8; 4], u16) = ([0, 0, 0, 0], 8000);
 
-/// The whole way out must fit into this: what `docker stop` and Kubernetes leave by default, and the contract's word.
+/// The longest shutdown. It fits into the default grace periods of `docker stop` and Kubernetes, and is part of the
+/// contract.
 const LONGEST_WAY_OUT: Duration = Duration::from_secs(10);
 
 /// The service as a process.
@@ -29,7 +30,7 @@ pub struct ServerConfig {
     pub body_timeout: Duration,
     /// Open connections; further ones wait in the kernel's backlog.
     pub max_connections: usize,
-    /// Between "not ready" and "no new connections": time for load balancers to look away.
+    /// Between "not ready" and "no new connections": time for load balancers to stop using this replica.
     pub drain_delay: Duration,
     /// How long requests in flight may take to end after that.
     pub drain_timeout: Duration,

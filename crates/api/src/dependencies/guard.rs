@@ -1,4 +1,4 @@
-//! What both dependencies share: an optional breaker that is counted, and the durations of calls by outcome.
+//! What both dependencies share: an optional breaker with its metric, and the durations of calls by outcome.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Guard {
         Self { breaker }
     }
 
-    /// Asks to make a call; `Ok(None)` when there is no breaker.
+    /// Asks for permission to make a call; `Ok(None)` when there is no breaker.
     ///
     /// # Errors
     /// [`BreakerOpen`].
@@ -41,20 +41,20 @@ impl Guard {
         self.breaker.as_ref().map(|breaker| breaker.admit(now)).transpose()
     }
 
-    /// The dependency answers again: do not wait any longer.
+    /// Makes an open breaker half-open at once, because the dependency answers again.
     pub fn invite(&self) {
         if let Some(breaker) = &self.breaker {
             breaker.invite();
         }
     }
 
-    /// Where the breaker stands; closed when there is none.
+    /// The state of the breaker; closed when there is none.
     pub fn state(&self) -> BreakerState {
         self.breaker.as_ref().map_or(BreakerState::Closed, Breaker::state)
     }
 }
 
-/// Tells the breaker what a call came to.
+/// Reports the result of a call to the breaker.
 pub(super) fn settle(admitted: Option<Admitted<'_>>, verdict: Verdict) {
     match (admitted, verdict) {
         (Some(admitted), Verdict::Success) => admitted.succeed(),
@@ -63,7 +63,7 @@ pub(super) fn settle(admitted: Option<Admitted<'_>>, verdict: Verdict) {
     }
 }
 
-/// Durations of one dependency's calls by outcome, the children kept: looking them up is slow.
+/// Durations of one dependency's calls by outcome. Holds the child metrics, because looking them up is slow.
 #[derive(Debug)]
 pub(super) struct Durations([Histogram; CallOutcome::COUNT]);
 
@@ -79,7 +79,7 @@ impl Durations {
     }
 }
 
-/// Further attempts by how they ended.
+/// Retries by how they ended.
 #[derive(Debug)]
 pub(super) struct Retries {
     pub(super) succeeded: IntCounter,
@@ -113,7 +113,7 @@ impl Retries {
     }
 }
 
-/// Runs `future` for at most `bound` (`None`: without end).
+/// Runs `future` for at most `bound` (`None`: without limit).
 pub(super) async fn within<T>(bound: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
     match bound {
         Some(bound) => tokio::time::timeout(bound, future).await.ok(),

@@ -1,8 +1,7 @@
-//! What is known of a dependency: whether it answered last time, how fast, whether it takes writes, and who is told when
-//! that changes.
+//! The last known state of a dependency: whether it answered, how fast, and whether it takes writes.
 //!
-//! Each dependency has a task of its own that asks it twice a second and writes down what it saw here. `/health`,
-//! `dependency_up` and `dependency_writable` only read it: asking them costs the dependency nothing.
+//! Each dependency has a task that probes it twice a second and stores the observation here. `/health`, `dependency_up`
+//! and `dependency_writable` only read this state, so they cause no load on the dependency.
 
 use std::{
     sync::{
@@ -17,10 +16,11 @@ use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
-/// For one probe, connecting included: well above what a busy dependency needs, well below the promise of 2 s.
+/// The bound of one probe, connecting included: well above what a busy dependency needs, and well below the 2 s within
+/// which the service must have recovered.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Between two looks, however many requests have trouble: each may be a connection.
+/// The least time between two probes, however many requests fail: each probe may open a connection.
 const LEAST_GAP: Duration = Duration::from_millis(25);
 
 /// The last observation of a dependency.
@@ -28,21 +28,21 @@ const LEAST_GAP: Duration = Duration::from_millis(25);
 pub struct Observation {
     /// Whether it answered.
     pub up: bool,
-    /// Whether it takes writes; not known to refuse them while it is down.
+    /// Whether it takes writes; true while it is down, because it is not known to refuse them.
     pub writable: bool,
     /// How long the answer took.
     pub latency: Duration,
-    /// When it was asked.
+    /// When it was probed.
     pub at: SystemTime,
-    /// Why it counts as down or read-only, in the words of a closed list.
+    /// Why it counts as down or read-only: one of a closed list of words.
     pub reason: &'static str,
 }
 
-/// The present knowledge of one dependency.
+/// The last known state of one dependency.
 #[derive(Debug)]
 pub struct Knowledge {
     dependency: &'static str,
-    /// The truth; the gauges only show it.
+    /// The state itself; the gauges only show it.
     up: AtomicBool,
     writable: AtomicBool,
     up_gauge: IntGauge,
@@ -51,14 +51,14 @@ pub struct Knowledge {
     ask_now: Notify,
 }
 
-/// What a new observation changed.
+/// The change that a new observation made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It was not known to be up before, and is now.
+    /// It is up, and was not known to be up before.
     CameUp,
-    /// It was not known to be down before, and is now.
+    /// It is down, and was not known to be down before.
     WentDown,
-    /// As before.
+    /// No change.
     None,
 }
 
@@ -77,7 +77,7 @@ impl Knowledge {
         }
     }
 
-    /// The last observation; none before the first probe has ended.
+    /// The last observation; `None` before the first probe has ended.
     pub fn last(&self) -> Option<Observation> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -92,7 +92,7 @@ impl Knowledge {
         self.writable.load(Ordering::Relaxed)
     }
 
-    /// A request had trouble: look now instead of at the next turn.
+    /// Requests a probe now instead of after the interval, because a request has failed.
     pub fn suspect(&self) {
         self.ask_now.notify_one();
     }
@@ -111,7 +111,7 @@ impl Knowledge {
         self.up.store(up, Ordering::Relaxed);
         self.up_gauge.set(i64::from(up));
         let dependency = self.dependency;
-        // One that does not answer says nothing about writes.
+        // A dependency that does not answer shows nothing about writes.
         if up && self.writable.swap(writable, Ordering::Relaxed) != writable {
             self.writable_gauge.set(i64::from(writable));
             match writable {

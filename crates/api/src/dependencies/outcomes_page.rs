@@ -15,9 +15,9 @@ const HEAD: &str = "\
 <!-- Made from the tables in crates/api/src/dependencies/{postgres,redis}/judge.rs by
      UPDATE_DOCS=1 cargo test -p api --lib outcomes -->
 
-Whatever Postgres or Redis says, or does not say, has one name and one meaning. *Breaker*: what the circuit breaker
-hears; `ignored` says nothing about the dependency. *Again*: whether it is tried once more, within the request's deadline
-and the retry budget. *Outcome*: the label of `dependency_request_duration_seconds`.
+Each outcome of a call to Postgres or Redis has one name and one meaning. *Breaker*: how the circuit breaker counts it;
+`ignored` means that it shows nothing about the dependency. *Again*: whether the call is retried once, within the
+request's deadline and the retry budget. *Outcome*: the label of `dependency_request_duration_seconds`.
 ";
 
 fn word(text: &'static str) -> String {
@@ -63,7 +63,7 @@ fn answer(code: Option<Code>) -> String {
 fn redis_table(page: &mut String) {
     page.push_str(
         "\n## Redis\n\nEvery failure is a bypass: the read goes on to Postgres, with this word as `detail` in \
-         `Cache-Status`. A write stands all the same.\n\n\
+         `Cache-Status`. A write remains valid.\n\n\
          | signal | when | error code | whose fault | breaker | connection | again | detail | log | outcome |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );

@@ -1,17 +1,19 @@
-//! Postgres behind its guards: breaker, bounded acquire, bounded statement, at most one further try.
+//! Calls to Postgres with their guards: breaker, bounded acquire, bounded statement, at most one retry.
 //!
 //! # In the order of time
 //! ## Admit
-//! The breaker says no while Postgres is known not to answer, and a write is not sent while it is known to take none.
+//! The breaker refuses the call while Postgres does not answer. A write is not sent while Postgres is known to be
+//! read-only.
 //! ## Acquire
-//! A connection from the [`pool`] within the acquire time-out. A write asks a connection that was used before whether it
-//! still lives, since a write that was sent cannot be tried again.
+//! A connection is taken from the [`pool`] within the acquire time-out. A write pings a connection that was used
+//! before, because a write that was sent cannot be retried.
 //! ## Run
-//! Within the statement time-out. Postgres enforces it itself; the client waits a little longer, so that the server's own
-//! answer wins whenever there is one and the connection survives.
+//! The statement runs within the statement time-out. Postgres enforces it itself. The client waits a little longer, so
+//! that it receives the server's own answer if there is one, and can keep the connection.
 //! ## Judge
-//! [`judge`] says what each outcome means for the caller, the breaker and the connection, and whether the statement is
-//! tried once more within the deadline; where the load is at fault also within the retry budget.
+//! [`judge`] defines what each outcome means for the caller, the breaker and the connection, and whether the statement
+//! is retried once within the deadline. If the load caused the failure, the retry also needs a token of the retry
+//! budget.
 
 use std::{
     str::FromStr,
@@ -53,23 +55,23 @@ use crate::{
 /// Its name in metrics, logs, problems and health.
 pub const POSTGRES: &str = "postgres";
 
-/// How much longer than Postgres itself the client waits for a statement: a round trip and a late scheduler.
+/// How much longer than Postgres itself the client waits for a statement: time for a round trip and a scheduling delay.
 const STATEMENT_GRACE: Duration = Duration::from_millis(25);
 
-/// What stays of a deadline for writing the answer itself.
+/// The part of a deadline that is reserved for writing the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(15);
 
-/// Transactions that lost a conflict and run again: ten at once, and then one for every ten statements.
+/// The budget for retries of transactions that lost a conflict: ten at once, then one for every ten statements.
 const BUDGET: (u32, f64) = (10, 0.1);
 
-/// Something to be said to Postgres, in one transaction: it may be said twice.
+/// One statement in one transaction. It may be sent twice.
 pub(crate) trait Statement: Sync {
-    /// What it does.
+    /// Whether it reads or writes.
     const ACCESS: Access;
-    /// What it brings home.
+    /// The result.
     type Output: Send;
 
-    /// Says it.
+    /// Runs it on `connection`.
     fn run(&self, connection: &mut PgConnection) -> impl Future<Output = sqlx::Result<Self::Output>> + Send;
 }
 
@@ -87,12 +89,12 @@ struct Inner {
     budget: Option<Budget>,
     acquire_timeout: Option<Duration>,
     statement_timeout: Option<Duration>,
-    /// Whether a statement was answered since the prober looked.
+    /// Whether a statement was answered since the last probe.
     answered: AtomicBool,
 }
 
-/// One try: what came of it, under which name, and the connection if it may be used for another.
-struct Tried<T> {
+/// One attempt: its result, its signal, and the connection if a retry may use it.
+struct Attempt<T> {
     result: Result<T, DatabaseError>,
     signal: Signal,
     error: Option<sqlx::Error>,
@@ -100,10 +102,10 @@ struct Tried<T> {
 }
 
 impl Postgres {
-    /// Makes the pool without connecting: the service starts while Postgres is away.
+    /// Creates the pool without connecting, so that the service can start while Postgres is unavailable.
     ///
     /// # Errors
-    /// The URL cannot be read; the configuration has checked it.
+    /// The URL cannot be parsed. The configuration has already checked it.
     pub fn new(
         config: &DatabaseConfig,
         limits: &LimitsConfig,
@@ -132,7 +134,7 @@ impl Postgres {
         })))
     }
 
-    /// Says a statement, within the deadline and the statement time-out.
+    /// Runs a statement within the deadline and the statement time-out.
     ///
     /// # Errors
     /// See [`DatabaseError`].
@@ -151,21 +153,21 @@ impl Postgres {
             inner.durations.observe(CallOutcome::BreakerOpen, Duration::ZERO);
             return Err(DatabaseError::NotAsked);
         };
-        let (result, signal) = inner.tries(deadline.minus(ANSWER_RESERVE), statement).await;
+        let (result, signal) = inner.run_with_retry(deadline.minus(ANSWER_RESERVE), statement).await;
         let ruling = signal.ruling();
         settle(admitted, ruling.verdict);
         inner.durations.observe(ruling.outcome, start.elapsed());
         match ruling.verdict {
             Verdict::Success => inner.answered.store(true, Ordering::Relaxed),
             Verdict::Failure => inner.knowledge.suspect(),
-            // The prober knows better, and may not have looked since.
+            // Only the prober can tell whether Postgres is up, and it may not have probed since.
             Verdict::Ignored if ruling.connection == Connection::AllDistrusted => inner.knowledge.suspect(),
             Verdict::Ignored => {}
         }
         result
     }
 
-    /// What the prober knows.
+    /// The last known state.
     pub fn knowledge(&self) -> &Knowledge {
         &self.0.knowledge
     }
@@ -187,15 +189,15 @@ impl Postgres {
 }
 
 impl Inner {
-    /// One try, and one more where the table of signals says so and the bounds allow it.
-    async fn tries<S: Statement>(
+    /// Makes one attempt, and a second one if the table of signals and the bounds allow it.
+    async fn run_with_retry<S: Statement>(
         &self,
         deadline: Deadline,
         statement: &S,
     ) -> (Result<S::Output, DatabaseError>, Signal) {
         let first = self.attempt(deadline, None, statement).await;
         let ruling = first.signal.ruling();
-        // What was not sent makes no deposit.
+        // A call that was not sent makes no deposit.
         if let Some(budget) = self.budget.as_ref().filter(|_| ruling.connection != Connection::None) {
             budget.deposit();
         }
@@ -218,7 +220,7 @@ impl Inner {
             Err(_) => self.retries.failed.inc(),
         }
         match second.signal {
-            // Forgetting the plan did not help: then it is no old plan.
+            // The second attempt had no old plan, so the cause is a defect of this service.
             Signal::StalePlan => {
                 log(Signal::OwnDefect, second.error.as_ref());
                 (second.result, Signal::OwnDefect)
@@ -227,18 +229,18 @@ impl Inner {
         }
     }
 
-    /// Whether deadline, breaker and budget leave room for a second try.
+    /// Whether deadline, breaker and budget allow a second attempt.
     fn may_try_again(&self, again: Again, deadline: Deadline) -> bool {
         if deadline.cap(Instant::now(), None).is_err() {
             self.retries.refused_deadline.inc();
             return false;
         }
-        // Others found out meanwhile.
+        // Other requests have opened the breaker in the meantime.
         if self.guard.state() == BreakerState::Open {
             self.retries.not_sent.inc();
             return false;
         }
-        // Other reasons are bounded by themselves: each connection dies, or has an old plan, once.
+        // Other reasons need no budget: each connection ends, or has an old plan, only once.
         let budget = self.budget.as_ref().filter(|_| again == Again::Transaction);
         match budget.map(Budget::withdraw).transpose() {
             Ok(token) => drop(token.map(Token::spend)),
@@ -250,7 +252,12 @@ impl Inner {
         true
     }
 
-    async fn attempt<S: Statement>(&self, deadline: Deadline, lease: Option<Lease>, statement: &S) -> Tried<S::Output> {
+    async fn attempt<S: Statement>(
+        &self,
+        deadline: Deadline,
+        lease: Option<Lease>,
+        statement: &S,
+    ) -> Attempt<S::Output> {
         let taken = Instant::now();
         let mut lease = match lease {
             Some(lease) => lease,
@@ -267,14 +274,14 @@ impl Inner {
         match within(bound, statement.run(lease.connection())).await {
             Some(Ok(value)) => {
                 lease.give_back();
-                Tried { result: Ok(value), signal: Signal::Answered, error: None, lease: None }
+                Attempt { result: Ok(value), signal: Signal::Answered, error: None, lease: None }
             }
             Some(Err(error)) => self.failed(taken, signal(&error, stage, S::ACCESS), Some(error), Some(lease)),
             None => self.failed(taken, Signal::Silent, None, Some(lease)),
         }
     }
 
-    /// A connection; for a write one that answers.
+    /// Acquires a connection; for a write one that has answered a ping or is new.
     async fn acquire(&self, deadline: Deadline, access: Access) -> Result<Lease, NotAcquired> {
         let lease = self.acquire_any(deadline).await?;
         if access == Access::Read || lease.is_fresh {
@@ -291,7 +298,7 @@ impl Inner {
                 self.pool.distrust(taken);
                 self.acquire_any(deadline).await
             }
-            // Nothing was sent that does anything: not in doubt.
+            // Only a ping was sent, so the write is not in doubt.
             None => Err(NotAcquired { signal: Signal::ConnectTimeout, error: None }),
         }
     }
@@ -301,8 +308,8 @@ impl Inner {
             return Err(NotAcquired { signal: Signal::NoTime, error: None });
         };
         self.pool.acquire(bound).await.map_err(|not| {
-            // Connections that hang fill the pool like those that work, and connecting is slow on a busy machine as well
-            // as to a Postgres that hangs: what the prober sees tells them apart.
+            // Both hanging and working connections can fill the pool, and connecting is slow both on a busy machine and
+            // to a Postgres that hangs. The prober's state distinguishes these cases.
             let signal = match (not.signal, self.knowledge.is_up()) {
                 (Signal::ConnectTimeout, true) => Signal::ConnectSlow,
                 (Signal::PoolFull, false) => Signal::ConnectTimeout,
@@ -315,8 +322,14 @@ impl Inner {
         })
     }
 
-    /// Does to the connection what the table says, and logs.
-    fn failed<T>(&self, taken: Instant, signal: Signal, error: Option<sqlx::Error>, lease: Option<Lease>) -> Tried<T> {
+    /// Keeps or closes the connection according to the table, and logs the failure.
+    fn failed<T>(
+        &self,
+        taken: Instant,
+        signal: Signal,
+        error: Option<sqlx::Error>,
+        lease: Option<Lease>,
+    ) -> Attempt<T> {
         let ruling = signal.ruling();
         log(signal, error.as_ref());
         if ruling.connection == Connection::AllDistrusted {
@@ -328,7 +341,7 @@ impl Inner {
         {
             lease.give_back();
         }
-        Tried { result: Err(ruling.error.unwrap_or(DatabaseError::Internal)), signal, error, lease }
+        Attempt { result: Err(ruling.error.unwrap_or(DatabaseError::Internal)), signal, error, lease }
     }
 
     /// The same connection without its prepared statements, or none if that failed.
@@ -361,11 +374,11 @@ fn log(signal: Signal, error: Option<&sqlx::Error>) {
     }
 }
 
-/// Options that every connection of this process shares: the migration's too.
+/// Options of every connection of this process, including the one of `api migrate`.
 pub(crate) fn connect_options(config: &DatabaseConfig, instance: &str) -> sqlx::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(config.url.expose_secret())?
         .application_name(instance)
-        // A client that vanished in the middle of a transaction must not hold its locks.
+        // A client that disappears in the middle of a transaction must not keep its locks.
         .options([("idle_in_transaction_session_timeout", "5s")])
         // The middleware logs each request once.
         .disable_statement_logging())

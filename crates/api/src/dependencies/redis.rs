@@ -1,4 +1,4 @@
-//! Redis behind its guards: breaker, attempts with a budget, one multiplexed connection that is always being kept up.
+//! Calls to Redis with their guards: breaker, attempts with a budget, one multiplexed connection kept open by a task.
 //!
 //! # In the order of time
 //! ## Connect
@@ -7,8 +7,8 @@
 //! Breaker, then at most `REDIS_ATTEMPTS` attempts, each within its time-out and all within theirs. A command may run
 //! twice, and late: every one here is idempotent.
 //! ## Judge
-//! [`judge`] says what each outcome means for the caller, the breaker and the connection, and whether the command is sent
-//! once more. The caller makes a bypass of every failure.
+//! [`judge`] defines what each outcome means for the caller, the breaker and the connection, and whether the command
+//! is retried. The caller treats every failure as a bypass.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,10 +70,10 @@ struct Inner {
 }
 
 impl Redis {
-    /// Makes the pool without connecting: the service starts while Redis is away.
+    /// Creates the pool without connecting, so that the service can start while Redis is unavailable.
     ///
     /// # Errors
-    /// The URL cannot be read (the configuration has checked it), or the pool cannot be built.
+    /// The URL cannot be parsed (the configuration has checked it), or the pool cannot be built.
     pub fn new(
         config: &RedisConfig,
         limits: &LimitsConfig,
@@ -116,12 +116,12 @@ impl Redis {
         result.map_err(|signal| signal.ruling().error.unwrap_or(RedisError::Error))
     }
 
-    /// Whether what it holds may be read: not just after trouble, see [`settling`].
+    /// Whether its entries may be read. They may not shortly after a failure, see [`settling`].
     pub(crate) fn is_settled(&self) -> bool {
         self.0.settling.is_over(Instant::now)
     }
 
-    /// What the prober knows.
+    /// The last known state.
     pub fn knowledge(&self) -> &Knowledge {
         &self.0.knowledge
     }
@@ -136,7 +136,7 @@ impl Redis {
         self.0.connection.published().is_some()
     }
 
-    /// Keeps the connection up, until `stop`. `writable` runs after each look that found Redis taking writes.
+    /// Keeps the connection open until `stop`. `writable` runs after each probe that finds Redis taking writes.
     pub async fn maintain(self, interval: Duration, stop: CancellationToken, writable: impl AsyncFn()) {
         stop.run_until_cancelled(async {
             let mut held = None;
@@ -144,7 +144,7 @@ impl Redis {
             loop {
                 let observed = self.0.connection.maintain(&mut held).await;
                 let takes_writes = observed.up && observed.writable;
-                // Nothing old is left behind by a Redis that is full: what it cannot replace it deletes.
+                // A full Redis leaves no old entries: it still deletes the entries that it cannot replace.
                 let still_deletes = observed.reason == connection::FULL;
                 was_up |= observed.up;
                 if self.0.knowledge.record(observed) == Change::CameUp {
@@ -152,7 +152,7 @@ impl Redis {
                 }
                 if takes_writes {
                     writable().await;
-                    self.0.settling.well(Instant::now());
+                    self.0.settling.recovered(Instant::now());
                 } else if was_up && !still_deletes {
                     self.0.settling.trouble();
                 }
@@ -162,7 +162,7 @@ impl Redis {
         .await;
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub fn close(&self) {
         self.0.connection.close();
     }
@@ -179,7 +179,7 @@ impl Inner {
         let verdict = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling().verdict;
         settle(admitted, verdict);
         match &result {
-            // Seen here before the prober's next turn: look again, and do not trust what is held until then.
+            // Detected before the next probe: request a probe, and do not use entries until it has ended.
             Err(Signal::RefusesWrites) if self.knowledge.is_up() => {
                 self.settling.trouble();
                 self.knowledge.suspect();

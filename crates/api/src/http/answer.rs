@@ -1,4 +1,4 @@
-//! What a read or write came to, with the headers that tell how: `Cache-Status` (RFC 9211), `Server-Timing`, `Age`, `ETag`.
+//! The result of a read or write, and its headers: `Cache-Status` (RFC 9211), `Server-Timing`, `Age`, `ETag`.
 
 use std::{
     fmt::{self, Write},
@@ -19,13 +19,13 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// May be stored, and not be used again without asking: any write may have come since (RFC 9111, 5.2.2.4).
+/// May be stored, but must be revalidated before reuse, because a write may have changed it (RFC 9111, 5.2.2.4).
 pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
-/// Of this moment and this replica: of no use to anybody else, or later (RFC 9111, 5.2.2.5).
+/// Valid only now and for this replica, so it must not be stored (RFC 9111, 5.2.2.5).
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// What the cache said, in one word: the log field and the metric label.
+/// The result of a look-up in the cache: the log field and the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 #[repr(u8)]
@@ -66,7 +66,7 @@ pub enum CacheStatus {
         /// Seconds since it was read from Postgres.
         age: u64,
     },
-    /// Went on to Postgres.
+    /// Read from Postgres.
     Forward {
         /// Why it went on.
         why: Forward,
@@ -77,18 +77,18 @@ pub enum CacheStatus {
     },
 }
 
-/// Why a read went on to Postgres.
+/// Why a read went to Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forward {
     /// No entry.
     Miss,
-    /// Something that is no entry.
+    /// The value is not a valid entry.
     Corrupt,
     /// An old entry.
     Stale,
     /// The client asked for it (`Cache-Control: no-cache`).
     Request,
-    /// Redis was not asked or did not answer, for this reason.
+    /// Redis was not called or did not answer, for this reason.
     Bypass(&'static str),
 }
 
@@ -146,7 +146,7 @@ pub struct Observed {
     pub database: Option<Duration>,
 }
 
-/// How an answer came about.
+/// How an answer was obtained.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Provenance {
     /// Only for reads.
@@ -187,7 +187,7 @@ pub enum Content {
     Gone,
 }
 
-/// Content or error, and how it came about.
+/// Content or error, and how it was obtained.
 #[derive(Debug)]
 pub struct Answer {
     /// What.
@@ -197,7 +197,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Holds a good answer against the conditions of its request.
+    /// Applies the conditions of the request to a successful answer.
     pub(crate) fn permitted(mut self, conditions: &ReadConditions) -> Self {
         let version = match &self.content {
             Ok(Content::Record { version, .. } | Content::NotModified { version }) => *version,
@@ -211,7 +211,7 @@ impl Answer {
         self
     }
 
-    /// Holds a good page against the conditions of its request.
+    /// Applies the conditions of the request to a successful page.
     pub(crate) fn page_permitted(mut self, conditions: OfCollection) -> Self {
         if self.content.is_ok() {
             match conditions {

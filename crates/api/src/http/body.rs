@@ -1,4 +1,4 @@
-//! Reads a request body within its bounds: JSON by its content type, so many bytes, so much time.
+//! Reads a request body within its bounds: the content type is JSON, and size and time are limited.
 
 use std::time::Duration;
 

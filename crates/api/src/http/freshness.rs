@@ -1,4 +1,4 @@
-//! A request's `Cache-Control` (RFC 9111, 5.2.1): whether an answer from the cache will do.
+//! A request's `Cache-Control` (RFC 9111, 5.2.1): whether an answer from the cache is acceptable.
 
 use axum::http::{HeaderMap, header};
 
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, header};
 pub enum Freshness {
     /// As the cache has it.
     Cached,
-    /// As Postgres has it now: the cache is passed by, and repaired with what comes of it.
+    /// Read from Postgres. The result also replaces the entry in the cache.
     Revalidate,
 }
 
@@ -20,9 +20,9 @@ impl Freshness {
         }
     }
 
-    /// `no-cache` (5.2.1.4), and `max-age=0` (5.2.1.1), which browsers send when a page is loaded anew. `no-store` and the
-    /// other directives are about caches on the way, and this one is part of the origin. `Pragma` is deprecated (5.4) and
-    /// not read.
+    /// `no-cache` (5.2.1.4), and `max-age=0` (5.2.1.1), which browsers send when a page is loaded anew. `no-store` and
+    /// the other directives are about caches on the way, and this one is part of the origin. `Pragma` is deprecated
+    /// (5.4) and not read.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let asks = |line: &[u8]| directives(line).any(is_for_revalidation);
         match headers.get_all(header::CACHE_CONTROL).iter().any(|line| asks(line.as_bytes())) {

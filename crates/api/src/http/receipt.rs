@@ -1,17 +1,18 @@
-//! When a write was received, and whether its client still waits for it: no write runs after its time.
+//! The receipt of a write: when it was received, and whether its client is still connected. No write runs after its
+//! time limit.
 //!
-//! A proxy that gives up on a replica sends an idempotent request to another one. When the first replica was only paused, it
-//! wakes up with its copy in its socket, together with the end of the connection, long after another client's newer write
-//! was acknowledged. So a write carries a [`Receipt`] with two answers to "is it still wanted?":
+//! A proxy that gives up on a replica sends an idempotent request to another one. If the first replica was only paused,
+//! it resumes with its copy of the request in the socket, followed by the end of the connection. By then a newer write
+//! of another client may have been acknowledged. So each write has a [`Receipt`], which abandons it in two cases:
 //!
-//! - its connection: one whose other side has ended (`POLLRDHUP`) has nobody who waits;
-//! - its time: it must take effect before the proxy may have sent it to somebody else. nginx says when it sent this copy
-//!   (`X-Request-Start: t=<seconds since 1970, with milliseconds>`), and [`WriteWindow`] how long it waits. The end goes
-//!   into the statement itself, so that it also holds for a replica, a connection or a lock that was held up after the last
-//!   look.
+//! - The client has closed the connection (`POLLRDHUP`), so it does not wait for the answer.
+//! - The time limit has passed: the write must take effect before the proxy may send it to another replica. nginx sends
+//!   the time at which it sent this copy (`X-Request-Start: t=<seconds since 1970, with milliseconds>`), and
+//!   [`WriteWindow`] is the time it waits. The time limit is also part of the statement, so that it holds when the
+//!   replica, the connection or a lock is delayed after the last check.
 //!
-//! Clocks: nginx', the replica's and Postgres' must agree within the allowance that `WRITE_WINDOW` leaves below nginx' read
-//! time-out. A header from the future counts as none.
+//! The clocks of nginx, the replica and Postgres must agree within the allowance that `WRITE_WINDOW` leaves below
+//! nginx' read time-out. A header with a time in the future is ignored.
 
 use std::{os::fd::OwnedFd, sync::Weak, time::Duration};
 
@@ -21,38 +22,39 @@ use time::OffsetDateTime;
 
 const X_REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 
-/// Later than now by more than this: another clock, or a client's invention.
+/// A time further in the future than this is ignored: it comes from a wrong clock or from a client.
 const CLOCK_ALLOWANCE: Duration = Duration::from_millis(100);
 
-/// The other side of a connection. Empty once the connection has ended here.
+/// The client's side of a connection. Holds nothing after the connection was closed on this side.
 #[derive(Debug, Clone)]
 pub struct Peer(Weak<OwnedFd>);
 
 impl Peer {
-    /// The other side of the connection that `socket` is a duplicate of.
+    /// The client's side of the connection that `socket` is a duplicate of.
     pub fn new(socket: Weak<OwnedFd>) -> Self {
         Self(socket)
     }
 
-    /// Whether it has ended the connection, or its sending side: a client that waits for an answer does not do that.
-    pub fn has_hung_up(&self) -> bool {
+    /// Whether the client has closed the connection or its sending side. A client that waits for an answer does
+    /// neither.
+    pub fn has_closed(&self) -> bool {
         let Some(socket) = self.0.upgrade() else { return true };
         let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         let mut asked = [PollFd::new(&*socket, PollFlags::RDHUP)];
         match poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
             Ok(_) => asked[0].revents().intersects(ended),
-            // Interrupted: nothing was seen.
+            // Interrupted: the state is unknown.
             Err(_) => false,
         }
     }
 }
 
-/// How long after its receipt a write may take effect; `None`: without end.
+/// How long after its receipt a write may take effect; `None`: without limit.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteWindow {
-    /// From the time at which the proxy sent it.
+    /// Counted from the time at which the proxy sent the request.
     pub from_proxy: Option<Duration>,
-    /// From now on.
+    /// Counted from the time at which the request was read.
     pub from_now: Option<Duration>,
 }
 
@@ -64,13 +66,13 @@ pub struct Receipt {
     pub not_after: Option<OffsetDateTime>,
 }
 
-/// Nobody waits for this write any more, or its time is over.
+/// The write is abandoned: its client has disconnected, or its time limit has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unwanted {
-    /// The client has ended the connection.
-    HungUp,
-    /// Its time is over.
-    Late,
+pub enum Abandoned {
+    /// The client has closed the connection.
+    ClientGone,
+    /// The time limit has passed.
+    TooLate,
 }
 
 impl Receipt {
@@ -82,19 +84,19 @@ impl Receipt {
         Self { peer, not_after }
     }
 
-    /// Whether the write is still wanted at `now`.
+    /// Checks whether the write may still run at `now`.
     ///
     /// # Errors
-    /// [`Unwanted`].
-    pub(crate) fn check(&self, now: OffsetDateTime) -> Result<(), Unwanted> {
+    /// [`Abandoned`].
+    pub(crate) fn check(&self, now: OffsetDateTime) -> Result<(), Abandoned> {
         if self.not_after.is_some_and(|end| now > end) {
-            return Err(Unwanted::Late);
+            return Err(Abandoned::TooLate);
         }
-        if self.peer.as_ref().is_some_and(Peer::has_hung_up) { Err(Unwanted::HungUp) } else { Ok(()) }
+        if self.peer.as_ref().is_some_and(Peer::has_closed) { Err(Abandoned::ClientGone) } else { Ok(()) }
     }
 }
 
-/// When the proxy sent the request, by its one `X-Request-Start`.
+/// The time at which the proxy sent the request, from a single `X-Request-Start`.
 fn sent_at(headers: &HeaderMap) -> Option<OffsetDateTime> {
     let mut given = headers.get_all(X_REQUEST_START).iter();
     let (Some(text), None) = (given.next(), given.next()) else { return None };
@@ -146,7 +148,7 @@ mod tests {
         let sent_long_ago = receipt(&format!("t={start}.078"), WINDOW);
         assert_eq!(sent_long_ago.not_after, Some(NOW + Duration::from_millis(200)));
         assert_eq!(sent_long_ago.check(NOW), Ok(()));
-        assert_eq!(sent_long_ago.check(NOW + Duration::from_millis(201)), Err(Unwanted::Late));
+        assert_eq!(sent_long_ago.check(NOW + Duration::from_millis(201)), Err(Abandoned::TooLate));
     }
 
     #[test]
@@ -168,15 +170,15 @@ mod tests {
         let (server, _) = listener.accept().expect("accepted");
         let socket = Arc::new(server.as_fd().try_clone_to_owned().expect("a duplicate"));
         let peer = Peer::new(Arc::downgrade(&socket));
-        assert!(!peer.has_hung_up());
+        assert!(!peer.has_closed());
         std::io::Write::write_all(&mut &client, b"unread").expect("sent");
         drop(client);
         let give_up = std::time::Instant::now() + Duration::from_secs(10);
-        while !peer.has_hung_up() {
+        while !peer.has_closed() {
             assert!(std::time::Instant::now() < give_up, "the end of the connection is never seen");
             std::thread::yield_now();
         }
         drop(socket);
-        assert!(peer.has_hung_up(), "a connection that has ended here has nobody at its other side");
+        assert!(peer.has_closed(), "a connection that has ended here has nobody at its other side");
     }
 }

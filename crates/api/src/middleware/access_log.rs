@@ -1,9 +1,9 @@
 //! One log line per request: a message and fields, no bodies, no secrets.
 //!
 //! The line has the form of all other lines, but it does not go through `tracing`: its formatting and a system call per
-//! line would cost a cached read a fifth of its requests per second. Requests append to a buffer, and a thread of its own
-//! writes what has gathered. The buffer is bounded: when standard output does not keep up, lines are dropped and counted
-//! rather than requests held up.
+//! line would cost a cached read a fifth of its requests per second. Requests append to a buffer, and a dedicated
+//! thread writes the buffer. The buffer is bounded: when standard output does not keep up, lines are dropped and
+//! counted, and requests are not delayed.
 
 use std::{
     io::{self, Write},
@@ -20,24 +20,24 @@ use time::{OffsetDateTime, macros::format_description};
 use super::route::Route;
 use crate::{http::answer::Observed, metrics::requests::Outcome};
 
-/// Paths come from outside: what is longer is cut in the log.
+/// Longest path in a line. A path comes from the client; a longer one is cut.
 const MAX_PATH: usize = 256;
 
-/// Some four thousand lines: a tenth of a second of one core's requests.
+/// About four thousand lines: a tenth of a second of one core's requests.
 const BUFFER: usize = 1024 * 1024;
 
-/// How long lines gather under load. A reader of the log sees a line this late at most.
+/// How long lines are collected under load. This is the longest delay of a line in the log.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// What is known of a request at its beginning.
+/// The fields that are known when a request begins.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) route: Route,
-    /// `None`: the head could not be read.
+    /// `None`: the head could not be parsed.
     head: Option<(Method, Uri)>,
 }
 
-/// Where the lines go; clones share it. The last one to be dropped writes what is left.
+/// The handle to the log. Clones share one buffer. Dropping the last clone writes the remaining lines.
 #[derive(Debug, Clone)]
 pub struct AccessLog(Arc<Writer>);
 
@@ -88,12 +88,12 @@ impl Line {
         Self { route, head: Some((method, uri.clone())) }
     }
 
-    /// Of a request whose head could not be read: without method and path.
+    /// For a request whose head could not be parsed: without method and path.
     pub(super) fn without_head() -> Self {
         Self { route: Route::Unmatched, head: None }
     }
 
-    /// The method, empty when the head could not be read.
+    /// The method; empty when the head could not be parsed.
     pub(super) fn method(&self) -> &str {
         self.head.as_ref().map_or("", |(method, _)| method.as_str())
     }
@@ -109,7 +109,7 @@ impl Line {
     ) {
         let path = self.head.as_ref().map_or("", |(_, uri)| uri.path());
         let seen = seen.unwrap_or_default();
-        // Microseconds are as exact as it gets.
+        // Microseconds are exact enough.
         let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1e3;
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
         let mut timestamp = [0; 32];
@@ -183,7 +183,7 @@ impl Shared {
             drop(buffer);
             let mut stdout = io::stdout().lock();
             if stdout.write_all(&lines).and_then(|()| stdout.flush()).is_err() {
-                // Nobody reads any more: the service goes on without its log.
+                // Standard output is closed: the service continues without its log.
                 self.dropped.inc();
             }
             drop(stdout);
@@ -200,7 +200,7 @@ impl Drop for Writer {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
         if let Some(thread) = self.thread.take() {
-            // Fails only if the thread panicked; there is nothing left to write then.
+            // Fails only if the thread panicked. Nothing can be written then.
             drop(thread.join());
         }
     }

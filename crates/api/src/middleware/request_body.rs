@@ -1,8 +1,9 @@
-//! What is left of a request's body when its answer is there.
+//! The rest of a request's body after its answer is ready.
 //!
-//! Whoever answers without having read the whole body has two ways (RFC 9112, 9.3): to read on, so that the next request can
-//! be found behind it, or to close the connection and to say so. What has arrived already is read on; more is not waited
-//! for. A client that asked first (`Expect: 100-continue`) has been told by the answer not to send its body at all.
+//! A server that answers before it has read the whole body can read the rest, so that the next request follows on the
+//! same connection, or announce and close the connection (RFC 9112, 9.3). This module reads what has already arrived,
+//! and does not wait for more. After `Expect: 100-continue` the answer tells the client not to send its body, so
+//! nothing is read.
 
 use std::{
     future::poll_fn,
@@ -20,15 +21,15 @@ use hyper::body::{Frame, Incoming, SizeHint};
 
 use crate::http::body::MAX_BODY;
 
-/// How often the connection gets a turn to bring what it has. One is enough for a body that came with its head; a proxy's
-/// larger one comes in a few reads.
+/// How often the connection is polled for more data. One poll is enough for a body that arrived with its head; a larger
+/// one from a proxy takes a few reads.
 const TURNS: usize = 8;
 
-/// Marks an answer after which the connection is closed with bytes of the client's still on their way.
+/// Marks an answer after which the connection is closed although the client may still be sending.
 #[derive(Debug, Clone, Copy)]
 pub struct LeftUnread;
 
-/// The body of a request, also while its handler has it.
+/// The middleware's handle to a request's body, valid while the handler reads the body.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     shared: Arc<Mutex<Reading>>,
@@ -41,11 +42,11 @@ struct Reading {
     ended: bool,
 }
 
-/// The handler's side.
+/// The handler's handle to the body.
 struct Shared(Arc<Mutex<Reading>>);
 
 impl RequestBody {
-    /// Takes part in the reading of the body; `None` when the request has none.
+    /// Wraps the body so that the middleware can read it later; `None` when the request has no body.
     pub(super) fn watch(request: Request<Incoming>) -> (Request<Body>, Option<Self>) {
         if request.body().is_end_stream() {
             return (request.map(|_| Body::empty()), None);
@@ -57,7 +58,7 @@ impl RequestBody {
         (Request::from_parts(head, body), Some(Self { shared, is_waited_for }))
     }
 
-    /// Reads on without waiting; whether the body has come to its end.
+    /// Reads the data that has arrived, without waiting. Returns whether the body is complete.
     pub(super) async fn read_on(self) -> bool {
         let mut rest = Shared(self.shared);
         if rest.has_ended() {
@@ -84,7 +85,7 @@ impl RequestBody {
     }
 }
 
-/// The next frame's length, `None` at the end; or nothing, when nothing is there yet.
+/// The next frame's length, `Some(None)` at the end of the body, or `None` when no frame has arrived yet.
 async fn next_if_there(rest: &mut Shared) -> Option<Option<Result<usize, ()>>> {
     let mut frame = pin!(rest.frame());
     let polled = poll_fn(|context| Poll::Ready(frame.as_mut().poll(context))).await;

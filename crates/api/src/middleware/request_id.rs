@@ -1,18 +1,18 @@
-//! The request id: the client's or the proxy's when it is sane, else a new one.
+//! The request id: the client's or the proxy's when it is well-formed, else a new one.
 
 use std::array;
 
 use axum::http::{HeaderMap, HeaderValue};
 
-/// Long enough for a UUID, a trace id or a proxy's own form; short enough for a log line.
+/// Longest accepted id: enough for a UUID, a trace id or a proxy's own format, and short enough for a log line.
 const MAX_LENGTH: usize = 128;
 
-/// Visible ASCII without anything that could break a log line or a header.
+/// ASCII letters, digits, `.`, `_` and `-`: nothing that could break a log line or a header.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// Takes `X-Request-Id` when it is there once and sane, else makes one of 128 random bits.
+    /// Takes `X-Request-Id` when it occurs once and is well-formed, else generates one from 128 random bits.
     pub fn take_or_make(headers: &HeaderMap) -> Self {
         let mut given = headers.get_all("x-request-id").iter();
         match (given.next(), given.next()) {

@@ -1,4 +1,4 @@
-//! Which route a path belongs to: the closed set of the metric label `http_route`.
+//! The route of a path: the closed set of values of the metric label `http_route`.
 
 use crate::problem::catalogue;
 
@@ -22,7 +22,7 @@ pub enum Route {
     OpenApi,
     /// `/problems/{code}`
     Problem,
-    /// Everything else: one label, or a scanner makes series without end.
+    /// Every other path. One label for all, so that a scanner cannot create new series.
     Unmatched,
 }
 
@@ -42,7 +42,7 @@ impl Route {
         }
     }
 
-    /// The pattern, as the router has it.
+    /// The pattern as it is registered with the router.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Records => "/data",
@@ -57,7 +57,7 @@ impl Route {
         }
     }
 
-    /// Its methods (RFC 9110, 10.2.1); for the service as a whole, all of them.
+    /// Its methods (RFC 9110, 10.2.1); for [`Route::Unmatched`] all methods of the service.
     pub const fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Records => &["GET", "HEAD", "POST", "OPTIONS"],

@@ -1,8 +1,8 @@
-//! The trace of a request (W3C Trace Context): the id that all hops of one request of a client share.
+//! The trace of a request (W3C Trace Context): the id that all hops of one client request share.
 //!
-//! In the order of time: the trace id of a sane `traceparent` is taken over, else the request id becomes the trace id when
-//! it has the form of one, else one is made. The span id is this hop's own and new each time. Nobody is asked further from
-//! here over HTTP, so what is passed on is the answer's `traceparent`, the log line and the body of a problem.
+//! The trace id is that of a well-formed `traceparent`, else the request id if it has the form of a trace id, else a
+//! new one. The span id is new for each request. This service sends no HTTP requests, so the trace is only passed on in
+//! the answer's `traceparent`, the log line and the body of a problem.
 
 use axum::http::{HeaderMap, HeaderValue};
 
@@ -14,15 +14,15 @@ const TRACE_ID: std::ops::Range<usize> = 3..35;
 const SPAN_ID: std::ops::Range<usize> = 36..52;
 const FLAGS: std::ops::Range<usize> = 53..55;
 
-/// Of a trace that begins here: sampled, since every request is logged.
+/// Template for a trace that begins here. The flag is "sampled", because every request is logged.
 const BEGUN: [u8; LENGTH] = *b"00-00000000000000000000000000000000-0000000000000000-01";
 
-/// This hop's `traceparent`. An array and no header value: it costs no allocation until it is sent.
+/// This hop's `traceparent`. An array instead of a header value, so that it needs no allocation until it is sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Trace([u8; LENGTH]);
 
 impl Trace {
-    /// Goes on with the trace of the request, or begins one.
+    /// Continues the trace of the request, or begins a new one.
     pub fn continue_or_begin(headers: &HeaderMap, request_id: &RequestId) -> Self {
         let mut given = headers.get_all("traceparent").iter();
         let parent = match (given.next(), given.next()) {
@@ -37,7 +37,7 @@ impl Trace {
             }
             None => write_hex(random_trace_id(), &mut text[TRACE_ID]),
         }
-        // What a later version put there may mean something else than it does to us.
+        // The answer is version 00, whatever version the parent had.
         text[..2].copy_from_slice(b"00");
         write_hex(random_span_id(), &mut text[SPAN_ID]);
         Self(text)
@@ -48,7 +48,7 @@ impl Trace {
         str::from_utf8(&self.0[TRACE_ID]).unwrap_or_default()
     }
 
-    /// The span id, a number made by chance for this request.
+    /// The span id, a random number for this request.
     pub fn span(&self) -> u64 {
         let digits = str::from_utf8(&self.0[SPAN_ID]).unwrap_or_default();
         u64::from_str_radix(digits, 16).unwrap_or_default()
@@ -61,10 +61,10 @@ impl Trace {
     }
 }
 
-/// The part of a `traceparent` that this version knows, if all of it is as the standard says.
+/// The part of a `traceparent` that version 00 defines, if the whole value is well-formed.
 fn sane(text: &[u8]) -> Option<&[u8]> {
     let known = text.get(..LENGTH)?;
-    // A later version may say more, after a dash; version 00 may not, and ff is none.
+    // A later version may have more fields after a dash. Version 00 may not, and version ff is invalid.
     let ends = match &text[LENGTH..] {
         [] => true,
         [b'-', ..] => known[..2] != *b"00",
@@ -76,12 +76,12 @@ fn sane(text: &[u8]) -> Option<&[u8]> {
     (ends && dashes && version && ids && known[FLAGS].iter().all(is_hex)).then_some(known)
 }
 
-/// An id of zeros is none.
+/// Whether the text is an id. An id of zeros only is invalid.
 fn is_id(text: &[u8], length: usize) -> bool {
     text.len() == length && text.iter().all(is_hex) && text.iter().any(|digit| *digit != b'0')
 }
 
-/// Lower case only, as the standard has it.
+/// Lower case only, as the standard requires.
 fn is_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }

@@ -1,6 +1,6 @@
 //! What each code means and what a client does about it: the pages that a problem's `type` leads to (RFC 9457, 3.1.1),
-//! served at `/problems/<code>` and kept in docs/problems/. The titles are fixed here as well: they never change from one
-//! occurrence to the next (3.1.3).
+//! served at `/problems/<code>` and kept in docs/problems/. The titles are fixed here as well: they never change from
+//! one occurrence to the next (3.1.3).
 
 use std::{fmt::Write as _, iter};
 
@@ -11,7 +11,8 @@ use super::Code;
 /// Where the pages are served; the reference in `type` is this and the code.
 pub const BASE: &str = "/problems/";
 
-/// What only the proxy in front of the replicas sends. Its bodies are in nginx/nginx.conf; a test holds them against this.
+/// What only the proxy in front of the replicas sends. Its bodies are in nginx/nginx.conf; a test holds them against
+/// this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ProxyCode {
@@ -109,7 +110,7 @@ const fn of_replica(code: Code) -> Texts {
         Code::NotFound => (
             "There is nothing here",
             "No record has this id, or no route has this path.",
-            "Check the path. A record may have been deleted, and its id is never given again.",
+            "Check the path. A record may have been deleted, and its id is never reused.",
         ),
         Code::MethodNotAllowed => (
             "The method is not allowed here",
@@ -156,12 +157,12 @@ const fn of_replica(code: Code) -> Texts {
         ),
         Code::ClientClosed => (
             "The client closed the connection",
-            "Nobody waited for the answer any more. Never sent; it stands in logs and metrics only. A write may have taken effect.",
+            "The client disconnected before the answer. This code is never sent; it is only in logs and metrics. A write may have taken effect.",
             "Wait for 2 s at least before a request is given up: every answer comes within that time.",
         ),
         Code::Internal => (
             "The service failed",
-            "A fault of this service, which its log explains under the request id. A write may have taken effect.",
+            "A defect of this service. Its log has the cause under the request id. A write may have taken effect.",
             "Report the request id. Send again what may be sent twice: GET, PUT, DELETE, and POST with an Idempotency-Key.",
         ),
         Code::Overloaded => (
@@ -176,7 +177,7 @@ const fn of_replica(code: Code) -> Texts {
         ),
         Code::DatabaseNotAsked => (
             "The database is not asked now",
-            "The database did not answer lately, and it is given time to come back. The request was refused before anything was done.",
+            "The database has failed several times in a row, so no requests are sent to it for a short time. The request was refused before anything was done.",
             REPEAT,
         ),
         Code::DatabaseBusy => (
@@ -206,7 +207,7 @@ const fn of_replica(code: Code) -> Texts {
         ),
         Code::Draining => (
             "The replica is shutting down",
-            "This replica is on its way out and takes no new work.",
+            "This replica is shutting down and accepts no new work.",
             "Send the request again over a new connection: another replica answers.",
         ),
     }

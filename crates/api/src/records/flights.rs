@@ -1,10 +1,11 @@
-//! Reads of Postgres, shared by those who want the same at the same time.
+//! Reads of Postgres, shared by simultaneous requests for the same data. One such read is a *flight*.
 //!
-//! A flight carries what it may answer. One that began after a look-up in the cache answers whoever saw the same there: the
-//! stamp of the entry, the generation of pages; a write in between would have changed it. Past the cache there is nothing
-//! to tell an old flight by, so nobody joins one that has begun: all who come meanwhile share the next one.
+//! The key of a flight says which requests it may answer. A flight that began after a look-up in the cache answers
+//! requests whose look-up had the same result: the stamp of the entry, or the generation of pages. A write in between
+//! would have changed that result. Past the cache there is no such result, so a request does not join a running flight,
+//! whose data may be too old for it. All requests that arrive during that flight share the next one.
 //!
-//! A flight is a task of its own: a client that hangs up takes nothing away from the others.
+//! A flight runs in its own task, so a client that disconnects does not affect the others.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::{
     metrics::Metrics,
 };
 
-/// What a flight brought home.
+/// The result of a flight.
 #[derive(Debug, Clone)]
 pub(super) struct Fetched {
     pub(super) entry: Result<Entry, Error>,
@@ -36,7 +37,7 @@ pub(super) struct Fetched {
     pub(super) database: Duration,
 }
 
-/// Where the truth is, and where to put what was read of it.
+/// The database that a flight reads, and the caches that store the result.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) postgres: Postgres,
@@ -44,7 +45,7 @@ pub(super) struct Source {
     pub(super) pages: PageCache,
 }
 
-/// What is fetched, and since when.
+/// The key of a flight: what it reads, and which requests may share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Flight {
     /// After a look-up that saw this stamp.
@@ -62,14 +63,14 @@ enum Flight {
 pub(super) struct Flights {
     source: Source,
     flights: Option<SingleFlight<Flight, Fetched>>,
-    /// A flight has the time of one request from its beginning, not what is left of the one who began it: others may have
-    /// more.
+    /// A flight gets the full time of one request. It does not get what is left of the request that began it, because
+    /// the other requests may have more time left.
     timeout: Option<Duration>,
     collapsed: IntCounter,
 }
 
-/// Whether the result was shared, and the result.
-type Flown = Result<(bool, Fetched), Error>;
+/// Whether the result was shared with another request, and the result.
+type FlightResult = Result<(bool, Fetched), Error>;
 
 impl Flights {
     pub(super) fn new(source: Source, single_flight: bool, timeout: Option<Duration>, metrics: &Metrics) -> Self {
@@ -77,13 +78,13 @@ impl Flights {
         Self { source, flights: single_flight.then(SingleFlight::new), timeout, collapsed }
     }
 
-    /// Whether the entry with this stamp is being replaced.
+    /// Whether a flight is replacing the entry with this stamp.
     pub(super) fn is_renewing(&self, id: i64, seen: Stamp) -> bool {
         self.flights.as_ref().is_some_and(|flights| flights.is_flying(&Flight::Record(id, Some(seen))))
     }
 
-    /// A record, after a look-up that saw `seen`.
-    pub(super) async fn record(&self, id: i64, seen: Option<Stamp>, deadline: Deadline) -> Flown {
+    /// Reads a record after a look-up that saw `seen`.
+    pub(super) async fn record(&self, id: i64, seen: Option<Stamp>, deadline: Deadline) -> FlightResult {
         let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
             None => Ok((false, source.record(id, Some(seen), deadline).await)),
@@ -91,26 +92,26 @@ impl Flights {
                 let fetch = move || async move {
                     source.record(id, Some(seen), Deadline::after(Instant::now(), timeout)).await
                 };
-                self.land(flights.run(Flight::Record(id, seen), fetch), deadline).await
+                self.wait_for(flights.run(Flight::Record(id, seen), fetch), deadline).await
             }
         }
     }
 
-    /// A record past the cache; stored all the same after a look-up.
-    pub(super) async fn record_after(&self, id: i64, seen: Option<Option<Stamp>>, deadline: Deadline) -> Flown {
+    /// Reads a record past the cache. The result is still stored if there was a look-up (`seen`).
+    pub(super) async fn record_after(&self, id: i64, seen: Option<Option<Stamp>>, deadline: Deadline) -> FlightResult {
         let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
             None => Ok((false, source.record(id, seen, deadline).await)),
             Some(flights) => {
                 let fetch =
                     move || async move { source.record(id, seen, Deadline::after(Instant::now(), timeout)).await };
-                self.land(flights.run_next(Flight::RecordAfter(id), fetch), deadline).await
+                self.wait_for(flights.run_next(Flight::RecordAfter(id), fetch), deadline).await
             }
         }
     }
 
-    /// A page, after a look-up that saw `generation`.
-    pub(super) async fn page(&self, page: PageKey, generation: Stamp, deadline: Deadline) -> Flown {
+    /// Reads a page after a look-up that saw `generation`.
+    pub(super) async fn page(&self, page: PageKey, generation: Stamp, deadline: Deadline) -> FlightResult {
         let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
             None => Ok((false, source.page(page, Some(generation), deadline).await)),
@@ -118,13 +119,18 @@ impl Flights {
                 let fetch = move || async move {
                     source.page(page, Some(generation), Deadline::after(Instant::now(), timeout)).await
                 };
-                self.land(flights.run(Flight::Page(page, generation), fetch), deadline).await
+                self.wait_for(flights.run(Flight::Page(page, generation), fetch), deadline).await
             }
         }
     }
 
-    /// A page past the cache; stored all the same after a look-up.
-    pub(super) async fn page_after(&self, page: PageKey, generation: Option<Stamp>, deadline: Deadline) -> Flown {
+    /// Reads a page past the cache. The result is still stored if there was a look-up (`generation`).
+    pub(super) async fn page_after(
+        &self,
+        page: PageKey,
+        generation: Option<Stamp>,
+        deadline: Deadline,
+    ) -> FlightResult {
         let (source, timeout) = (self.source.clone(), self.timeout);
         match &self.flights {
             None => Ok((false, source.page(page, generation, deadline).await)),
@@ -132,17 +138,17 @@ impl Flights {
                 let fetch = move || async move {
                     source.page(page, generation, Deadline::after(Instant::now(), timeout)).await
                 };
-                self.land(flights.run_next(Flight::PageAfter(page), fetch), deadline).await
+                self.wait_for(flights.run_next(Flight::PageAfter(page), fetch), deadline).await
             }
         }
     }
 
-    /// A follower's own deadline may be earlier than that of the flight.
-    async fn land(
+    /// Waits for the flight until the caller's own deadline, which may be earlier than that of the flight.
+    async fn wait_for(
         &self,
         flight: impl Future<Output = (Role, Result<Fetched, FlightLost>)>,
         deadline: Deadline,
-    ) -> Flown {
+    ) -> FlightResult {
         let (role, fetched) = match deadline.remaining(Instant::now()) {
             Some(left) => tokio::time::timeout(left, flight).await.map_err(|_| DeadlineExceeded)?,
             None => flight.await,
@@ -155,7 +161,7 @@ impl Flights {
 }
 
 impl Source {
-    /// `seen`: what a look-up saw, if there was one; without one nothing is stored.
+    /// `seen`: the result of the look-up. Without a look-up (`None`) nothing is stored.
     async fn record(self, id: i64, seen: Option<Option<Stamp>>, deadline: Deadline) -> Fetched {
         let start = Instant::now();
         let read = self.postgres.run(deadline, &GetRecord { id }).await;
@@ -172,7 +178,7 @@ impl Source {
         Fetched { entry, stored, database }
     }
 
-    /// `generation`: the present one at the look-up, if there was one; without one nothing is stored.
+    /// `generation`: the current one at the look-up. Without a look-up (`None`) nothing is stored.
     async fn page(self, page: PageKey, generation: Option<Stamp>, deadline: Deadline) -> Fetched {
         let start = Instant::now();
         let PageKey { after, limit } = page;

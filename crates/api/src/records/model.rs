@@ -1,4 +1,4 @@
-//! What a record is, and what a client may send to make or replace one.
+//! The record, and the body that a client sends to create or replace one.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -15,18 +15,18 @@ pub const MAX_NAME: usize = 200;
 /// Longest value, in bytes of UTF-8.
 pub const MAX_VALUE: usize = 16 * 1024;
 
-/// A record as clients see it.
+/// A record as it is sent to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Given by Postgres, from 1 on, never given again.
+    /// Assigned by Postgres, from 1 upwards, and never reused.
     pub id: i64,
     /// 1 to 200 characters.
     pub name: String,
     /// Up to 16 KiB.
     pub value: String,
-    /// Counts the writes, from 1 on.
+    /// The number of writes, from 1 upwards.
     pub version: i64,
-    /// The last write.
+    /// The time of the last write.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
 }
@@ -42,7 +42,7 @@ impl Record {
         })
     }
 
-    /// Its JSON; `None`, and a line in the log, if there is none: never an empty body.
+    /// Its JSON. On an error it is `None` and the error is logged; it is never an empty body.
     pub fn to_json(&self) -> Option<Vec<u8>> {
         to_json("record", self)
     }
@@ -54,10 +54,10 @@ fn to_json(what: &str, value: &impl Serialize) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// A `timestamptz` of the years 1 to 9999, which RFC 3339 can write. sqlx's own decoding panics for others.
+/// A `timestamptz` in the years 1 to 9999, the range of RFC 3339. sqlx's own decoding panics for other years.
 struct Timestamp(OffsetDateTime);
 
-/// From which Postgres counts microseconds.
+/// The time from which Postgres counts microseconds.
 const POSTGRES_EPOCH: OffsetDateTime = datetime!(2000-01-01 00:00 UTC);
 
 impl Type<Postgres> for Timestamp {
@@ -88,7 +88,7 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// Reads and checks a JSON body.
+    /// Parses and validates a JSON body.
     ///
     /// # Errors
     /// [`Error::Invalid`] says what is wrong and where.
@@ -115,14 +115,14 @@ impl NewRecord {
 /// One page.
 #[derive(Debug, Serialize)]
 pub struct Page {
-    /// In the order of their ids.
+    /// Ordered by id.
     pub items: Vec<Record>,
-    /// What to give as `after` for the next page; none on the last one.
+    /// The value of `after` for the next page; `None` on the last page.
     pub next: Option<i64>,
 }
 
 impl Page {
-    /// Its JSON; `None`, and a line in the log, if there is none.
+    /// Its JSON. On an error it is `None` and the error is logged.
     pub fn to_json(&self) -> Option<Vec<u8>> {
         to_json("page", self)
     }

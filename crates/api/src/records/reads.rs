@@ -1,16 +1,18 @@
-//! The read path: Redis, then on a miss Postgres, then store.
+//! The read path: look up in Redis; on a miss read from Postgres and store the result.
 //!
 //! # In the order of time
 //! ## Look up
-//! A fresh entry answers. A cache that cannot answer is a bypass: counted, never an error to the client.
+//! A fresh entry is the answer. If the cache cannot answer, the read is a bypass: it is counted, and is never an error
+//! for the client.
 //! ## Fetch
-//! One [flight](super::flights) per key reads Postgres; who wants the same key meanwhile waits for it.
+//! One [flight](super::flights) per key reads Postgres. Other requests for the same key wait for its result.
 //! ## Store
-//! The flight stores what it read. After a bypass it does not try: Redis has just failed.
+//! The flight stores its result. After a bypass it does not, because Redis has just failed.
 //! ## Fall back
-//! An old entry answers, with `detail=stale` and its `Age`: instead of an error when Postgres does not answer, and at
-//! once for those who come while another renews it. The latter only shortly after it was fresh: an entry that nobody
-//! asked for may be older than a write of which Redis did not hear, and that write would be seen by one and not by all.
+//! An old entry is served with `detail=stale` and its `Age` in two cases: when Postgres does not answer, and while
+//! another request renews the entry. The second case is limited to a short time after the entry stopped being fresh. An
+//! entry that was not requested for longer may hide a write that Redis missed, and then some requests would see that
+//! write and others would not.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -33,8 +35,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// For how long after its fresh time an entry is served to those who come while another renews it: the renewal of an
-/// entry that is in demand begins with the end of that time, and takes as long as a request at most.
+/// How long after its fresh time an entry is still served while another request renews it. The renewal of a frequently
+/// read entry begins at the end of its fresh time, and takes at most as long as a request.
 const LONGEST_RENEWAL: Duration = Duration::from_millis(300);
 
 /// Clones share everything.
@@ -52,19 +54,19 @@ struct Inner {
     results: [IntCounter; CacheResult::COUNT],
 }
 
-/// An entry or why there is none, and how it came about.
+/// An entry or an error, and where it came from.
 type Read = (Result<Entry, Error>, Provenance);
 
-/// What goes into a read of Postgres: why it is needed, what would do instead, and when it must be there.
+/// A read that goes on to Postgres: the reason, the old entry if there is one, and the provenance so far.
 struct Forwarded {
     why: Forward,
-    /// An old entry, for the case that Postgres does not answer.
+    /// An old entry, served if Postgres does not answer.
     old: Option<Entry>,
     provenance: Provenance,
 }
 
 impl Reads {
-    /// The read path; the caches are not asked when the configuration says so.
+    /// The read path. With `CACHE=off` it does not use the caches.
     pub fn new(
         records: RecordCache,
         pages: PageCache,
@@ -87,7 +89,7 @@ impl Reads {
         }))
     }
 
-    /// One record, or 304 if it has a version in `known`. `past_cache`: the client asked for what Postgres has.
+    /// Reads one record; the answer is 304 if `known` accepts its version. With `past_cache` it is read from Postgres.
     pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, past_cache: bool, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.count(self.find_record(id, past_cache, deadline).await);
         let content = entry.and_then(|entry| match entry.kind() {
@@ -101,7 +103,7 @@ impl Reads {
         Answer { content, provenance }
     }
 
-    /// One page. `past_cache`: the client asked for what Postgres has.
+    /// Reads one page. With `past_cache` it is read from Postgres.
     pub async fn page(&self, page: PageKey, past_cache: bool, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.count(Box::pin(self.find_page(page, past_cache, deadline)).await);
         Answer { content: entry.map(|entry| Content::Page(entry.body())), provenance }
@@ -134,7 +136,7 @@ impl Reads {
             Some(entry) => match entry.fresh_for() {
                 Some(ttl) => {
                     let cache = Some(CacheStatus::Hit { ttl });
-                    // The usual way out. What follows has room of its own.
+                    // The most frequent case. What follows is in a boxed future.
                     return (Ok(entry.clone()), Provenance { cache, ..provenance });
                 }
                 None if self.is_being_renewed(id, entry) => return stale(entry.clone(), provenance),
@@ -144,16 +146,16 @@ impl Reads {
         self.forward_record(id, Some(seen), Forwarded { why, old: entry, provenance }, deadline).await
     }
 
-    /// Somebody else is fetching this record: an entry that was fresh a moment ago is good enough for the others, and any
-    /// while Postgres is known to be away.
+    /// Whether another request renews this entry and the entry may be served in the meantime: shortly after its fresh
+    /// time, or at any age while Postgres is known to be unavailable.
     fn is_being_renewed(&self, id: i64, entry: &Entry) -> bool {
         let inner = &self.0;
         (entry.old_for() <= LONGEST_RENEWAL || inner.stale_if_error && !inner.postgres.knowledge().is_up())
             && inner.flights.is_renewing(id, entry.stamp)
     }
 
-    /// Everything that follows a look-up without a fresh entry. Boxed: the future of a hit, which is moved about for each
-    /// request, must not carry the room that a read of Postgres needs. `seen`: what the look-up saw, if there was one.
+    /// Everything that follows a look-up without a fresh entry. It is boxed to keep the future of a cache hit small,
+    /// because that future is moved several times per request. `seen`: the result of the look-up, if there was one.
     fn forward_record(
         &self,
         id: i64,
@@ -162,13 +164,13 @@ impl Reads {
         deadline: Deadline,
     ) -> Pin<Box<dyn Future<Output = Read> + Send + '_>> {
         Box::pin(async move {
-            let flown = match (seen, forwarded.why) {
+            let result = match (seen, forwarded.why) {
                 (Some(seen), Forward::Miss | Forward::Stale | Forward::Corrupt) => {
                     self.0.flights.record(id, seen, deadline).await
                 }
                 (seen, _) => self.0.flights.record_after(id, seen, deadline).await,
             };
-            self.arrive(flown, forwarded)
+            self.finish_read(result, forwarded)
         })
     }
 
@@ -177,7 +179,7 @@ impl Reads {
             return self.forward_page(page, None, Forwarded::bypass("off", Provenance::default()), deadline).await;
         }
         if self.0.records.has_missed_writes() {
-            // The page may hold one of them, under a generation that did not end.
+            // The page may contain one of them, because the missed write did not start a new generation.
             let missed = Forwarded::bypass("missed_write", Provenance::default());
             return self.forward_page(page, None, missed, deadline).await;
         }
@@ -212,20 +214,20 @@ impl Reads {
         forwarded: Forwarded,
         deadline: Deadline,
     ) -> Read {
-        let flown = match (generation, forwarded.why) {
+        let result = match (generation, forwarded.why) {
             (Some(generation), Forward::Miss | Forward::Stale | Forward::Corrupt) => {
                 self.0.flights.page(page, generation, deadline).await
             }
             (generation, _) => self.0.flights.page_after(page, generation, deadline).await,
         };
-        self.arrive(flown, forwarded)
+        self.finish_read(result, forwarded)
     }
 
-    /// What a flight brought home, or an old entry instead of an error.
-    fn arrive(&self, flown: Result<(bool, Fetched), Error>, forwarded: Forwarded) -> Read {
+    /// Returns the result of a flight, or the old entry instead of an error.
+    fn finish_read(&self, result: Result<(bool, Fetched), Error>, forwarded: Forwarded) -> Read {
         let Forwarded { why, old, provenance } = forwarded;
-        let (collapsed, fetched) = match flown {
-            Ok(flown) => flown,
+        let (collapsed, fetched) = match result {
+            Ok(result) => result,
             Err(error) => return self.fall_back(old, error, why, provenance),
         };
         let provenance = Provenance { database: Some(fetched.database), ..provenance };

@@ -1,5 +1,5 @@
-//! Every statement on records. Nothing here decides anything but what must be decided inside the statement: conditions,
-//! and whether a write is still in time.
+//! Every statement on records. The only decisions here are those that must be made inside the statement: conditions,
+//! and whether a write is within its time limit.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use crate::{
     http::{
         conditions::WriteConditions,
         idempotency_key::IdempotencyKey,
-        receipt::{Receipt, Unwanted},
+        receipt::{Abandoned, Receipt},
     },
 };
 
@@ -45,7 +45,7 @@ impl Statement for ListRecords {
     type Output = Page;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Page> {
-        // One more than asked for tells whether there is a next page.
+        // One record more than requested shows whether there is a next page.
         let mut rows =
             sqlx::query("SELECT id, name, value, version, updated_at FROM records WHERE id > $1 ORDER BY id LIMIT $2")
                 .bind(self.after)
@@ -60,7 +60,7 @@ impl Statement for ListRecords {
     }
 }
 
-/// A row that cannot be decoded takes no page down: it is left out, and the log says so.
+/// Decodes a row of a page. A row that cannot be decoded does not fail the page: it is left out and logged.
 fn decodable(row: &PgRow) -> Option<Record> {
     Record::from_row(row)
         .inspect_err(|error| {
@@ -70,32 +70,32 @@ fn decodable(row: &PgRow) -> Option<Record> {
         .ok()
 }
 
-/// What became of a write.
+/// The result of a PUT or DELETE.
 #[derive(Debug)]
 pub(super) enum Written<T> {
     /// Done.
     Done(T),
-    /// Not done: the conditions do not permit it. What is there.
+    /// Not done: the conditions do not permit it. Holds the current record.
     NotPermitted(Record),
     /// Not done: there is no such record.
     Missing,
-    /// Not done: nobody waits for it any more.
-    Unwanted(Unwanted),
+    /// Not done: the write was abandoned.
+    Abandoned(Abandoned),
 }
 
-/// What became of a POST.
+/// The result of a POST.
 #[derive(Debug)]
 pub(super) enum Created {
     Record(Record),
-    /// The key was used before, for the same body: the first answer.
+    /// The key was used before with the same body. Holds the record of the first answer.
     Before(Record),
-    /// The key was used before, for another body.
+    /// The key was used before with another body.
     KeyReused,
-    /// Not done: nobody waits for it any more.
-    Unwanted(Unwanted),
+    /// Not done: the write was abandoned.
+    Abandoned(Abandoned),
 }
 
-/// A new record; with a key at most one within 24 hours.
+/// Creates a record. With a key, at most one record is created within 24 hours.
 #[derive(Debug)]
 pub(super) struct CreateRecord {
     pub(super) new: NewRecord,
@@ -108,8 +108,8 @@ impl Statement for CreateRecord {
     type Output = Created;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Created> {
-        if let Err(unwanted) = still_wanted(&self.receipt) {
-            return Ok(Created::Unwanted(unwanted));
+        if let Err(abandoned) = still_wanted(&self.receipt) {
+            return Ok(Created::Abandoned(abandoned));
         }
         match &self.key {
             None => self.insert(connection).await,
@@ -129,12 +129,12 @@ impl CreateRecord {
         .bind(self.receipt.not_after)
         .fetch_optional(connection)
         .await?;
-        row.map_or(Ok(Created::Unwanted(Unwanted::Late)), |row| Record::from_row(&row).map(Created::Record))
+        row.map_or(Ok(Created::Abandoned(Abandoned::TooLate)), |row| Record::from_row(&row).map(Created::Record))
     }
 
-    /// Key and record in one statement, so that nothing can come between. Of two that come with the same key at the same
-    /// time the second waits, in the unique index, until the first has committed. Each clears away two keys that have
-    /// expired, so that the table stays as large as a day's keys; its own expired key is taken over.
+    /// Inserts key and record in one statement, so that no other write can come between. Of two simultaneous requests
+    /// with the same key, the second waits in the unique index until the first has committed. Each request deletes two
+    /// expired keys, so that the table stays as large as one day's keys. An expired key with the same name is reused.
     async fn insert_keyed(&self, connection: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Created> {
         let row = sqlx::query(
             "WITH expired AS (\
@@ -167,7 +167,8 @@ impl CreateRecord {
         }
     }
 
-    /// The first answer again, whatever has become of the record since: the body is the same, the version was 1.
+    /// Returns the first answer again, even if the record has changed since: the body is the same, and the version was
+    /// 1.
     async fn created_before(&self, connection: &mut PgConnection, key: &IdempotencyKey) -> sqlx::Result<Created> {
         let row =
             sqlx::query("SELECT fingerprint = sha256($2), record_id, created FROM idempotency_keys WHERE key = $1")
@@ -176,7 +177,7 @@ impl CreateRecord {
                 .fetch_optional(connection)
                 .await?;
         let Some(row) = row else {
-            return Ok(Created::Unwanted(Unwanted::Late));
+            return Ok(Created::Abandoned(Abandoned::TooLate));
         };
         if !row.try_get::<bool, _>(0)? {
             return Ok(Created::KeyReused);
@@ -205,10 +206,10 @@ impl Statement for ReplaceRecord {
     type Output = Written<Record>;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<Record>> {
-        if let Err(unwanted) = still_wanted(&self.receipt) {
-            return Ok(Written::Unwanted(unwanted));
+        if let Err(abandoned) = still_wanted(&self.receipt) {
+            return Ok(Written::Abandoned(abandoned));
         }
-        // The trigger of the table counts the version up.
+        // A trigger of the table increments the version.
         let row = sqlx::query(
             "UPDATE records SET name = $2, value = $3 WHERE id = $1 \
              AND ($4::bigint[] IS NULL OR version = ANY($4)) AND version <> ALL($5) \
@@ -226,7 +227,8 @@ impl Statement for ReplaceRecord {
         match row {
             Some(row) => Record::from_row(&row).map(Written::Done),
             None => Ok(match not_done(connection, self.id, &self.receipt).await? {
-                // A proxy repeats a PUT whose connection broke, also after it took effect: version and content say so.
+                // A proxy repeats a PUT whose connection broke, even if the first copy took effect. Then the version
+                // and the content show it.
                 Written::NotPermitted(record) if self.took_effect(&record) => Written::Done(record),
                 not_done => not_done,
             }),
@@ -253,12 +255,12 @@ pub(super) struct DeleteRecord {
 
 impl Statement for DeleteRecord {
     const ACCESS: Access = Access::Write;
-    /// The version that it had.
+    /// The version that the record had.
     type Output = Written<i64>;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<i64>> {
-        if let Err(unwanted) = still_wanted(&self.receipt) {
-            return Ok(Written::Unwanted(unwanted));
+        if let Err(abandoned) = still_wanted(&self.receipt) {
+            return Ok(Written::Abandoned(abandoned));
         }
         let row = sqlx::query(
             "DELETE FROM records WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) AND version <> ALL($3) \
@@ -277,12 +279,12 @@ impl Statement for DeleteRecord {
     }
 }
 
-/// Asked last of all, with the connection in hand.
-fn still_wanted(receipt: &Receipt) -> Result<(), Unwanted> {
+/// The last check before a statement is sent, after the connection was acquired.
+fn still_wanted(receipt: &Receipt) -> Result<(), Abandoned> {
     receipt.check(OffsetDateTime::now_utc())
 }
 
-/// Why a write touched no row.
+/// Finds out why a write changed no row.
 async fn not_done<T>(connection: &mut PgConnection, id: i64, receipt: &Receipt) -> sqlx::Result<Written<T>> {
     let row = sqlx::query(
         "SELECT id, name, value, version, updated_at, \
@@ -294,7 +296,7 @@ async fn not_done<T>(connection: &mut PgConnection, id: i64, receipt: &Receipt) 
     .await?;
     let Some(row) = row else { return Ok(Written::Missing) };
     if row.try_get("late")? {
-        return Ok(Written::Unwanted(Unwanted::Late));
+        return Ok(Written::Abandoned(Abandoned::TooLate));
     }
     Record::from_row(&row).map(Written::NotPermitted)
 }

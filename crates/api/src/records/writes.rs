@@ -1,19 +1,20 @@
 //! The write path: Postgres first, then the cache.
 //!
 //! # In the order of time
-//! ## Wanted
-//! Nobody waits any more, or its time is over: it is not done ([`Receipt`]). Asked with the connection in hand, and once
-//! more inside the statement.
+//! ## Check the receipt
+//! A write is abandoned when its client has disconnected or its time limit has passed ([`Receipt`]). The check is made
+//! after the connection is acquired. The statement checks the time limit once more.
 //! ## Commit
-//! One statement. A time-out in the middle of it leaves open whether it was done: a POST with an `Idempotency-Key`, a PUT
-//! with `If-Match` and any DELETE can be sent again. What it may have changed is put on hold in the cache.
-//! ## Tell the cache
-//! The new version goes into Redis before the client hears of it, so that who reads after the answer sees it. It has a time
-//! of its own for that, not what is left of the request's. When Redis does not take it, the write stands all the same,
-//! and [`missed`](crate::cache::missed) says what follows.
+//! A write is one statement. After a time-out it is not known whether the statement took effect: a POST with an
+//! `Idempotency-Key`, a PUT with `If-Match` and any DELETE can be sent again. The cache entries that it may have
+//! changed are put on hold.
+//! ## Update the cache
+//! The new version is stored in Redis before the client gets its answer, so that every read after the answer sees it.
+//! The update has its own time-out, independent of the request's deadline. When Redis does not store it, the write
+//! remains valid, and [`missed`](crate::cache::missed) describes what follows.
 //!
-//! All in a task of its own: a client that hangs up between commit and cache leaves no old entry behind. The process waits
-//! for these tasks before it closes Redis and Postgres.
+//! All of this runs in its own task, so that a client that disconnects between commit and update leaves no old entry
+//! behind. The process waits for these tasks before it closes Redis and Postgres.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ use crate::{
         answer::{Answer, Content, Provenance},
         conditions::WriteConditions,
         idempotency_key::IdempotencyKey,
-        receipt::{Receipt, Unwanted},
+        receipt::{Abandoned, Receipt},
     },
 };
 
@@ -52,21 +53,21 @@ struct Inner {
     postgres: Postgres,
 }
 
-/// What the cache must learn of a write.
-enum Told {
+/// The update that a write makes to the cache.
+enum CacheUpdate {
     Nothing,
     Wrote(super::model::Record),
     Deleted {
         id: i64,
         version: i64,
     },
-    /// An entry that a precondition has shown to be old.
+    /// A failed precondition has shown that the entry may be old.
     Repair(super::model::Record),
     InDoubt(i64),
 }
 
-/// The answer to a write, and what the cache must learn before it is given.
-type Outcome = (Result<Content, Error>, Told);
+/// The answer to a write, and the update of the cache to make before it is sent.
+type Outcome = (Result<Content, Error>, CacheUpdate);
 
 impl Writes {
     /// The write path.
@@ -106,7 +107,7 @@ impl Writes {
         self.run(move |inner| async move { inner.delete(delete, deadline).await }).await
     }
 
-    /// Waits for the writes that are under way. No new ones come when this is called.
+    /// Waits for the running writes. Must be called when no new writes can start.
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -120,42 +121,43 @@ impl Writes {
         let inner = Arc::clone(&self.inner);
         let write = self.tasks.spawn(async move {
             let start = Instant::now();
-            let (content, told) = commit(Arc::clone(&inner)).await;
+            let (content, update) = commit(Arc::clone(&inner)).await;
             let mut provenance = Provenance { database: Some(start.elapsed()), ..Provenance::default() };
             if inner.cache_is_on {
                 let start = Instant::now();
-                if inner.tell(told).await {
+                if inner.update_cache(update).await {
                     provenance.redis = Some(start.elapsed());
                 }
             }
             Answer { content, provenance }
         });
-        // The task is never aborted; it can only have panicked.
+        // The task is never aborted, so an error means that it panicked.
         write.await.unwrap_or_else(|_| Answer { content: Err(Error::Internal), provenance: Provenance::default() })
     }
 }
 
 impl Inner {
-    /// Tells the cache; whether there was anything to tell.
-    async fn tell(&self, told: Told) -> bool {
-        match told {
-            Told::Nothing => return false,
-            Told::Wrote(record) => self.cache.wrote(record.id, &record).await,
-            Told::Deleted { id, version } => self.cache.deleted(id, version).await,
-            Told::Repair(record) => self.cache.repair(record.id, &record).await,
-            Told::InDoubt(id) => self.cache.in_doubt(id).await,
+    /// Updates the cache. Returns whether there was anything to update.
+    async fn update_cache(&self, update: CacheUpdate) -> bool {
+        match update {
+            CacheUpdate::Nothing => return false,
+            CacheUpdate::Wrote(record) => self.cache.wrote(record.id, &record).await,
+            CacheUpdate::Deleted { id, version } => self.cache.deleted(id, version).await,
+            CacheUpdate::Repair(record) => self.cache.repair(record.id, &record).await,
+            CacheUpdate::InDoubt(id) => self.cache.in_doubt(id).await,
         }
         true
     }
 
     async fn create(&self, create: CreateRecord, deadline: Deadline) -> Outcome {
         match self.postgres.run(deadline, &create).await {
-            Ok(Created::Record(record)) => (created(&record), Told::Wrote(record)),
-            // Nothing was written now, and the record may have changed since.
-            Ok(Created::Before(record)) => (created(&record), Told::Nothing),
-            Ok(Created::KeyReused) => (Err(Error::IdempotencyKeyReused), Told::Nothing),
-            Ok(Created::Unwanted(unwanted)) => (Err(unwanted.into()), Told::Nothing),
-            // Nobody knows its id yet; what may hold it are pages.
+            Ok(Created::Record(record)) => (created(&record), CacheUpdate::Wrote(record)),
+            // This request wrote nothing, and the record may have changed since the first one. The replica that ran the
+            // first one may have ended before it updated the cache.
+            Ok(Created::Before(record)) => (created(&record), CacheUpdate::InDoubt(record.id)),
+            Ok(Created::KeyReused) => (Err(Error::IdempotencyKeyReused), CacheUpdate::Nothing),
+            Ok(Created::Abandoned(abandoned)) => (Err(abandoned.into()), CacheUpdate::Nothing),
+            // The new id is unknown, so only pages can contain the record.
             Err(error) => failed(error, 0),
         }
     }
@@ -166,9 +168,9 @@ impl Inner {
             Ok(Written::Done(record)) => {
                 let version = u64::try_from(record.version).unwrap_or(0);
                 let body = record.to_json().ok_or(Error::Internal);
-                (body.map(|body| Content::Record { body: body.into(), version }), Told::Wrote(record))
+                (body.map(|body| Content::Record { body: body.into(), version }), CacheUpdate::Wrote(record))
             }
-            Ok(not_done) => refused(not_done, id, &replace.conditions),
+            Ok(not_done) => refused(not_done, id),
             Err(error) => failed(error, id),
         }
     }
@@ -176,12 +178,12 @@ impl Inner {
     async fn delete(&self, delete: DeleteRecord, deadline: Deadline) -> Outcome {
         let id = delete.id;
         match self.postgres.run(deadline, &delete).await {
-            Ok(Written::Done(version)) => (Ok(Content::Gone), Told::Deleted { id, version }),
-            // Gone already, as it was asked for.
-            Ok(Written::Missing) if !delete.conditions.must_exist => (Ok(Content::Gone), Told::Nothing),
-            // What would have succeeded without its conditions fails with them (RFC 9110, 13.1.1).
-            Ok(Written::Missing) => (Err(Error::NotMatched), Told::Nothing),
-            Ok(not_done) => refused(not_done, id, &delete.conditions),
+            Ok(Written::Done(version)) => (Ok(Content::Gone), CacheUpdate::Deleted { id, version }),
+            // The record does not exist, which is what the client asked for.
+            Ok(Written::Missing) if !delete.conditions.must_exist => (Ok(Content::Gone), CacheUpdate::InDoubt(id)),
+            // Without conditions this would succeed; `If-Match` is false when there is no record (RFC 9110, 13.1.1).
+            Ok(Written::Missing) => (Err(Error::NotMatched), CacheUpdate::InDoubt(id)),
+            Ok(not_done) => refused(not_done, id),
             Err(error) => failed(error, id),
         }
     }
@@ -193,35 +195,37 @@ fn created(record: &super::model::Record) -> Result<Content, Error> {
 }
 
 /// The answer to a write that was not done.
-fn refused<T>(not_done: Written<T>, id: i64, _conditions: &WriteConditions) -> Outcome {
+fn refused<T>(not_done: Written<T>, id: i64) -> Outcome {
     match not_done {
         Written::NotPermitted(record) => {
-            (Err(Error::VersionMismatch { current: record.version }), Told::Repair(record))
+            (Err(Error::VersionMismatch { current: record.version }), CacheUpdate::Repair(record))
         }
-        Written::Unwanted(unwanted) => (Err(unwanted.into()), Told::Nothing),
-        Written::Missing | Written::Done(_) => (Err(Error::NoRecord(id)), Told::Nothing),
+        Written::Abandoned(abandoned) => (Err(abandoned.into()), CacheUpdate::Nothing),
+        // The cache may still contain the record: Redis, or the replica that deleted it, may have missed the deletion.
+        Written::Missing | Written::Done(_) => (Err(Error::NoRecord(id)), CacheUpdate::InDoubt(id)),
     }
 }
 
-/// A write that failed: in doubt when a statement was sent and not answered, or its answer could not be read.
+/// The outcome of a failed write. It is in doubt when a statement was sent and not answered, or its answer could not be
+/// decoded.
 fn failed(error: DatabaseError, id: i64) -> Outcome {
-    let told = match error {
-        DatabaseError::Timeout | DatabaseError::Internal => Told::InDoubt(id),
+    let update = match error {
+        DatabaseError::Timeout | DatabaseError::Internal => CacheUpdate::InDoubt(id),
         DatabaseError::Unavailable
         | DatabaseError::NotAsked
         | DatabaseError::Busy
         | DatabaseError::ReadOnly
         | DatabaseError::Locked
-        | DatabaseError::NoTime => Told::Nothing,
+        | DatabaseError::NoTime => CacheUpdate::Nothing,
     };
-    (Err(error.into()), told)
+    (Err(error.into()), update)
 }
 
-impl From<Unwanted> for Error {
-    fn from(unwanted: Unwanted) -> Self {
-        match unwanted {
-            Unwanted::HungUp => Self::BodyBrokeOff,
-            Unwanted::Late => Self::DeadlineExceeded(DeadlineExceeded),
+impl From<Abandoned> for Error {
+    fn from(abandoned: Abandoned) -> Self {
+        match abandoned {
+            Abandoned::ClientGone => Self::BodyBrokeOff,
+            Abandoned::TooLate => Self::DeadlineExceeded(DeadlineExceeded),
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<impl Int
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
     let settled = state.redis.is_settled();
     let redis = state.redis.knowledge().last().map(|seen| match seen.up && seen.writable && !settled {
-        // It answers, and is not read yet.
+        // Redis answers, but its entries are not read yet.
         true => Observation { writable: false, reason: "settling", ..seen },
         false => seen,
     });

@@ -109,12 +109,12 @@ pub(super) async fn delete_record(
     Ok(state.writes.delete(id, conditions, receipt, deadline(&state)).await)
 }
 
-/// The deadline of the answer, from when all of the request is there.
+/// The deadline of the answer, counted from the time when the whole request has arrived.
 fn deadline(state: &AppState) -> Deadline {
     Deadline::after(Instant::now(), state.config.limits.request_timeout)
 }
 
-/// Until when the write is wanted, from when all of the request is there.
+/// The receipt of the write, made when the whole request has arrived.
 fn receipt(state: &AppState, head: &Parts) -> Receipt {
     let limits = &state.config.limits;
     let window = WriteWindow { from_proxy: limits.write_window, from_now: limits.request_timeout };

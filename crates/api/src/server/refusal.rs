@@ -1,9 +1,10 @@
-//! The end of a connection that hyper ended: what the client still gets to read, and that the refusal is counted and logged
-//! like every other.
+//! Ends a connection that hyper has given up on. Sends the answer that hyper does not send, and counts and logs the
+//! refusal like every other.
 //!
-//! A head that cannot be read never becomes a request, so hyper answers it alone: 400 or 431 without a body, and it leaves
-//! no room for one. A head that does not come in time it drops without a word; that one is answered here. A connection on
-//! which nothing was begun is closed in silence, as clients expect it of one that was idle.
+//! A head that cannot be parsed never becomes a request. hyper answers it itself with 400 or 431 and no body, and
+//! offers no way to add one. hyper closes a connection whose head does not arrive in time without an answer; the answer
+//! is sent here. A connection without any byte of a request is closed without an answer, as clients expect of an idle
+//! connection.
 
 use std::time::Duration;
 
@@ -15,14 +16,15 @@ use tokio::{
 
 use crate::{middleware, problem::Code, state::AppState};
 
-/// For the answer to a client that has been slow before, and for what it sends while it reads the answer. Closed earlier,
-/// the kernel would reset the connection at the client's next bytes, and the answer could be lost with it (RFC 9112, 9.6).
+/// Time for writing the answer to a slow client, and for reading what the client sends in the meantime. If the
+/// connection were closed earlier, the kernel would reset it at the client's next bytes, and the answer could be lost
+/// (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Says goodbye to a client whose head was refused.
+/// Answers a client whose head was refused, if hyper has not, and closes the connection.
 pub(super) async fn conclude(state: &AppState, error: &hyper::Error, mut stream: TcpStream, head: &Bytes) {
     let Some(refusal) = Refusal::of(error, head) else {
-        // A client that hung up: nothing to answer to.
+        // The client has disconnected: no answer can be sent.
         tracing::debug!(error = %error, "connection ended");
         return;
     };
@@ -39,11 +41,11 @@ pub(super) async fn conclude(state: &AppState, error: &hyper::Error, mut stream:
     linger(stream).await;
 }
 
-/// Reads and drops what the client still sends, until it has closed its side, for [`LINGER`] at most.
+/// Reads and discards what the client still sends until it closes its side, for [`LINGER`] at most.
 pub(super) async fn linger(mut stream: TcpStream) {
     let mut dropped = vec![0; 16 * 1024];
     let reading = async { while matches!(stream.read(&mut dropped).await, Ok(1..)) {} };
-    // The time is over, or the client has closed: both are the end.
+    // Time-out or end of the connection: both end the wait.
     let _ = tokio::time::timeout(LINGER, reading).await;
 }
 
@@ -56,16 +58,16 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// `head`: what was read of it and not understood.
+    /// `head`: the bytes that were read and not parsed.
     fn of(error: &hyper::Error, head: &Bytes) -> Option<Self> {
         let refusal = |code, detail, is_answered| Some(Self { code, detail, is_answered });
         if error.is_timeout() && !head.is_empty() {
             return refusal(Code::RequestTimeout, "the request head did not arrive in time", false);
         }
         if error.is_parse_version_h2() {
-            return refusal(Code::InvalidRequest, "this is HTTP/2, and HTTP/1.1 is spoken here", false);
+            return refusal(Code::InvalidRequest, "this server supports HTTP/1.1 and not HTTP/2", false);
         }
-        // Of the target alone, too: all of the head is larger than its buffer before the target is too long for hyper.
+        // A long target also ends here: the head exceeds its buffer before the target exceeds hyper's own limit.
         if error.is_parse_too_large() {
             return refusal(Code::HeadersTooLarge, "the request head is too large", true);
         }

@@ -251,6 +251,46 @@ async fn a_record_whose_deletion_redis_missed_stays_gone() {
     assert_eq!(from_cache.problem_code(), "not_found");
 }
 
+/// As when a replica was killed between its commit and the cache, and the proxy repeats the request on another one.
+#[tokio::test]
+async fn a_write_that_finds_its_work_done_ends_what_the_cache_still_says() {
+    let (postgres, redis) = Proxy::pair();
+    let first = Replica::start_behind(&postgres, &redis, &[]);
+    let second = Replica::start_connected(&[]);
+    let [deleted, replaced] = [create(&second.url(""), "a").await, create(&second.url(""), "b").await];
+    let page = second.url(&format!("/data?limit=2&after={}", deleted - 1));
+    for id in [deleted, replaced] {
+        get_until(&second.url(&format!("/data/{id}")), is_hit).await;
+    }
+    get(&page).await;
+    redis.set(Mode::Refuse);
+    for id in [deleted, replaced] {
+        let gone = send(Client::new().delete(first.url(&format!("/data/{id}")))).await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT);
+    }
+    let again = send(Client::new().delete(second.url(&format!("/data/{deleted}")))).await;
+    assert_eq!(again.status, StatusCode::NO_CONTENT);
+    assert_eq!(put(&second.url(&format!("/data/{replaced}")), "v").await.status, StatusCode::NOT_FOUND);
+    for id in [deleted, replaced] {
+        let read = get(&second.url(&format!("/data/{id}"))).await;
+        assert_eq!(read.status, StatusCode::NOT_FOUND, "{read:?}");
+    }
+    let items = get(&page).await.body["items"].clone();
+    assert!(items.as_array().is_some_and(|items| items.iter().all(|item| item["id"] != deleted)), "{items}");
+
+    // The same with a keyed POST: its record is on the pages that are read after the second answer.
+    let post = |replica: &Replica| {
+        let request = Client::new().post(replica.url("/data")).header("idempotency-key", format!("done-{deleted}"));
+        send(request.json(&json!({"name": "keyed", "value": "v"})))
+    };
+    let created = post(&first).await;
+    let id = created.body["id"].as_i64().expect("an id");
+    let last = second.url(&format!("/data?limit=1&after={}", id - 1));
+    assert_eq!(post(&second).await.body, created.body);
+    assert_eq!(get(&second.url(&format!("/data/{id}"))).await.status, StatusCode::OK);
+    assert_eq!(get(&last).await.body["items"][0]["id"], id);
+}
+
 #[tokio::test]
 async fn a_failed_precondition_repairs_the_entry_that_led_to_it() {
     let (postgres, redis) = Proxy::pair();

@@ -5,14 +5,14 @@
 //! [`signal`] gives an error its name, by its SQLSTATE (Postgres' appendix A; the texts are translated, the codes are
 //! not) or by where the call broke.
 //! ## Rule
-//! [`Signal::ruling`] says whose fault it is, what the breaker hears, what becomes of the connection, whether the
-//! statement is tried once more, what the caller gets and how it is logged.
+//! [`Signal::ruling`] defines the cause, how the breaker counts it, whether the connection is kept, whether the
+//! statement is retried, what the caller gets and how it is logged.
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::dependencies::{CallOutcome, Fault, LogLevel, Verdict};
 
-/// Why Postgres did not do what was asked.
+/// Why a call to Postgres failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseError {
     /// It cannot be reached, or it ended the connection.
@@ -36,7 +36,7 @@ pub enum DatabaseError {
     /// The request's own time was over before anything was sent.
     #[error("the request's deadline has passed")]
     NoTime,
-    /// A fault of this service's own; the log says which.
+    /// A defect of this service; the log has the cause.
     #[error("the service failed")]
     Internal,
 }
@@ -61,7 +61,7 @@ pub(in crate::dependencies) enum Stage {
     OnFresh,
 }
 
-/// What Postgres, or the way to it, said.
+/// The name of an outcome of Postgres or of the connection to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::dependencies) enum Signal {
@@ -101,7 +101,7 @@ pub(in crate::dependencies) enum Connection {
     Kept,
     /// Closed.
     Discarded,
-    /// Closed, and all that were made before it was taken are closed when they come to hand.
+    /// Closed. All connections made before it was acquired are closed at their next use.
     AllDistrusted,
 }
 
@@ -110,7 +110,7 @@ pub(in crate::dependencies) enum Connection {
 #[strum(serialize_all = "snake_case")]
 pub(in crate::dependencies) enum Again {
     No,
-    /// On the same connection, whose prepared statements are forgotten first.
+    /// On the same connection, after its prepared statements are cleared.
     Prepared,
     /// On the same connection; the transaction was rolled back.
     Transaction,
@@ -125,14 +125,14 @@ pub(in crate::dependencies) struct Ruling {
     pub(in crate::dependencies) verdict: Verdict,
     pub(in crate::dependencies) connection: Connection,
     pub(in crate::dependencies) again: Again,
-    /// What the caller gets, when it is not tried again or that failed as well; `None`: the answer.
+    /// What the caller gets when there is no retry or the retry failed too; `None`: the answer.
     pub(in crate::dependencies) error: Option<DatabaseError>,
     pub(in crate::dependencies) level: LogLevel,
     pub(in crate::dependencies) outcome: CallOutcome,
 }
 
 /// SQLSTATEs and classes (the first characters of a code) with a meaning of their own. The longest match counts.
-/// What is not here is [`Signal::OwnDefect`]: this service said something that Postgres does not accept.
+/// Every other code is [`Signal::OwnDefect`]: this service sent something that Postgres does not accept.
 pub(in crate::dependencies) const SQLSTATES: &[(&str, Signal)] = &[
     ("08", Signal::EndedWhenReused),    // connection exception
     ("0A000", Signal::StalePlan),       // cached plan must not change result type
@@ -163,7 +163,7 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
             let named = of_sqlstate(database.code().as_deref().unwrap_or_default());
             let severity = database.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
             match severity {
-                // Whatever it says: a fatal error is the last that comes over this connection.
+                // After a fatal error Postgres closes the connection, whatever the code is.
                 Some(PgSeverity::Fatal | PgSeverity::Panic) if named.ruling().connection == Connection::Kept => {
                     Signal::EndedWhenReused
                 }
@@ -222,7 +222,7 @@ impl Signal {
             Self::RowLocked => "`lock_timeout` in a write: another transaction holds the row",
             Self::Conflict => "deadlock or serialization failure: the transaction was rolled back",
             Self::StalePlan => "a column's type changed under a prepared statement, or the statement is gone",
-            Self::ReadOnlyWhenReused => "read-only, on a connection from before a failover perhaps",
+            Self::ReadOnlyWhenReused => "read-only, on a connection that may be older than a failover",
             Self::ReadOnly => "read-only, on a fresh connection",
             Self::OutOfResources => "disk full, out of memory, I/O error, corrupted data",
             Self::InvalidData => "a value or constraint that this service's validation should have refused",
@@ -262,7 +262,7 @@ impl Signal {
             Self::PoolFull | Self::TooManyConnections => {
                 ruling(Load, Ignored, NoConnection, Again::No, Some(DatabaseError::Busy), Debug, CallOutcome::Busy)
             }
-            // A busy machine, or the first moment of an outage: the prober will tell.
+            // A busy machine, or the beginning of an outage. The prober finds out which.
             Self::ConnectSlow => ruling(
                 Load,
                 Ignored,
@@ -281,7 +281,7 @@ impl Signal {
                 Debug,
                 CallOutcome::Away,
             ),
-            // For clients the database is away; for its owner it is a set-up to be mended.
+            // For clients the database is unavailable; for the operator it is an error in the configuration.
             Self::LoginRefused => ruling(
                 Ours,
                 Failure,
@@ -291,7 +291,7 @@ impl Signal {
                 Error,
                 CallOutcome::Away,
             ),
-            // What ended one has most likely ended all; the breaker hears what a fresh one says.
+            // The event has probably ended all connections. The breaker counts the attempt on a fresh one.
             Self::EndedWhenReused => ruling(
                 Dependency,
                 Ignored,
@@ -319,7 +319,7 @@ impl Signal {
                 Warn,
                 CallOutcome::Away,
             ),
-            // Nobody is there, or nobody who runs.
+            // Postgres is unreachable or paused.
             Self::Silent => ruling(
                 Dependency,
                 Failure,
@@ -332,7 +332,7 @@ impl Signal {
             Self::StatementTimeout | Self::TableLocked => {
                 ruling(Dependency, Failure, Kept, Again::No, Some(DatabaseError::Timeout), Debug, CallOutcome::Timeout)
             }
-            // Postgres does its part; two clients want the same row.
+            // Postgres works; two clients change the same row.
             Self::RowLocked => {
                 ruling(Load, Success, Kept, Again::No, Some(DatabaseError::Locked), Debug, CallOutcome::Locked)
             }
@@ -342,7 +342,7 @@ impl Signal {
             Self::StalePlan => {
                 ruling(Nobody, Success, Kept, Again::Prepared, Some(DatabaseError::Internal), Debug, CallOutcome::Error)
             }
-            // A fresh connection tells whether it is the database or only the connection's past.
+            // A fresh connection shows whether the database is read-only or only this session.
             Self::ReadOnlyWhenReused => ruling(
                 Dependency,
                 Success,
@@ -361,7 +361,7 @@ impl Signal {
                 Debug,
                 CallOutcome::ReadOnly,
             ),
-            // Reads may still work, so the breaker stays out of it: it would take those away as well.
+            // Reads may still work, so the breaker ignores it: an open breaker would refuse them too.
             Self::OutOfResources => ruling(
                 Dependency,
                 Ignored,

@@ -1,20 +1,21 @@
-//! The connections: deadpool owns how many there are, this file decides which may be used again.
+//! The connection pool. deadpool bounds the number of connections; this file decides which ones may be reused.
 //!
 //! # In the order of time
 //! ## Acquire
-//! An idle connection, the one that was used last first, or a new one; within a bound. When Postgres has no connection
-//! left for us, one of ours that comes free will do: asked for again, with growing waits.
-//! Connecting goes on when the request that began it gives up: on a machine that is short of time nobody would ever get
-//! through otherwise. The connection is a *spare* then, and the next request takes it.
+//! Acquiring returns the most recently used idle connection, or a new one, within a bound. When Postgres has no
+//! connection left, the pool tries again with growing waits, because one of its own connections may become idle.
+//! Connecting continues when the request that began it gives up; otherwise no request would ever get a connection on an
+//! overloaded machine. The finished connection is a *spare*, and the next request takes it.
 //! ## Held
-//! A [`Lease`] that is dropped was cancelled in the middle of a statement, or broke: its connection is closed at once and
-//! its place is free. Nothing is asked of Postgres for it and no task is started.
+//! A [`Lease`] that is dropped was cancelled in the middle of a statement, or broke. Its connection is closed at once
+//! and its place is free. This sends no message to Postgres and starts no task.
 //! ## Given back
-//! [`Lease::give_back`] returns a connection that is known to be idle, without a message. sqlx's own pool sends one and
-//! waits for the answer each time, in a task of its own: half the throughput, and for ever on a silent Postgres.
+//! [`Lease::give_back`] returns a connection that is known to be idle, without a message. sqlx's own pool sends a
+//! message and waits for the answer each time, in a separate task. That halves the throughput, and never ends while
+//! Postgres does not answer.
 //! ## Used again
-//! [`Connector::recycle`] decides without asking Postgres: not when it is too old, and not when it was made before a
-//! moment from which on older ones are [distrusted](ConnectionPool::distrust).
+//! [`Connector::recycle`] decides without a message to Postgres. It refuses a connection that is too old, or that was
+//! made before the time given to [`distrust`](ConnectionPool::distrust).
 
 use std::{
     sync::{
@@ -34,17 +35,19 @@ use tokio::{
 use super::judge::{Access, Signal, Stage, signal};
 use crate::dependencies::guard::within;
 
-/// A connection older than this is replaced: what it has gathered in memory goes, and new settings of its role come.
+/// A connection older than this is replaced, which frees the memory of its session and applies new settings of its
+/// role.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// A connection not used for this long is closed: another replica may need its place in Postgres. The one that the prober
-/// borrows twice a second is always there.
+/// A connection that is idle for this long is closed, because another replica may need its place in Postgres. The
+/// connection that the prober uses twice a second stays open.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
-/// Between two attempts while Postgres has no connection left: first, and most.
+/// The first and the longest wait between two attempts while Postgres has no connection left.
 const FULL_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
-/// For making one connection, whoever waits for it: a healthy Postgres needs milliseconds, a busy machine tens of them.
+/// The bound of one connection attempt, independent of the waiting request. A healthy Postgres needs milliseconds, a
+/// busy machine tens of milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Makes connections, and decides which may be used again.
@@ -55,32 +58,32 @@ pub(super) struct Connector(Arc<Shared>);
 struct Shared {
     options: PgConnectOptions,
     start: Instant,
-    /// Microseconds after `start`: connections made before are not used any more.
+    /// Microseconds after `start`. Connections made earlier are not reused.
     trusted_from: AtomicU64,
-    /// One for each connection that is there or in the making.
+    /// One permit for each connection that exists or is being made.
     places: Arc<Semaphore>,
-    spares: Mutex<Vec<Made>>,
+    spares: Mutex<Vec<PooledConnection>>,
     spare_made: Notify,
 }
 
-/// A connection and when its making began.
+/// A connection, and the time at which connecting began.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct PooledConnection {
     connection: PgConnection,
     at: Instant,
     #[expect(dead_code, reason = "held for its drop")]
     place: OwnedSemaphorePermit,
 }
 
-/// At most so many connections.
+/// The pool, with a bounded number of connections.
 #[derive(Debug)]
 pub(super) struct ConnectionPool {
     pool: Pool<Connector>,
-    /// One for each connection that may be in use: deadpool itself never has to wait.
+    /// One permit for each connection that may be in use, so that deadpool itself never waits.
     turns: Arc<Semaphore>,
 }
 
-/// A connection in use. Dropped without [`Lease::give_back`] it is closed.
+/// A connection in use. It is closed if the lease is dropped without [`Lease::give_back`].
 #[derive(Debug)]
 pub(super) struct Lease {
     object: Option<Object<Connector>>,
@@ -89,7 +92,7 @@ pub(super) struct Lease {
     _turn: OwnedSemaphorePermit,
 }
 
-/// No connection: the signal for it, and what was said.
+/// No connection could be acquired: the signal, and the error if there is one.
 #[derive(Debug)]
 pub(super) struct NotAcquired {
     pub(super) signal: Signal,
@@ -97,10 +100,10 @@ pub(super) struct NotAcquired {
 }
 
 impl Manager for Connector {
-    type Type = Made;
+    type Type = PooledConnection;
     type Error = sqlx::Error;
 
-    async fn create(&self) -> Result<Made, sqlx::Error> {
+    async fn create(&self) -> Result<PooledConnection, sqlx::Error> {
         let place = loop {
             if let Some(spare) = self.take_spare() {
                 return Ok(spare);
@@ -114,42 +117,42 @@ impl Manager for Connector {
         let connector = self.clone();
         tokio::spawn(async move {
             let given_up = give.send(connector.connect(place).await);
-            if let Err(Ok(made)) = given_up {
-                connector.spares().push(made);
+            if let Err(Ok(pooled)) = given_up {
+                connector.spares().push(pooled);
                 connector.0.spare_made.notify_one();
             }
         });
         take.await.unwrap_or(Err(sqlx::Error::PoolClosed))
     }
 
-    async fn recycle(&self, made: &mut Made, _metrics: &Metrics) -> RecycleResult<sqlx::Error> {
-        if self.is_usable(made) { Ok(()) } else { Err(RecycleError::message("too old, or made before others broke")) }
+    async fn recycle(&self, pooled: &mut PooledConnection, _metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if self.is_usable(pooled) { Ok(()) } else { Err(RecycleError::message("too old, or made before others broke")) }
     }
 }
 
 impl Connector {
-    async fn connect(&self, place: OwnedSemaphorePermit) -> Result<Made, sqlx::Error> {
+    async fn connect(&self, place: OwnedSemaphorePermit) -> Result<PooledConnection, sqlx::Error> {
         let at = Instant::now();
         match within(Some(CONNECT_TIMEOUT), self.0.options.connect()).await {
-            Some(connected) => Ok(Made { connection: connected?, at, place }),
+            Some(connected) => Ok(PooledConnection { connection: connected?, at, place }),
             None => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
-    fn take_spare(&self) -> Option<Made> {
+    fn take_spare(&self) -> Option<PooledConnection> {
         let mut spares = self.spares();
-        std::iter::from_fn(|| spares.pop()).find(|made| self.is_usable(made))
+        std::iter::from_fn(|| spares.pop()).find(|pooled| self.is_usable(pooled))
     }
 
-    fn is_usable(&self, made: &Made) -> bool {
-        self.micros(made.at) >= self.0.trusted_from.load(Ordering::Relaxed) && made.at.elapsed() < LONGEST_LIFE
+    fn is_usable(&self, pooled: &PooledConnection) -> bool {
+        self.micros(pooled.at) >= self.0.trusted_from.load(Ordering::Relaxed) && pooled.at.elapsed() < LONGEST_LIFE
     }
 
     fn micros(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.0.start).as_micros()).unwrap_or(u64::MAX)
     }
 
-    fn spares(&self) -> MutexGuard<'_, Vec<Made>> {
+    fn spares(&self) -> MutexGuard<'_, Vec<PooledConnection>> {
         self.0.spares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -158,7 +161,7 @@ impl ConnectionPool {
     /// Connects to nothing yet.
     ///
     /// # Errors
-    /// None that this configuration can have: it names no time-out that needs a runtime of deadpool's own.
+    /// Does not occur with this configuration: it sets no time-out that needs a runtime of deadpool's own.
     pub(super) fn new(options: PgConnectOptions, max_size: u32) -> Result<Self, deadpool::managed::BuildError> {
         let connector = Connector(Arc::new(Shared {
             options,
@@ -176,7 +179,7 @@ impl ConnectionPool {
         Ok(Self { pool, turns: Arc::new(Semaphore::new(max_size as usize)) })
     }
 
-    /// A connection within `bound`; `None`: however long it takes.
+    /// Acquires a connection within `bound`; `None`: without limit.
     pub(super) async fn acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
         let start = Instant::now();
         let mut wait = FULL_WAIT.0;
@@ -185,7 +188,7 @@ impl ConnectionPool {
             let left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
             let refused = match self.try_acquire(left).await {
                 Err(refused) if refused.signal == Signal::TooManyConnections => refused,
-                // Postgres was full a moment ago: the time went by with that.
+                // Postgres had no connection left before, and that used up the time.
                 Err(late) if late.signal == Signal::ConnectTimeout => return Err(was_refused.unwrap_or(late)),
                 acquired => return acquired,
             };
@@ -198,7 +201,7 @@ impl ConnectionPool {
         }
     }
 
-    /// First a turn, then a connection: so that it is known which of the two the time went by with.
+    /// Waits for a turn and then for a connection, so that it is known which of the two took the time.
     async fn try_acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
         let not = |signal, error| Err(NotAcquired { signal, error });
         let start = Instant::now();
@@ -226,30 +229,30 @@ impl ConnectionPool {
         }
     }
 
-    /// Connections whose making began before `moment` are not used again.
+    /// Marks all connections that were begun before `moment` as not reusable.
     pub(super) fn distrust(&self, moment: Instant) {
         let connector = self.pool.manager();
         connector.0.trusted_from.fetch_max(connector.micros(moment), Ordering::Relaxed);
     }
 
-    /// A connection that takes no place in the pool, for one question.
+    /// Opens a connection outside of the pool, for one probe.
     pub(super) async fn connect_apart(&self) -> Result<PgConnection, sqlx::Error> {
         self.pool.manager().0.options.connect().await
     }
 
-    /// Closes what has been idle for too long.
+    /// Closes connections that have been idle for too long.
     pub(super) fn close_idle(&self) {
         drop(self.pool.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE));
         self.pool.manager().spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE);
     }
 
-    /// How many are (idle, in use).
+    /// The number of connections: (idle, in use).
     pub(super) fn counts(&self) -> (usize, usize) {
         let status = self.pool.status();
         (status.available, status.size.saturating_sub(status.available))
     }
 
-    /// Closes the idle ones now and the others when they come back.
+    /// Closes idle connections now, and the others when they are given back.
     pub(super) fn close(&self) {
         self.pool.close();
         self.pool.manager().0.places.close();
@@ -267,7 +270,7 @@ impl Lease {
         }
     }
 
-    /// Returns a connection that has nothing more to say.
+    /// Returns an idle connection to the pool.
     pub(super) fn give_back(mut self) {
         drop(self.object.take());
     }

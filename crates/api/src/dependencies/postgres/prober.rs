@@ -1,5 +1,5 @@
-//! Knows whether Postgres answers and takes writes, without holding a connection of its own: it borrows one from the pool
-//! for each question, so that it takes nothing away where connections are few.
+//! Probes whether Postgres answers and takes writes. The prober holds no connection of its own: it takes one from the
+//! pool for each probe, so that it uses no extra connection where connections are few.
 
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ const WARM_CONNECTIONS: usize = 2;
 /// True on a standby, and where `default_transaction_read_only` is set.
 const QUESTION: &str = "SELECT current_setting('transaction_read_only') = 'on'";
 
-/// For the answer over a connection from the pool; the rest of the probe's time is for a fresh one.
+/// The bound of the first attempt, on a connection from the pool. The rest of the probe's time is for a fresh
+/// connection.
 const FIRST_ASK: Duration = Duration::from_millis(100);
 
-/// What the prober came to know.
+/// The result of a probe.
 enum Seen {
     Up { read_only: bool },
     Down(&'static str),
@@ -50,11 +51,11 @@ impl Inner {
         let answered = self.answered.swap(false, std::sync::atomic::Ordering::Relaxed);
         let asked = match self.knowledge.is_writable() {
             true => self.ask(FIRST_ASK).await,
-            // Sessions may keep the setting they began with: only a new one tells whether it is over.
+            // Sessions may keep the setting they began with, so only a new session shows the current one.
             false => self.ask_apart().await,
         };
         let seen = match asked {
-            // That tells of one connection, and that the others may be broken or cut off too; Postgres is asked anew.
+            // This concerns one connection. The others may be broken too, so the probe is repeated on a fresh one.
             Err(Signal::EndedWhenReused | Signal::Silent) => {
                 self.pool.distrust(start);
                 self.ask(PROBE_TIMEOUT.saturating_sub(start.elapsed())).await
@@ -72,7 +73,7 @@ impl Inner {
         let writable_again = observation.writable && !was_writable;
         let change = self.knowledge.record(observation);
         if change == Change::CameUp || writable_again {
-            // What was connected before does not count any more.
+            // Earlier connections may be broken or keep their read-only setting.
             self.pool.distrust(start);
         }
         if change == Change::CameUp {
@@ -118,15 +119,15 @@ impl Inner {
             let pool = std::sync::Arc::clone(&self.pool);
             opening.spawn(async move { pool.acquire(Some(PROBE_TIMEOUT)).await });
         }
-        // Held together until all are open: one that is given back would be acquired again.
+        // All are held until all are open, because a connection that is given back would be acquired again.
         let opened: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
         opened.into_iter().for_each(super::pool::Lease::give_back);
     }
 
-    /// What it means that there was no answer to the question.
+    /// The result of a probe that got no answer.
     fn reason(&self, signal: Signal, answered: bool) -> Seen {
         match signal {
-            // Full, by ours or by others': Postgres is there. But connections that hang fill the pool as well.
+            // All connections are in use, so Postgres is up. But connections that hang can fill the pool too.
             Signal::TooManyConnections => Seen::Up { read_only: !self.knowledge.is_writable() },
             Signal::PoolFull | Signal::ConnectTimeout if answered => {
                 Seen::Up { read_only: !self.knowledge.is_writable() }

@@ -2,14 +2,15 @@
 //!
 //! # In the order of time
 //! ## Connect
-//! The task takes a connection from the pool (deadpool owns its making and its bounds) and publishes it. Requests never
-//! connect and never wait for it: they clone the published connection, which carries all of them at once. Checking a
-//! connection out of the pool for each request would ping it each time, and cost two thirds of the requests per second.
-//! ## Ask
-//! Twice a second it asks whether Redis answers, and then whether it takes a write. An answer that refuses is an answer:
-//! the connection stays.
+//! The task takes a connection from the pool (deadpool makes it and enforces the bounds) and publishes it. Requests
+//! never connect and never wait for a connection: they clone the published one, which is multiplexed. Taking a
+//! connection from the pool for each request would ping it each time, and cost two thirds of the requests per second.
+//! ## Probe
+//! Twice a second the task checks whether Redis answers, and whether it takes a write. A refusal is an answer, so the
+//! connection is kept.
 //! ## Replace
-//! A connection that broke or fell silent is replaced, by at most one attempt at each turn, however many requests fail.
+//! A connection that broke or does not answer is replaced. There is at most one attempt per probe, however many
+//! requests fail.
 
 use std::sync::Arc;
 
@@ -30,14 +31,14 @@ use crate::{
     },
 };
 
-/// One that serves and one in the making.
+/// The published connection and its replacement.
 const POOL_SIZE: usize = 2;
 
-/// Where the prober writes, per replica; it expires by itself.
+/// The prefix of the key that the prober writes, one per replica. The key expires by itself.
 const PROBE_KEY: &str = "write-probe:v1:";
 const PROBE_KEPT_MS: u32 = 5_000;
 
-/// Why it refuses writes, when it still deletes.
+/// The reason when Redis refuses to store but still deletes.
 pub(super) const FULL: &str = "full";
 
 type Held = deadpool_redis::Connection;
@@ -55,7 +56,7 @@ impl SharedConnection {
     pub(super) fn new(config: &RedisConfig, instance: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let tcp = TcpSettings::default().set_nodelay(true);
         let info = config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
-        // The attempts are bounded by their caller; a second timer per command would only cost.
+        // The caller bounds each attempt, so a second timer per command is not needed.
         let connection =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
         let pool = Pool::builder(Manager::new_with_config(info, connection)?)
@@ -68,17 +69,17 @@ impl SharedConnection {
         Ok(Self { pool, published: ArcSwapOption::empty(), probe_key: format!("{PROBE_KEY}{instance}") })
     }
 
-    /// The connection, if there is one.
+    /// The published connection, if there is one.
     pub(super) fn published(&self) -> Option<Arc<MultiplexedConnection>> {
         self.published.load_full()
     }
 
-    /// Takes a broken connection away, unless it has been replaced already.
+    /// Removes a broken connection, unless it has already been replaced.
     pub(super) fn unpublish(&self, broken: &Arc<MultiplexedConnection>) {
         self.published.compare_and_swap(broken, None);
     }
 
-    /// Asks the held connection, or makes a new one and publishes it. Says what came of it.
+    /// Probes the held connection, or makes a new one and publishes it. Returns the observation.
     pub(super) async fn maintain(&self, held: &mut Option<Held>) -> Observation {
         let start = Instant::now();
         if self.published.load().is_none() {
@@ -90,7 +91,8 @@ impl SharedConnection {
                 return observed;
             }
         }
-        // The silent connection stays published until there is a better one: requests find out by their own time-outs.
+        // The connection that does not answer stays published until there is a new one. Requests have their own
+        // time-outs.
         match tokio::time::timeout(PROBE_TIMEOUT, self.pool.get()).await {
             Ok(Ok(mut connection)) => {
                 let observed = self.ask(&mut connection, start).await;
@@ -113,7 +115,7 @@ impl SharedConnection {
         let answered = send(connection, &ping).await;
         let latency = start.elapsed();
         match answered {
-            // A disk that fails makes Redis refuse even PING; it answers reads all the same.
+            // With a failing disk Redis refuses even PING, but it still answers reads.
             Signal::Answered | Signal::RefusesWrites | Signal::Full => {}
             Signal::Silent => return Observation::down(latency, "timeout"),
             Signal::NotReady => return Observation::down(latency, "not_ready"),
@@ -145,7 +147,7 @@ impl SharedConnection {
         }
     }
 
-    /// Ends: no connection any more.
+    /// Closes the connection and the pool.
     pub(super) fn close(&self) {
         self.published.store(None);
         self.pool.close();
@@ -185,7 +187,7 @@ fn why_not_made(error: &deadpool_redis::PoolError) -> &'static str {
     }
 }
 
-/// Ends a connection instead of giving it back: the pool would hand it out again.
+/// Closes a connection instead of giving it back, so that the pool does not reuse it.
 fn release(connection: Option<Held>) {
     drop(connection.map(Held::take));
 }

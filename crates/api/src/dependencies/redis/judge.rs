@@ -4,14 +4,14 @@
 //! ## Name
 //! [`signal`] gives an error its name, by the first word of the reply (Redis' error codes) or by where the call broke.
 //! ## Rule
-//! [`Signal::ruling`] says whose fault it is, what the breaker hears, what becomes of the connection, whether the command
-//! is sent once more, what the caller gets and how it is logged.
+//! [`Signal::ruling`] defines the cause, how the breaker counts it, whether the connection is kept, whether the command
+//! is retried, what the caller gets and how it is logged.
 
 use deadpool_redis::redis::{self, ErrorKind, ServerErrorKind};
 
 use crate::dependencies::{CallOutcome, Fault, LogLevel, Verdict};
 
-/// Why Redis did not do what was asked. A read goes past it then.
+/// Why a call to Redis failed. A read then goes to Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum RedisError {
@@ -21,7 +21,7 @@ pub enum RedisError {
     Timeout,
     /// The breaker is open: nothing was sent.
     BreakerOpen,
-    /// It refuses every write, deletions too: what it holds may be out of date.
+    /// It refuses every write, deletions too, so its entries may be out of date.
     ReadOnly,
     /// It refuses to store more; deletions pass.
     Full,
@@ -29,7 +29,7 @@ pub enum RedisError {
     Corrupt,
     /// It does not know the script; the caller sends it whole.
     UnknownScript,
-    /// A fault of this service's own; the log says which.
+    /// A defect of this service; the log has the cause.
     Error,
 }
 
@@ -40,7 +40,7 @@ impl RedisError {
     }
 }
 
-/// What Redis, or the way to it, said.
+/// The name of an outcome of Redis or of the connection to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::dependencies) enum Signal {
@@ -65,9 +65,9 @@ pub(in crate::dependencies) enum Signal {
 pub(in crate::dependencies) enum Connection {
     /// There is none.
     None,
-    /// Goes on serving.
+    /// Stays in use.
     Kept,
-    /// Not used any more.
+    /// No longer used.
     Discarded,
 }
 
@@ -140,11 +140,11 @@ impl Signal {
             Self::Broken => "the connection broke while the command was under way, or what came is not Redis' protocol",
             Self::Silent => "no reply in time",
             Self::NotReady => "loading, busy with a script, cluster or master down, keys elsewhere, too many clients",
-            Self::LoginRefused => "no or the wrong user or password, or only local clients let in",
+            Self::LoginRefused => "user or password missing or wrong, or only local clients are accepted",
             Self::RefusesWrites => "a replica, a failing disk, too few replicas, or no permission",
             Self::Full => "out of memory with `noeviction`: refuses to store, still deletes",
-            Self::WrongType => "the key holds something that is no text: told as `corrupt`, and replaced",
-            Self::UnknownScript => "the script is sent whole next",
+            Self::WrongType => "the value under the key is not a string: reported as `corrupt`, and replaced",
+            Self::UnknownScript => "the script is then sent in full",
             Self::OwnDefect => "syntax, unknown command, and every code not named here",
         }
     }
@@ -167,16 +167,16 @@ impl Signal {
                 ruling(Dependency, Failure, NoConnection, false, Some(To::Away), Debug, Outcome::Away)
             }
             Self::Broken => ruling(Dependency, Failure, Discarded, true, Some(To::Away), Debug, Outcome::Away),
-            // A connection may be slow for one command; whether it is dead its owner finds out.
+            // A connection may be slow for one command. The task that owns it checks whether it still works.
             Self::Silent => ruling(Dependency, Failure, Kept, true, Some(To::Timeout), Debug, Outcome::Timeout),
             Self::NotReady => ruling(Dependency, Failure, Kept, false, Some(To::Away), Debug, Outcome::Away),
             Self::LoginRefused => ruling(Ours, Failure, Discarded, false, Some(To::Away), Error, Outcome::Away),
-            // It answers; what it holds cannot be trusted. The prober tells once for all.
+            // Redis answers, but its entries may be out of date. The prober logs it once.
             Self::RefusesWrites => {
                 ruling(Dependency, Success, Kept, false, Some(To::ReadOnly), Debug, Outcome::ReadOnly)
             }
             Self::Full => ruling(Dependency, Success, Kept, false, Some(To::Full), Debug, Outcome::ReadOnly),
-            // A fact about one key, not about Redis.
+            // This concerns one key, not Redis.
             Self::WrongType => ruling(Nobody, Success, Kept, false, Some(To::Corrupt), Debug, Outcome::Corrupt),
             Self::UnknownScript => ruling(Nobody, Success, Kept, false, Some(To::UnknownScript), Debug, Outcome::Ok),
             Self::OwnDefect => ruling(Ours, Success, Kept, false, Some(To::Error), Error, Outcome::Error),

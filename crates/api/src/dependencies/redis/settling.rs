@@ -1,15 +1,15 @@
-//! The moment after Redis was away or refused writes: what it holds may be older than what clients were told.
+//! The time after Redis was unavailable or refused writes: its entries may be older than acknowledged writes.
 //!
 //! # In the order of time
 //! ## Trouble
-//! The prober, or a command, saw that Redis does not answer or refuses writes. It goes on being asked, so that the breaker
-//! hears of it; an answer that comes before the prober has seen it well is not used.
+//! The prober, or a command, has found that Redis does not answer or refuses writes. Commands are still sent, so that
+//! the breaker counts their results. An answer that arrives before the prober has seen Redis recover is not used.
 //! ## Settling
-//! It takes writes again. Each replica tells it now of the writes that it missed, with its prober's next turn. For
-//! [`GRACE`] from here on nothing is read from it: a replica that missed nothing itself would serve what another has not
-//! repaired yet.
+//! Redis takes writes again. Each replica repairs the entries that Redis missed after its prober's next probe. For
+//! [`GRACE`] from now on nothing is read from Redis: a replica without missed writes would serve entries that another
+//! replica has not repaired yet.
 //! ## Settled
-//! It is read as ever.
+//! Entries are read as usual.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,15 +18,15 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Longer than a prober's turn (`PROBE_INTERVAL`, 500 ms) and the repair of a few thousand entries; with the turn before
-/// it shorter than the 2 s within which the cache is promised to be back.
+/// Longer than a prober's interval (`PROBE_INTERVAL`, 500 ms) and the repair of a few thousand entries. Together with
+/// the interval before it, shorter than the 2 s within which the cache must be usable again.
 const GRACE: Duration = Duration::from_millis(750);
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Settling {
     start: Instant,
-    /// Whether there is trouble that was not there at the start.
+    /// Whether Redis has failed since the start and has not recovered.
     trouble: AtomicBool,
     /// Microseconds after `start` until which it settles; 0: settled.
     until: AtomicU64,
@@ -44,7 +44,7 @@ impl Settling {
     }
 
     /// It takes writes.
-    pub(super) fn well(&self, now: Instant) {
+    pub(super) fn recovered(&self, now: Instant) {
         if self.trouble.swap(false, Ordering::Relaxed) {
             self.until.store(self.micros(now + GRACE), Ordering::Relaxed);
         } else if self.until.load(Ordering::Relaxed) <= self.micros(now) {
@@ -52,7 +52,7 @@ impl Settling {
         }
     }
 
-    /// Whether it may be read. In good times this costs one load.
+    /// Whether entries may be read. This costs one load when there was no failure.
     pub(super) fn is_over(&self, now: impl FnOnce() -> Instant) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         until == 0 || until <= self.micros(now())
@@ -71,16 +71,16 @@ mod tests {
     fn it_settles_for_its_grace_after_trouble_and_not_at_the_start() {
         let start = Instant::now();
         let settling = Settling::new(start);
-        settling.well(start);
+        settling.recovered(start);
         assert!(settling.is_over(|| start), "there was no trouble yet");
         settling.trouble();
         assert!(!settling.is_over(|| start + Duration::from_secs(3_600)), "as long as the trouble lasts");
-        let well = start + Duration::from_secs(10);
-        settling.well(well);
-        settling.well(well + GRACE / 2);
-        assert!(!settling.is_over(|| well + GRACE - Duration::from_millis(1)));
-        assert!(settling.is_over(|| well + GRACE));
-        settling.well(well + GRACE);
+        let recovered = start + Duration::from_secs(10);
+        settling.recovered(recovered);
+        settling.recovered(recovered + GRACE / 2);
+        assert!(!settling.is_over(|| recovered + GRACE - Duration::from_millis(1)));
+        assert!(settling.is_over(|| recovered + GRACE));
+        settling.recovered(recovered + GRACE);
         assert!(settling.is_over(|| start), "settled: the clock is not asked any more");
     }
 }
