@@ -77,7 +77,7 @@ impl Measured {
             (Says::Stale, _) => "stale",
             (Says::Bypass, Bounded::Redis | Bounded::Answer) => "bypass",
             (Says::Unavailable, _) => "unavailable",
-            (Says::GoodOrBusy, _) => "Postgres' own, or unavailable",
+            (Says::GoodOrBusy, _) => "Postgres' own, or 503 `database_busy`",
         }
     }
 }
