@@ -95,7 +95,7 @@ fn the_page_of_all_outcomes_is_up_to_date() {
     postgres_table(&mut page);
     redis_table(&mut page);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
-    #[expect(clippy::disallowed_methods, reason = "the switch of whoever runs the tests")]
+    #[expect(clippy::disallowed_methods, reason = "set by hand to write the page anew")]
     let update = std::env::var_os("UPDATE_DOCS").is_some();
     if update {
         fs::write(&path, &page).expect("the page can be written");

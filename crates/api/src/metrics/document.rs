@@ -73,7 +73,7 @@ fn kind(rust: &str) -> &'static str {
 #[test]
 fn the_page_of_all_metrics_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(PAGE);
-    #[expect(clippy::disallowed_methods, reason = "the switch of whoever runs the tests")]
+    #[expect(clippy::disallowed_methods, reason = "set by hand to write the page anew")]
     let update = std::env::var_os("UPDATE_DOCS").is_some();
     if update {
         fs::write(&path, page()).expect("the page can be written");

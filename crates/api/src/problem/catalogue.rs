@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn there_is_a_page_for_each_code_and_no_other() {
         let folder = root().join(FOLDER);
-        #[expect(clippy::disallowed_methods, reason = "the switch of whoever runs the tests")]
+        #[expect(clippy::disallowed_methods, reason = "set by hand to write the page anew")]
         let update = std::env::var_os("UPDATE_DOCS").is_some();
         if update {
             fs::create_dir_all(&folder).expect("the folder can be made");

@@ -85,43 +85,19 @@ impl Flights {
 
     /// Reads a record after a look-up that saw `seen`.
     pub(super) async fn record(&self, id: i64, seen: Option<Stamp>, deadline: Deadline) -> FlightResult {
-        let (source, timeout) = (self.source.clone(), self.timeout);
-        match &self.flights {
-            None => Ok((false, source.record(id, Some(seen), deadline).await)),
-            Some(flights) => {
-                let fetch = move || async move {
-                    source.record(id, Some(seen), Deadline::after(Instant::now(), timeout)).await
-                };
-                self.wait_for(flights.run(Flight::Record(id, seen), fetch), deadline).await
-            }
-        }
+        self.fly(Flight::Record(id, seen), deadline, move |source, deadline| source.record(id, Some(seen), deadline))
+            .await
     }
 
     /// Reads a record past the cache. The result is still stored if there was a look-up (`seen`).
     pub(super) async fn record_after(&self, id: i64, seen: Option<Option<Stamp>>, deadline: Deadline) -> FlightResult {
-        let (source, timeout) = (self.source.clone(), self.timeout);
-        match &self.flights {
-            None => Ok((false, source.record(id, seen, deadline).await)),
-            Some(flights) => {
-                let fetch =
-                    move || async move { source.record(id, seen, Deadline::after(Instant::now(), timeout)).await };
-                self.wait_for(flights.run_next(Flight::RecordAfter(id), fetch), deadline).await
-            }
-        }
+        self.fly(Flight::RecordAfter(id), deadline, move |source, deadline| source.record(id, seen, deadline)).await
     }
 
     /// Reads a page after a look-up that saw `generation`.
     pub(super) async fn page(&self, page: PageKey, generation: Stamp, deadline: Deadline) -> FlightResult {
-        let (source, timeout) = (self.source.clone(), self.timeout);
-        match &self.flights {
-            None => Ok((false, source.page(page, Some(generation), deadline).await)),
-            Some(flights) => {
-                let fetch = move || async move {
-                    source.page(page, Some(generation), Deadline::after(Instant::now(), timeout)).await
-                };
-                self.wait_for(flights.run(Flight::Page(page, generation), fetch), deadline).await
-            }
-        }
+        let flight = Flight::Page(page, generation);
+        self.fly(flight, deadline, move |source, deadline| source.page(page, Some(generation), deadline)).await
     }
 
     /// Reads a page past the cache. The result is still stored if there was a look-up (`generation`).
@@ -131,14 +107,29 @@ impl Flights {
         generation: Option<Stamp>,
         deadline: Deadline,
     ) -> FlightResult {
+        self.fly(Flight::PageAfter(page), deadline, move |source, deadline| source.page(page, generation, deadline))
+            .await
+    }
+
+    /// Joins or begins a flight. Without single flight each request reads for itself.
+    async fn fly<Fetch>(
+        &self,
+        flight: Flight,
+        deadline: Deadline,
+        fetch: impl FnOnce(Source, Deadline) -> Fetch + Send + 'static,
+    ) -> FlightResult
+    where
+        Fetch: Future<Output = Fetched> + Send + 'static,
+    {
         let (source, timeout) = (self.source.clone(), self.timeout);
-        match &self.flights {
-            None => Ok((false, source.page(page, generation, deadline).await)),
-            Some(flights) => {
-                let fetch = move || async move {
-                    source.page(page, generation, Deadline::after(Instant::now(), timeout)).await
-                };
-                self.wait_for(flights.run_next(Flight::PageAfter(page), fetch), deadline).await
+        let Some(flights) = &self.flights else {
+            return Ok((false, fetch(source, deadline).await));
+        };
+        let fetch = move || async move { fetch(source, Deadline::after(Instant::now(), timeout)).await };
+        match flight {
+            Flight::Record(..) | Flight::Page(..) => self.wait_for(flights.run(flight, fetch), deadline).await,
+            Flight::RecordAfter(_) | Flight::PageAfter(_) => {
+                self.wait_for(flights.run_next(flight, fetch), deadline).await
             }
         }
     }

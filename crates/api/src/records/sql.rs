@@ -2,7 +2,6 @@
 //! and whether a write is within its time limit.
 
 use sqlx::{PgConnection, Row, postgres::PgRow};
-use time::OffsetDateTime;
 
 use super::model::{NewRecord, Page, Record};
 use crate::{
@@ -108,8 +107,8 @@ impl Statement for CreateRecord {
     type Output = Created;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Created> {
-        if let Err(abandoned) = still_wanted(&self.receipt) {
-            return Ok(Created::Abandoned(abandoned));
+        if self.receipt.is_client_gone() {
+            return Ok(Created::Abandoned(Abandoned::ClientGone));
         }
         match &self.key {
             None => self.insert(connection).await,
@@ -206,8 +205,8 @@ impl Statement for ReplaceRecord {
     type Output = Written<Record>;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<Record>> {
-        if let Err(abandoned) = still_wanted(&self.receipt) {
-            return Ok(Written::Abandoned(abandoned));
+        if self.receipt.is_client_gone() {
+            return Ok(Written::Abandoned(Abandoned::ClientGone));
         }
         // A trigger of the table increments the version.
         let row = sqlx::query(
@@ -259,8 +258,8 @@ impl Statement for DeleteRecord {
     type Output = Written<i64>;
 
     async fn run(&self, connection: &mut PgConnection) -> sqlx::Result<Written<i64>> {
-        if let Err(abandoned) = still_wanted(&self.receipt) {
-            return Ok(Written::Abandoned(abandoned));
+        if self.receipt.is_client_gone() {
+            return Ok(Written::Abandoned(Abandoned::ClientGone));
         }
         let row = sqlx::query(
             "DELETE FROM records WHERE id = $1 AND ($2::bigint[] IS NULL OR version = ANY($2)) AND version <> ALL($3) \
@@ -277,11 +276,6 @@ impl Statement for DeleteRecord {
             None => not_done(connection, self.id, &self.receipt).await,
         }
     }
-}
-
-/// The last check before a statement is sent, after the connection was acquired.
-fn still_wanted(receipt: &Receipt) -> Result<(), Abandoned> {
-    receipt.check(OffsetDateTime::now_utc())
 }
 
 /// Finds out why a write changed no row.

@@ -3,10 +3,13 @@
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
+use sqlx::raw_sql;
+use tokio::task::JoinSet;
 
 use crate::{
-    http::{create, get, get_until, send},
+    http::{Answer, create, get, get_until, metric, send},
     replica::{PATIENT, Replica},
+    servers::Servers,
 };
 
 #[tokio::test]
@@ -106,4 +109,42 @@ async fn no_cache_goes_past_the_cache() {
             assert!(hit.cache_status().starts_with("redis; hit") || path.contains('?'), "{line}: {hit:?}");
         }
     }
+}
+
+/// A flight that has begun may be older than a write that was answered since.
+#[tokio::test]
+async fn past_the_cache_no_read_joins_one_that_has_begun() {
+    let servers = Servers::alone();
+    let variables =
+        [("CACHE", "off"), ("DB_LOCK_TIMEOUT", "8s"), ("DB_STATEMENT_TIMEOUT", "9s"), ("REQUEST_TIMEOUT", "20s")];
+    let replica = Replica::start_on(&servers, &variables);
+    let answered = "dependency_request_duration_seconds_count{dependency=\"postgres\",outcome=\"ok\"}";
+    let mut admin = servers.admin().await;
+    raw_sql("BEGIN; LOCK TABLE records IN ACCESS EXCLUSIVE MODE").execute(&mut admin).await.expect("locked");
+    let before = metric(&replica.url(""), answered).await;
+    let url = replica.url("/data/1");
+    let in_flight = |wanted: &'static str| {
+        let metrics = replica.url("/metrics");
+        async move {
+            get_until(&metrics, |metrics| {
+                metrics.body.as_str().is_some_and(|text| text.lines().any(|line| line == wanted))
+            })
+            .await
+        }
+    };
+    let mut reads = JoinSet::new();
+    let read = |reads: &mut JoinSet<Answer>| {
+        let url = url.clone();
+        reads.spawn(async move { get(&url).await });
+    };
+    read(&mut reads);
+    in_flight("pool_connections{dependency=\"postgres\",state=\"in_use\"} 1").await;
+    (0..9).for_each(|_| read(&mut reads));
+    in_flight("admission_in_flight 10").await;
+    raw_sql("COMMIT").execute(&mut admin).await.expect("unlocked");
+    for answer in reads.join_all().await {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    let statements = metric(&replica.url(""), answered).await - before;
+    assert!((2.0..=4.0).contains(&statements), "{statements} reads of Postgres for 1 and then 9 requests");
 }

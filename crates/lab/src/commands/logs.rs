@@ -99,9 +99,11 @@ impl Tail {
         // A log that was emptied begins again.
         let position = self.file.stream_position().unwrap_or_default();
         if self.file.metadata().is_ok_and(|file| file.len() < position) {
+            // A log that cannot be read has no new lines; the next look tries again.
             let _ = self.file.rewind();
             self.rest.clear();
         }
+        // As above: what was read before an error is kept.
         let _ = self.file.read_to_end(&mut self.rest);
         let end = match self.rest.iter().rposition(|byte| *byte == b'\n') {
             _ if all => self.rest.len(),

@@ -170,6 +170,9 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
                 _ => named,
             }
         }
+        sqlx::Error::Io(error) if stage == Stage::Connecting && error.kind() == std::io::ErrorKind::TimedOut => {
+            Signal::ConnectTimeout
+        }
         // Broken connections, and answers that are no Postgres.
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Signal::EndedWhenReused,
         // Rows that are not what this service expects, and what cannot be said to Postgres.

@@ -46,6 +46,9 @@ const LONGEST_IDLE: Duration = Duration::from_secs(10);
 /// The first and the longest wait between two attempts while Postgres has no connection left.
 const FULL_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 
+/// While Postgres has no connection left, one attempt to connect is made in this time.
+const FULL_PAUSE: Duration = Duration::from_millis(40);
+
 /// The bound of one connection attempt, independent of the waiting request. A healthy Postgres needs milliseconds, a
 /// busy machine tens of milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -64,6 +67,17 @@ struct Shared {
     places: Arc<Semaphore>,
     spares: Mutex<Vec<PooledConnection>>,
     spare_made: Notify,
+    /// Microseconds after `start` until which Postgres counts as full; 0: not full.
+    full_until: AtomicU64,
+}
+
+/// Why no connection was made.
+#[derive(Debug)]
+pub(super) enum NotMade {
+    /// Postgres had no connection left a moment ago and was not asked again.
+    Full,
+    /// Connecting failed.
+    Failed(sqlx::Error),
 }
 
 /// A connection, and the time at which connecting began.
@@ -101,18 +115,21 @@ pub(super) struct NotAcquired {
 
 impl Manager for Connector {
     type Type = PooledConnection;
-    type Error = sqlx::Error;
+    type Error = NotMade;
 
-    async fn create(&self) -> Result<PooledConnection, sqlx::Error> {
+    async fn create(&self) -> Result<PooledConnection, NotMade> {
         let place = loop {
             if let Some(spare) = self.take_spare() {
                 return Ok(spare);
             }
             tokio::select! {
-                place = Arc::clone(&self.0.places).acquire_owned() => break place.map_err(|_| sqlx::Error::PoolClosed)?,
+                place = Arc::clone(&self.0.places).acquire_owned() => break place.map_err(|_| closed())?,
                 () = self.0.spare_made.notified() => {}
             }
         };
+        if !self.may_connect(Instant::now()) {
+            return Err(NotMade::Full);
+        }
         let (give, take) = oneshot::channel();
         let connector = self.clone();
         tokio::spawn(async move {
@@ -122,21 +139,38 @@ impl Manager for Connector {
                 connector.0.spare_made.notify_one();
             }
         });
-        take.await.unwrap_or(Err(sqlx::Error::PoolClosed))
+        take.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    async fn recycle(&self, pooled: &mut PooledConnection, _metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+    async fn recycle(&self, pooled: &mut PooledConnection, _metrics: &Metrics) -> RecycleResult<NotMade> {
         if self.is_usable(pooled) { Ok(()) } else { Err(RecycleError::message("too old, or made before others broke")) }
     }
 }
 
 impl Connector {
-    async fn connect(&self, place: OwnedSemaphorePermit) -> Result<PooledConnection, sqlx::Error> {
+    async fn connect(&self, place: OwnedSemaphorePermit) -> Result<PooledConnection, NotMade> {
         let at = Instant::now();
-        match within(Some(CONNECT_TIMEOUT), self.0.options.connect()).await {
-            Some(connected) => Ok(PooledConnection { connection: connected?, at, place }),
-            None => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        let connected = within(Some(CONNECT_TIMEOUT), self.0.options.connect()).await;
+        let connected = connected.unwrap_or_else(|| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        let is_full = connected
+            .as_ref()
+            .is_err_and(|error| signal(error, Stage::Connecting, Access::Read) == Signal::TooManyConnections);
+        let until = if is_full { self.micros(Instant::now() + FULL_PAUSE) } else { 0 };
+        self.0.full_until.store(until, Ordering::Relaxed);
+        connected.map(|connection| PooledConnection { connection, at, place }).map_err(NotMade::Failed)
+    }
+
+    /// Whether to ask Postgres for a connection at `now`. While it is full, one request per [`FULL_PAUSE`] does: each
+    /// attempt costs Postgres a process and a password check, which a crowd of requests would repeat until nothing
+    /// else gets through.
+    fn may_connect(&self, now: Instant) -> bool {
+        let until = self.0.full_until.load(Ordering::Relaxed);
+        if until == 0 {
+            return true;
         }
+        let next = self.micros(now + FULL_PAUSE);
+        until <= self.micros(now)
+            && self.0.full_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn take_spare(&self) -> Option<PooledConnection> {
@@ -157,6 +191,10 @@ impl Connector {
     }
 }
 
+fn closed() -> NotMade {
+    NotMade::Failed(sqlx::Error::PoolClosed)
+}
+
 impl ConnectionPool {
     /// Connects to nothing yet.
     ///
@@ -170,6 +208,7 @@ impl ConnectionPool {
             places: Arc::new(Semaphore::new(max_size as usize)),
             spares: Mutex::default(),
             spare_made: Notify::new(),
+            full_until: AtomicU64::new(0),
         }));
         let pool = Pool::builder(connector)
             .max_size(max_size as usize)
@@ -219,7 +258,10 @@ impl ConnectionPool {
             }
             None if left.is_some_and(|left| waited > left) => not(Signal::PoolFull, None),
             None => not(Signal::ConnectTimeout, None),
-            Some(Err(PoolError::Backend(error))) => not(signal(&error, Stage::Connecting, Access::Read), Some(error)),
+            Some(Err(PoolError::Backend(NotMade::Full))) => not(Signal::TooManyConnections, None),
+            Some(Err(PoolError::Backend(NotMade::Failed(error)))) => {
+                not(signal(&error, Stage::Connecting, Access::Read), Some(error))
+            }
             Some(Err(
                 PoolError::Timeout(_)
                 | PoolError::Closed
