@@ -2,8 +2,8 @@
 //!
 //! # In the order of time
 //! ## Check the receipt
-//! A write is abandoned when its client has disconnected or its time limit has passed ([`Receipt`]). The check is made
-//! after the connection is acquired. The statement checks the time limit once more.
+//! A write is abandoned when its client has disconnected or its time limit has passed ([`Receipt`]). The client's
+//! connection is checked after a connection to Postgres was acquired, the time limit by the statement.
 //! ## Commit
 //! A write is one statement. After a time-out it is not known whether the statement took effect: a POST with an
 //! `Idempotency-Key`, a PUT with `If-Match` and any DELETE can be sent again. The cache entries that it may have
