@@ -4,11 +4,16 @@ mod admin;
 mod cli;
 mod commands;
 mod console;
+pub mod experiment;
 pub mod fallbacks;
 pub mod history;
+pub mod hypothesis;
+pub mod journal;
+mod price;
 mod settings;
 mod signals;
 mod table;
+pub mod verdict;
 
 pub use cli::Cli;
 pub use commands::run;
