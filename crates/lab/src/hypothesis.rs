@@ -47,6 +47,8 @@ pub enum Measure {
     KindFailures(String),
     /// A percentile of the latency, in ms, from the planned send time.
     Latency { of: Answers, percentile: f64 },
+    /// The same for requests of this name; their good or their bad answers.
+    KindLatency { kind: String, of: Answers, percentile: f64 },
     /// The measure of this arm and window divided by the same of another.
     Ratio {
         measure: Box<Measure>,
@@ -89,6 +91,16 @@ pub enum Answers {
     Good,
     Bad,
     All,
+}
+
+impl Answers {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Which part of an answer's time.
@@ -196,7 +208,7 @@ impl Measure {
         match self {
             Self::Success | Self::Availability => "%",
             Self::Goodput => "/s",
-            Self::Latency { .. } | Self::Slowest { .. } | Self::Median { .. } => "ms",
+            Self::Latency { .. } | Self::KindLatency { .. } | Self::Slowest { .. } | Self::Median { .. } => "ms",
             Self::Detect(_) | Self::Recover(_) => "s",
             Self::PricePerMonth => "$",
             Self::Failures
@@ -228,14 +240,8 @@ impl Measure {
             Self::Goodput => "goodput".to_owned(),
             Self::Status(status) => format!("answers {status}"),
             Self::KindFailures(kind) => format!("failures of {kind}"),
-            Self::Latency { of, percentile } => {
-                let of = match of {
-                    Answers::Good => "good",
-                    Answers::Bad => "bad",
-                    Answers::All => "all",
-                };
-                format!("{of}.p{percentile}")
-            }
+            Self::Latency { of, percentile } => format!("{}.p{percentile}", of.word()),
+            Self::KindLatency { kind, of, percentile } => format!("{kind}.{}.p{percentile}", of.word()),
             Self::Ratio { measure, to_arm, to_window } if to_window == WHOLE => {
                 format!("{} against {to_arm}", measure.name())
             }

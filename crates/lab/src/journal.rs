@@ -69,7 +69,8 @@ pub enum Entry {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// All series of the replicas' `/metrics` at a moment: replica, then series, then value.
+    /// Series of the replicas' `/metrics` at a moment: replica, then series, then value; only those that changed since the
+    /// last such line of the arm. A replica that is missing did not answer.
     Metrics {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,

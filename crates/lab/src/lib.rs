@@ -2,6 +2,7 @@
 
 mod admin;
 mod cli;
+mod client;
 mod commands;
 mod console;
 pub mod experiment;
@@ -9,7 +10,10 @@ pub mod fallbacks;
 pub mod history;
 pub mod hypothesis;
 pub mod journal;
+mod metrics;
 mod price;
+mod prober;
+pub mod run;
 mod settings;
 mod signals;
 mod table;

@@ -7,9 +7,8 @@ mod measure;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    experiment::Gate,
     hypothesis::{Hypothesis, Measure, Unless},
-    journal::{ArmRun, Ending, Run},
+    journal::{Ending, Run},
 };
 
 /// Worst last.
@@ -191,11 +190,6 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// Whether a gate asks for good answers.
-fn wants_good_answers(arm: &ArmRun<'_>) -> bool {
-    arm.arm.gate == Gate::Steady
-}
-
 /// Whether a measure reads what the load generator recorded.
 fn is_of_the_load(measure: &Measure) -> bool {
     match measure {
@@ -205,6 +199,7 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::Status(_)
         | Measure::KindFailures(_)
         | Measure::Latency { .. }
+        | Measure::KindLatency { .. }
         | Measure::Availability => true,
         Measure::Ratio { measure, .. } => is_of_the_load(measure),
         Measure::Metric(_)

@@ -25,14 +25,13 @@ use stack::{Endpoints, Operation, Silent, Stack, StackError, UpOptions, down};
 use super::{
     Broken, Head, History, Item, Last, Line,
     call::{POSTGRES, SCHEMA},
-    client::Request,
     file::Log,
     load::{Answer, Base, Client, Load},
     population::{FIRST_PAGE, Population},
     schedule::{SHORT, Step, schedule},
     witness,
 };
-use crate::admin::Postgres;
+use crate::{admin::Postgres, client::Request};
 
 const WRITERS: u32 = 5;
 const READERS: u32 = 7;

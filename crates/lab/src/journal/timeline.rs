@@ -7,7 +7,10 @@ use stack::{Healed, Injected};
 use time::OffsetDateTime;
 
 use super::{Begin, Ending, Entry, Journal, ProbeAnswer, Requests};
-use crate::experiment::{AFTER, Arm, BEFORE, DURING, Moment, WHOLE};
+use crate::{
+    experiment::{AFTER, Arm, BEFORE, DURING, Moment, WHOLE},
+    metrics::Reading,
+};
 
 /// A run as its journal tells it.
 #[derive(Debug, Clone)]
@@ -35,7 +38,8 @@ pub struct ArmRun<'a> {
     pub healed: Vec<(&'a str, &'a Healed)>,
     pub points: Vec<&'a Point>,
     pub probes: BTreeMap<&'a str, Vec<&'a ProbeAnswer>>,
-    pub metrics: Vec<(f64, &'a BTreeMap<String, BTreeMap<String, f64>>)>,
+    /// Every series of every replica at some moments.
+    pub metrics: Vec<(f64, Reading)>,
     pub servers: Vec<(f64, &'a BTreeMap<String, String>)>,
     pub load: Option<(&'a Report, &'a Requests)>,
     pub alerts: Vec<(f64, &'a str, &'a str)>,
@@ -45,6 +49,8 @@ pub struct ArmRun<'a> {
     /// Why it cannot be judged.
     pub invalid: Vec<String>,
     pub has_ended: bool,
+    /// The last known value of every series.
+    known: Reading,
 }
 
 /// Something that was done.
@@ -130,6 +136,7 @@ impl<'a> ArmRun<'a> {
             notes: Vec::new(),
             invalid: Vec::new(),
             has_ended: false,
+            known: Reading::new(),
         }
     }
 
@@ -161,7 +168,13 @@ impl<'a> ArmRun<'a> {
             }
             Entry::Metrics { at, replicas } => {
                 let at = self.seconds(*at);
-                self.metrics.push((at, replicas));
+                // The journal has what changed.
+                for (replica, series) in replicas {
+                    self.known.entry(replica.clone()).or_default().extend(series.clone());
+                }
+                let mut all = self.known.clone();
+                all.retain(|replica, _| replicas.contains_key(replica));
+                self.metrics.push((at, all));
             }
             Entry::Point { point } => self.points.push(point),
             Entry::Probe { probe, answers } => self.probes.entry(probe).or_default().extend(answers),

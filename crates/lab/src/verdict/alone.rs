@@ -1,8 +1,7 @@
 //! Whether one run of an arm can be judged at all.
 
-use loadgen::{Point, Report};
+use loadgen::Report;
 
-use super::wants_good_answers;
 use crate::journal::ArmRun;
 
 /// Of the requests, so many may be dropped by the generator before the load is another one than planned.
@@ -12,8 +11,6 @@ const MAX_BUSY: f64 = 0.95;
 /// How late requests may be sent at p99, in ms. The delay is part of every latency, so it can only make a system look worse;
 /// beyond this a limit of 320 ms is judged by the generator's delay and not by the system's.
 const MAX_LAG_MS: f64 = 16.0;
-/// Before anything is broken so much has to succeed.
-const STEADY: f64 = 0.99;
 
 /// Why it cannot be judged; empty when it can.
 pub(super) fn faults(arm: &ArmRun<'_>) -> Vec<String> {
@@ -68,23 +65,4 @@ fn of_the_load(report: &Report) -> Vec<String> {
         ));
     }
     faults
-}
-
-/// Whether what the load got before the first step is good enough. `None`: it got nothing.
-pub(crate) fn is_steady(arm: &ArmRun<'_>) -> Option<Result<String, String>> {
-    if arm.arm.load.is_none() || !wants_good_answers(arm) {
-        return Some(Ok("the servers are up".to_owned()));
-    }
-    let sum = |value: fn(&Point) -> u64| arm.points.iter().map(|point| value(point)).sum::<u64>();
-    let (good, bad) = (
-        sum(|point| point.succeeded),
-        sum(|point| point.statuses.values().sum::<u64>() - point.succeeded.min(point.statuses.values().sum()))
-            + sum(|point| point.errors.values().sum()),
-    );
-    if good + bad == 0 {
-        return None;
-    }
-    let share = good as f64 / (good + bad) as f64;
-    let text = format!("{:.2} % of {} answers were good", share * 100.0, good + bad);
-    Some(if share >= STEADY { Ok(text) } else { Err(text) })
 }

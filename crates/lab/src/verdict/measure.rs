@@ -7,6 +7,7 @@ use crate::{
     experiment::Expect,
     hypothesis::{Answers, Measure, Part},
     journal::{ArmRun, ProbeAnswer, Run},
+    metrics::{Reading, belongs},
     price,
 };
 
@@ -63,6 +64,16 @@ fn of_the_load(arm: &ArmRun<'_>, name: &str, measure: &Measure) -> Result<Observ
             count(kind.sent - kind.succeeded, kind.sent, "failed")
         }
         Measure::Latency { of, percentile } => latency(&window, *of, *percentile),
+        Measure::KindLatency { kind, of, percentile } => {
+            let kinds = window.kinds();
+            let kind = kinds.iter().find(|known| known.name == *kind).ok_or("no request of this name was sent")?;
+            let stats = match of {
+                Answers::Good => kind.good.clone(),
+                Answers::Bad => kind.bad.clone(),
+                Answers::All => None,
+            };
+            percentile_of(stats, &format!("{} answer of {}", of.word(), kind.name), *percentile)
+        }
         Measure::Availability => availability(report, (from, to)),
         other => Err(format!("{} is not measured by the load", other.name())),
     }
@@ -103,6 +114,10 @@ fn latency(window: &Window, of: Answers, percentile: f64) -> Result<Observed, St
         Answers::Bad => (table.bad, "failure"),
         Answers::All => (table.all, "request"),
     };
+    percentile_of(stats, whose, percentile)
+}
+
+fn percentile_of(stats: Option<LatencyStats>, whose: &str, percentile: f64) -> Result<Observed, String> {
     let stats = stats.ok_or_else(|| format!("there is no {whose} in the window"))?;
     let value = read(&stats, percentile).ok_or_else(|| format!("p{percentile} is not recorded"))?;
     let name = format!("p{percentile}");
@@ -264,17 +279,6 @@ fn wrong_or_older(arm: &ArmRun<'_>, name: &str, bounds: (f64, f64)) -> Result<Ob
     count(bad, read, "were wrong or older")
 }
 
-/// `name{label="value",…}` or a bare name, which stands for all of its label sets.
-fn belongs(series: &str, wanted: &str) -> bool {
-    let Some((name, labels)) = wanted.split_once('{') else {
-        return series.split('{').next() == Some(wanted);
-    };
-    let Some((other, rest)) = series.split_once('{') else { return false };
-    let labels = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
-    let has = |label: &str| rest.trim_end_matches('}').split(',').any(|known| known.trim() == label.trim());
-    name == other && labels.into_iter().all(has)
-}
-
 /// By how much each replica's series grew; a replica that began anew counts from zero.
 fn growth(
     arm: &ArmRun<'_>,
@@ -283,8 +287,10 @@ fn growth(
     fold: impl Fn(&[f64]) -> f64,
 ) -> Result<Observed, String> {
     let missing = || "the replicas' metrics were not read at both ends of the window".to_owned();
-    let first = arm.metrics.iter().rev().find(|(at, _)| *at <= from).or(arm.metrics.first()).ok_or_else(missing)?;
-    let last = arm.metrics.iter().find(|(at, _)| *at >= to).or(arm.metrics.last()).ok_or_else(missing)?;
+    let first =
+        near(arm, from).or_else(|| arm.metrics.iter().rev().find(|(at, _)| *at <= from)).or(arm.metrics.first());
+    let last = near(arm, to).or_else(|| arm.metrics.iter().find(|(at, _)| *at >= to)).or(arm.metrics.last());
+    let (first, last) = (first.ok_or_else(missing)?, last.ok_or_else(missing)?);
     if last.0 <= first.0 {
         return Err(missing());
     }
@@ -294,7 +300,7 @@ fn growth(
     };
     let mut grown = Vec::new();
     let mut known = false;
-    for (replica, now) in last.1 {
+    for (replica, now) in &last.1 {
         let before = first.1.get(replica).and_then(total);
         let Some(after) = total(now) else { continue };
         known = true;
@@ -305,6 +311,12 @@ fn growth(
         return Err(format!("no replica has the series {series}"));
     }
     Ok(Observed { value: fold(&grown), n: grown.len() as u64, ..Observed::default() })
+}
+
+/// The reading that was made because of a mark at this time: a moment after it.
+fn near<'a>(arm: &'a ArmRun<'_>, at: f64) -> Option<&'a (f64, Reading)> {
+    const MOMENT: f64 = 0.1;
+    arm.metrics.iter().find(|(read, _)| (at..at + MOMENT).contains(read))
 }
 
 fn highest(arm: &ArmRun<'_>, series: &str, (from, to): (f64, f64)) -> Result<Observed, String> {
@@ -339,21 +351,5 @@ impl std::fmt::Display for ProbeAnswer {
             write!(f, " ({})", self.cache)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_series_is_chosen_by_name_and_labels() {
-        let hit = "cache_requests_total{cache=\"record\",result=\"hit\"}";
-        assert!(belongs(hit, "cache_requests_total"));
-        assert!(belongs(hit, "cache_requests_total{result=\"hit\"}"));
-        assert!(belongs(hit, "cache_requests_total{result=\"hit\",cache=\"record\"}"));
-        assert!(!belongs(hit, "cache_requests_total{result=\"miss\"}"));
-        assert!(!belongs(hit, "cache_requests"));
-        assert!(!belongs("cache_requests_total", "cache_requests_total{result=\"hit\"}"));
     }
 }
