@@ -1,13 +1,17 @@
 //! The command line.
 
 mod fault;
+mod run;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stack::DriverKind;
 
-pub(crate) use self::fault::FaultArguments;
+pub(crate) use self::{
+    fault::FaultArguments,
+    run::{RunArguments, seconds},
+};
 
 /// Runs the stack (three API replicas behind nginx, with Postgres and Redis) and breaks it on purpose.
 #[derive(Debug, Parser)]
@@ -53,6 +57,20 @@ pub enum Command {
     Heal {
         /// Only this server [default: all]
         target: Option<String>,
+    },
+    /// List the experiments
+    List {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run experiments on the real stack: break, measure, undo, judge, report
+    Run(RunArguments),
+    /// Write a commented experiment to begin with
+    Init {
+        /// Its name, and that of the file
+        #[arg(default_value = "my-experiment")]
+        name: String,
     },
     /// Run the fallback matrix on a stack of its own: break, measure, judge and undo row by row (about two minutes)
     #[command(after_help = "Exit codes: 0 every row held, 1 one deviated, 2 one could not be brought about.")]

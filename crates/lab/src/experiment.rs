@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod file;
 mod load;
 mod moment;
 pub(crate) mod text;
@@ -16,6 +17,7 @@ use stack::{FaultKind, Restart, Target, Topology};
 
 pub use self::{
     check::Unfit,
+    file::{EXAMPLE, FileError},
     load::{IdRange, LoadPlan, Pace, RequestPlan, Via},
     moment::Moment,
 };
