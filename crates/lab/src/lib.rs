@@ -3,17 +3,17 @@
 mod admin;
 mod cli;
 mod commands;
-mod console;
 pub mod fallbacks;
 pub mod history;
 mod settings;
 mod signals;
 mod table;
+mod terminal;
 
 pub use cli::Cli;
 pub use commands::run;
-pub use console::Console;
 pub use settings::Settings;
+pub use terminal::Console;
 
 use stack::StackError;
 
