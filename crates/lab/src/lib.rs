@@ -4,7 +4,6 @@ mod admin;
 mod cli;
 mod client;
 mod commands;
-mod console;
 pub mod experiment;
 pub mod fallbacks;
 pub mod history;
@@ -17,12 +16,13 @@ pub mod run;
 mod settings;
 mod signals;
 mod table;
+mod terminal;
 pub mod verdict;
 
 pub use cli::Cli;
 pub use commands::run;
-pub use console::Console;
 pub use settings::Settings;
+pub use terminal::Console;
 
 use stack::StackError;
 
