@@ -3,6 +3,7 @@
 //! The same fields are written in Rust (the files of [`experiments`](crate::experiments)) and in TOML (a user's own file);
 //! both are checked by [`Experiment::check`]. Only [`run`](crate::run) acts on them.
 
+mod build;
 mod check;
 mod load;
 mod moment;
@@ -13,9 +14,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stack::{FaultKind, Restart, Target, Topology};
 
+pub(crate) use self::build::UNKNOWN;
 pub use self::{
     check::Unfit,
-    load::{LoadPlan, Pace, RequestPlan, Via},
+    load::{IdRange, LoadPlan, Pace, RequestPlan, Via},
     moment::Moment,
 };
 use crate::hypothesis::Hypothesis;
@@ -280,6 +282,10 @@ fn get() -> String {
     "GET".to_owned()
 }
 
+fn is_get(method: &str) -> bool {
+    method == "GET"
+}
+
 fn ten_seconds() -> Duration {
     Duration::from_secs(10)
 }
@@ -306,8 +312,13 @@ pub struct ProbePlan {
     pub name: String,
     #[serde(default)]
     pub via: Via,
+    #[serde(default = "get", skip_serializing_if = "is_get")]
+    pub method: String,
     /// `{new}` is an id that no record has and nothing has asked for.
     pub path: String,
+    /// A JSON document, for what writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
     /// From one request to the next; zero: the next follows the answer.
     #[serde(with = "text::duration", default = "twenty_a_second")]
     pub every: Duration,

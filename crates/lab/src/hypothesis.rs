@@ -47,6 +47,8 @@ pub enum Measure {
     KindFailures(String),
     /// A percentile of the latency, in ms, from the planned send time.
     Latency { of: Answers, percentile: f64 },
+    /// The same for requests of this name; their good or their bad answers.
+    KindLatency { kind: String, of: Answers, percentile: f64 },
     /// The measure of this arm and window divided by the same of another.
     Ratio {
         measure: Box<Measure>,
@@ -74,6 +76,8 @@ pub enum Measure {
     ProbeAnswers(String),
     /// Answers of a probe with another record than was asked for, or with an older version than it had seen before.
     WrongOrOlder(String),
+    /// For how long a probe was answered with an older version than a writing probe had been told of, at most, in ms.
+    Behind { probe: String, writer: String },
     /// The share of all time in which the service was available, in %: seconds in which at least 95 % succeeded.
     Availability,
     /// The price of the topology per month, in $.
@@ -89,6 +93,16 @@ pub enum Answers {
     Good,
     Bad,
     All,
+}
+
+impl Answers {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Which part of an answer's time.
@@ -196,7 +210,11 @@ impl Measure {
         match self {
             Self::Success | Self::Availability => "%",
             Self::Goodput => "/s",
-            Self::Latency { .. } | Self::Slowest { .. } | Self::Median { .. } => "ms",
+            Self::Latency { .. }
+            | Self::KindLatency { .. }
+            | Self::Slowest { .. }
+            | Self::Median { .. }
+            | Self::Behind { .. } => "ms",
             Self::Detect(_) | Self::Recover(_) => "s",
             Self::PricePerMonth => "$",
             Self::Failures
@@ -228,14 +246,8 @@ impl Measure {
             Self::Goodput => "goodput".to_owned(),
             Self::Status(status) => format!("answers {status}"),
             Self::KindFailures(kind) => format!("failures of {kind}"),
-            Self::Latency { of, percentile } => {
-                let of = match of {
-                    Answers::Good => "good",
-                    Answers::Bad => "bad",
-                    Answers::All => "all",
-                };
-                format!("{of}.p{percentile}")
-            }
+            Self::Latency { of, percentile } => format!("{}.p{percentile}", of.word()),
+            Self::KindLatency { kind, of, percentile } => format!("{kind}.{}.p{percentile}", of.word()),
             Self::Ratio { measure, to_arm, to_window } if to_window == WHOLE => {
                 format!("{} against {to_arm}", measure.name())
             }
@@ -254,6 +266,7 @@ impl Measure {
             Self::Median { probe, part: Part::Redis } => format!("median that Redis cost ({probe})"),
             Self::ProbeAnswers(probe) => format!("answers ({probe})"),
             Self::WrongOrOlder(probe) => format!("wrong or older answers ({probe})"),
+            Self::Behind { probe, .. } => format!("how old answers were ({probe})"),
             Self::Availability => "availability".to_owned(),
             Self::PricePerMonth => "price per month".to_owned(),
             Self::BrokenPromises => "broken promises".to_owned(),

@@ -205,6 +205,7 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::Status(_)
         | Measure::KindFailures(_)
         | Measure::Latency { .. }
+        | Measure::KindLatency { .. }
         | Measure::Availability => true,
         Measure::Ratio { measure, .. } => is_of_the_load(measure),
         Measure::Metric(_)
@@ -217,6 +218,7 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::Median { .. }
         | Measure::ProbeAnswers(_)
         | Measure::WrongOrOlder(_)
+        | Measure::Behind { .. }
         | Measure::PricePerMonth
         | Measure::BrokenPromises => false,
     }

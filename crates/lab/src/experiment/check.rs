@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 use super::{AFTER, Action, Arm, BEFORE, Condition, DURING, Experiment, Pace, WHOLE};
-use crate::hypothesis::Measure;
+use crate::hypothesis::{Answers, Measure};
 
 /// Everything that is wrong with an experiment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,12 +101,20 @@ impl Experiment {
                     faults.push(format!("{name}: the arm {} has no probe `{probe}`", arm.name));
                 }
             }
+            Measure::Behind { probe, writer } => {
+                for wanted in [probe, writer] {
+                    if !arm.probes.iter().any(|known| known.name == *wanted) {
+                        faults.push(format!("{name}: the arm {} has no probe `{wanted}`", arm.name));
+                    }
+                }
+            }
             Measure::Success
             | Measure::Failures
             | Measure::Goodput
             | Measure::Status(_)
             | Measure::KindFailures(_)
             | Measure::Latency { .. }
+            | Measure::KindLatency { .. }
             | Measure::Availability => {
                 if arm.load.is_none() {
                     faults.push(format!("{name}: the arm {} has no load to measure", arm.name));
@@ -118,7 +126,16 @@ impl Experiment {
             | Measure::PricePerMonth
             | Measure::BrokenPromises => {}
         }
-        if let Measure::Latency { percentile, .. } = measure
+        if let Measure::KindFailures(kind) | Measure::KindLatency { kind, .. } = measure
+            && let Some(load) = &arm.load
+            && !load.requests.iter().any(|request| request.name.as_ref() == Some(kind))
+        {
+            faults.push(format!("{name}: the load of the arm {} has no request `{kind}`", arm.name));
+        }
+        if let Measure::KindLatency { of: Answers::All, .. } = measure {
+            faults.push(format!("{name}: of one kind of request there are good and bad latencies, not both in one"));
+        }
+        if let Measure::Latency { percentile, .. } | Measure::KindLatency { percentile, .. } = measure
             && ![50.0, 90.0, 95.0, 99.0, 99.9, 100.0].contains(percentile)
         {
             faults.push(format!("{name}: percentiles are 50, 90, 95, 99, 99.9 and 100, not {percentile}"));

@@ -1,6 +1,6 @@
 //! The load of an arm, in the words of an experiment; it becomes a plan of the load generator.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use loadgen::{Arrivals, Curve, Ids, Load, Pick, Plan, RequestSpec, Retries, Statuses, Target as Address};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,9 @@ pub struct LoadPlan {
     /// Each id as often as any other, or few of them most of the time (Zipf), or one after the other.
     #[serde(default = "uniform")]
     pub pick: Pick,
+    /// Further names such as `{cold}` for paths and bodies, each with its own ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub others: BTreeMap<String, IdRange>,
     #[serde(rename = "request")]
     pub requests: Vec<RequestPlan>,
     /// Closed loop: how many users. Open loop: how many requests may be under way at once.
@@ -36,6 +39,21 @@ pub struct LoadPlan {
     /// What a naive client does when it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+}
+
+/// The ids that a name in a path stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdRange {
+    pub ids: [u64; 2],
+    #[serde(default = "uniform")]
+    pub pick: Pick,
+}
+
+impl IdRange {
+    fn ids(&self) -> Result<Ids, String> {
+        Ids::new(self.ids[0]..=self.ids[1], self.pick, 1.0).map_err(|reason| format!("the ids: {reason}"))
+    }
 }
 
 /// Who is asked.
@@ -113,6 +131,9 @@ pub struct RequestPlan {
     pub body: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
+    /// What a good answer holds besides its status, in the words of the load generator: `body:"version":`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
     #[serde(default = "one")]
     pub weight: f64,
 }
@@ -140,7 +161,15 @@ fn one() -> f64 {
 impl RequestPlan {
     #[must_use]
     pub fn get(path: &str) -> Self {
-        Self { name: None, method: get(), path: path.to_owned(), body: None, headers: Vec::new(), weight: 1.0 }
+        Self {
+            name: None,
+            method: get(),
+            path: path.to_owned(),
+            body: None,
+            headers: Vec::new(),
+            checks: Vec::new(),
+            weight: 1.0,
+        }
     }
 
     /// Replaces a record by one of the same name and a value that nothing else has.
@@ -183,6 +212,7 @@ impl LoadPlan {
             lasts,
             ids: all_records(),
             pick: Pick::Uniform,
+            others: BTreeMap::new(),
             requests: vec![RequestPlan::get("/data/{id}")],
             connections: None,
             timeout: two_seconds(),
@@ -216,14 +246,17 @@ impl LoadPlan {
             Pace::Users(_) => Load::Closed { requests: None, duration: Some(self.lasts) },
             Pace::Requests { count, .. } => Load::Closed { requests: Some(*count), duration: Some(self.lasts) },
         };
-        let mut plan = Plan::new(target, self.requests.iter().map(spec).collect(), load);
+        let requests = self.requests.iter().map(spec).collect::<Result<Vec<_>, _>>()?;
+        let mut plan = Plan::new(target, requests, load);
         match self.pace {
             Pace::Users(users) | Pace::Requests { users, .. } => plan.connections = users,
             Pace::Rate(_) | Pace::Curve(_) | Pace::Times { .. } => {}
         }
         plan.connections = self.connections.unwrap_or(plan.connections);
-        let ids = Ids::new(self.ids[0]..=self.ids[1], self.pick, 1.0).map_err(|reason| format!("the ids: {reason}"))?;
-        plan.variables = vec![("id".to_owned(), ids)];
+        plan.variables = vec![("id".to_owned(), IdRange { ids: self.ids, pick: self.pick }.ids()?)];
+        for (name, range) in &self.others {
+            plan.variables.push((name.clone(), range.ids()?));
+        }
         plan.timeout = self.timeout;
         plan.seed = seed;
         plan.interval = interval;
@@ -238,13 +271,14 @@ impl LoadPlan {
     }
 }
 
-fn spec(request: &RequestPlan) -> RequestSpec {
-    RequestSpec {
+fn spec(request: &RequestPlan) -> Result<RequestSpec, String> {
+    Ok(RequestSpec {
         name: request.name.clone(),
         method: request.method.clone(),
         headers: request.headers.clone(),
         body: request.body.clone(),
+        checks: request.checks.iter().map(|check| check.parse()).collect::<Result<_, _>>()?,
         weight: request.weight,
         ..RequestSpec::get(request.path.clone())
-    }
+    })
 }

@@ -63,6 +63,16 @@ fn of_the_load(arm: &ArmRun<'_>, name: &str, measure: &Measure) -> Result<Observ
             count(kind.sent - kind.succeeded, kind.sent, "failed")
         }
         Measure::Latency { of, percentile } => latency(&window, *of, *percentile),
+        Measure::KindLatency { kind, of, percentile } => {
+            let kinds = window.kinds();
+            let kind = kinds.iter().find(|known| known.name == *kind).ok_or("no request of this name was sent")?;
+            let stats = match of {
+                Answers::Good => kind.good.clone(),
+                Answers::Bad => kind.bad.clone(),
+                Answers::All => None,
+            };
+            percentile_of(stats, &format!("{} answer of {}", of.word(), kind.name), *percentile)
+        }
         Measure::Availability => availability(report, (from, to)),
         other => Err(format!("{} is not measured by the load", other.name())),
     }
@@ -103,6 +113,10 @@ fn latency(window: &Window, of: Answers, percentile: f64) -> Result<Observed, St
         Answers::Bad => (table.bad, "failure"),
         Answers::All => (table.all, "request"),
     };
+    percentile_of(stats, whose, percentile)
+}
+
+fn percentile_of(stats: Option<LatencyStats>, whose: &str, percentile: f64) -> Result<Observed, String> {
     let stats = stats.ok_or_else(|| format!("there is no {whose} in the window"))?;
     let value = read(&stats, percentile).ok_or_else(|| format!("p{percentile} is not recorded"))?;
     let name = format!("p{percentile}");
@@ -231,6 +245,7 @@ fn of_probes_and_metrics(arm: &ArmRun<'_>, bounds: (f64, f64), measure: &Measure
         }
         Measure::ProbeAnswers(probe) => Ok(plain(arm.answers(probe, bounds).count() as f64)),
         Measure::WrongOrOlder(probe) => wrong_or_older(arm, probe, bounds),
+        Measure::Behind { probe, writer } => behind(arm, probe, writer, bounds),
         Measure::Metric(series) => growth(arm, series, bounds, |grown| grown.iter().sum()),
         Measure::MetricOfOneReplica(series) => {
             growth(arm, series, bounds, |grown| grown.iter().copied().fold(f64::NEG_INFINITY, f64::max))
@@ -262,6 +277,28 @@ fn wrong_or_older(arm: &ArmRun<'_>, name: &str, bounds: (f64, f64)) -> Result<Ob
         }
     }
     count(bad, read, "were wrong or older")
+}
+
+/// From the answer to the first write that a read does not show to the beginning of that read; 0 when all show all.
+fn behind(arm: &ArmRun<'_>, probe: &str, writer: &str, bounds: (f64, f64)) -> Result<Observed, String> {
+    let written: Vec<(f64, i64)> = arm
+        .answers(writer, (f64::NEG_INFINITY, f64::INFINITY))
+        .filter_map(|answer| Some((answer.at + answer.took, answer.version?)))
+        .collect();
+    some(written.len() as u64)?;
+    let (mut longest, mut old, mut read) = (0.0_f64, 0, 0);
+    for answer in arm.answers(probe, bounds) {
+        let Some(version) = answer.version else { continue };
+        read += 1;
+        let first_missed = written.iter().find(|(known, newer)| *known < answer.at && *newer > version);
+        if let Some((known, _)) = first_missed {
+            old += 1;
+            longest = longest.max(answer.at - known);
+        }
+    }
+    some(read)?;
+    let text = format!("{old} of {read} were old, by {} ms at most", number(longest));
+    Ok(Observed { value: longest, interval: None, n: read, text })
 }
 
 /// `name{label="value",…}` or a bare name, which stands for all of its label sets.
