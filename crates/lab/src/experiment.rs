@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stack::{FaultKind, Restart, Target, Topology};
 
+pub(crate) use self::build::UNKNOWN;
 pub use self::{
     check::Unfit,
     file::{EXAMPLE, FileError},

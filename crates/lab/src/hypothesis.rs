@@ -76,6 +76,8 @@ pub enum Measure {
     ProbeAnswers(String),
     /// Answers of a probe with another record than was asked for, or with an older version than it had seen before.
     WrongOrOlder(String),
+    /// For how long a probe was answered with an older version than a writing probe had been told of, at most, in ms.
+    Behind { probe: String, writer: String },
     /// The share of all time in which the service was available, in %: seconds in which at least 95 % succeeded.
     Availability,
     /// The price of the topology per month, in $.
@@ -208,7 +210,11 @@ impl Measure {
         match self {
             Self::Success | Self::Availability => "%",
             Self::Goodput => "/s",
-            Self::Latency { .. } | Self::KindLatency { .. } | Self::Slowest { .. } | Self::Median { .. } => "ms",
+            Self::Latency { .. }
+            | Self::KindLatency { .. }
+            | Self::Slowest { .. }
+            | Self::Median { .. }
+            | Self::Behind { .. } => "ms",
             Self::Detect(_) | Self::Recover(_) => "s",
             Self::PricePerMonth => "$",
             Self::Failures
@@ -260,6 +266,7 @@ impl Measure {
             Self::Median { probe, part: Part::Redis } => format!("median that Redis cost ({probe})"),
             Self::ProbeAnswers(probe) => format!("answers ({probe})"),
             Self::WrongOrOlder(probe) => format!("wrong or older answers ({probe})"),
+            Self::Behind { probe, .. } => format!("how old answers were ({probe})"),
             Self::Availability => "availability".to_owned(),
             Self::PricePerMonth => "price per month".to_owned(),
             Self::BrokenPromises => "broken promises".to_owned(),

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod commands;
 pub mod experiment;
+pub mod experiments;
 pub mod fallbacks;
 pub mod history;
 pub mod hypothesis;

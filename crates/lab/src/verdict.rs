@@ -212,6 +212,7 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::Median { .. }
         | Measure::ProbeAnswers(_)
         | Measure::WrongOrOlder(_)
+        | Measure::Behind { .. }
         | Measure::PricePerMonth
         | Measure::BrokenPromises => false,
     }

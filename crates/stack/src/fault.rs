@@ -60,12 +60,17 @@ pub enum FaultKind {
     EndConnections,
     /// Postgres: nothing can be written.
     ReadOnly,
+    /// Postgres: a column gets another type that holds the same values, as an online migration does it. Statements that
+    /// were prepared before fail once on each connection (0A000).
+    AlterColumn { table: String, column: String, to: String },
     /// Redis: `CLIENT PAUSE`; no command is answered.
     PauseClients,
     /// Redis: no memory for writes (`maxmemory` in bytes, nothing is evicted).
     LimitMemory { bytes: u64 },
     /// Redis: everything is forgotten, once (`FLUSHALL`).
     Flush,
+    /// Redis: what stands under a key becomes something that no replica can read, once.
+    Corrupt { key: String },
 }
 
 /// What a driver does to a server as a whole.
@@ -111,9 +116,11 @@ impl FaultKind {
             Self::LimitConnections { .. } => "limit-connections",
             Self::EndConnections => "end-connections",
             Self::ReadOnly => "read-only",
+            Self::AlterColumn { .. } => "alter-column",
             Self::PauseClients => "pause-clients",
             Self::LimitMemory { .. } => "limit-memory",
             Self::Flush => "flush",
+            Self::Corrupt { .. } => "corrupt",
         }
     }
 
@@ -132,9 +139,11 @@ impl FaultKind {
             | Self::LimitConnections { .. }
             | Self::EndConnections
             | Self::ReadOnly
+            | Self::AlterColumn { .. }
             | Self::PauseClients
             | Self::LimitMemory { .. }
-            | Self::Flush => None,
+            | Self::Flush
+            | Self::Corrupt { .. } => None,
         }
     }
 
@@ -146,12 +155,12 @@ impl FaultKind {
     /// Over as soon as it was done: there is nothing to undo.
     #[must_use]
     pub fn is_momentary(&self) -> bool {
-        matches!(self, Self::EndConnections | Self::Flush)
+        matches!(self, Self::EndConnections | Self::Flush | Self::Corrupt { .. })
     }
 
     /// It is written into Postgres' own data: it would outlive the server's end.
     pub(crate) fn is_persistent(&self) -> bool {
-        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly)
+        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. })
     }
 
     /// Refuses what this target cannot have, and absurd values.
@@ -164,8 +173,11 @@ impl FaultKind {
             | Self::LockRow { .. }
             | Self::LimitConnections { .. }
             | Self::EndConnections
-            | Self::ReadOnly => target == Target::Postgres,
-            Self::PauseClients | Self::LimitMemory { .. } | Self::Flush => target == Target::Redis,
+            | Self::ReadOnly
+            | Self::AlterColumn { .. } => target == Target::Postgres,
+            Self::PauseClients | Self::LimitMemory { .. } | Self::Flush | Self::Corrupt { .. } => {
+                target == Target::Redis
+            }
         };
         if !fits {
             return usage(format!("{} is no fault of {target}", self.name()));
@@ -187,6 +199,13 @@ impl FaultKind {
             Self::LockTable { table } | Self::LockRow { table, .. } if !is_identifier(table) => {
                 usage(format!("`{table}` cannot be the name of a table"))
             }
+            Self::AlterColumn { table, column, .. } if !is_identifier(table) || !is_identifier(column) => {
+                usage(format!("`{table}.{column}` cannot be the name of a column"))
+            }
+            Self::AlterColumn { to, .. } if !is_type(to) => usage(format!("`{to}` cannot be the name of a type")),
+            Self::Corrupt { key } if key.is_empty() || key.len() > LONGEST_KEY => {
+                usage(format!("a key has 1 to {LONGEST_KEY} bytes"))
+            }
             Self::LimitConnections { most } if *most > MOST_CONNECTIONS => {
                 usage(format!("Postgres itself has no more than {MOST_CONNECTIONS} connections"))
             }
@@ -202,6 +221,16 @@ const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 const LEAST_BANDWIDTH: u64 = 100;
 /// `max_connections` as the drivers set it.
 const MOST_CONNECTIONS: u32 = 100;
+
+/// Those of the API have a tenth of it.
+const LONGEST_KEY: usize = 1_000;
+
+/// `varchar`, `numeric(10, 2)`, `double precision`: it becomes part of a statement.
+fn is_type(name: &str) -> bool {
+    name.chars().next().is_some_and(|first| first.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_ (),".contains(c))
+        && name.len() < 64
+}
 
 /// A plain name: it becomes part of a statement.
 fn is_identifier(name: &str) -> bool {
@@ -226,6 +255,8 @@ impl fmt::Display for FaultKind {
             Self::LockTable { table } => write!(f, "lock-table {table}"),
             Self::LockRow { table, row } => write!(f, "lock-row {table} {row}"),
             Self::LimitConnections { most } => write!(f, "limit-connections {most}"),
+            Self::AlterColumn { table, column, to } => write!(f, "alter-column {table}.{column} to {to}"),
+            Self::Corrupt { key } => write!(f, "corrupt {key}"),
             Self::LimitMemory { bytes } => write!(f, "limit-memory {bytes} bytes"),
             Self::Kill
             | Self::Stop
@@ -351,6 +382,8 @@ mod tests {
             FaultKind::HalfOpen,
             FaultKind::LockRow { table: "records".into(), row: -1 },
             FaultKind::LimitMemory { bytes: 1 },
+            FaultKind::AlterColumn { table: "records".into(), column: "value".into(), to: "varchar".into() },
+            FaultKind::Corrupt { key: "record:v1:1".into() },
         ] {
             let now = now();
             let fault = ActiveFault {
@@ -371,6 +404,11 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         let table = |name: &str| FaultKind::LockTable { table: name.into() };
+        let alter = |column: &str, to: &str| FaultKind::AlterColumn {
+            table: "records".into(),
+            column: column.into(),
+            to: to.into(),
+        };
         for (kind, target) in [
             (slow(0, 0, None), Target::Redis),
             (slow(10, 11, None), Target::Redis),
@@ -382,6 +420,10 @@ mod tests {
             (table(""), Target::Postgres),
             (table("records"), Target::Redis),
             (FaultKind::Flush, Target::Postgres),
+            (FaultKind::Corrupt { key: String::new() }, Target::Redis),
+            (alter("value; DROP TABLE records", "text"), Target::Postgres),
+            (alter("value", "text USING ''; DROP TABLE records"), Target::Postgres),
+            (alter("value", "text"), Target::Redis),
             (FaultKind::LimitMemory { bytes: 0 }, Target::Redis),
             (FaultKind::LimitConnections { most: 101 }, Target::Postgres),
         ] {
@@ -391,6 +433,7 @@ mod tests {
             (slow(10, 10, None), Target::Redis),
             (slow(0, 0, Some(100)), Target::Postgres),
             (table("records"), Target::Postgres),
+            (alter("value", "numeric(10, 2)"), Target::Postgres),
             (FaultKind::Cut, Target::Nginx),
         ] {
             assert!(kind.check(target).is_ok(), "{kind} {target}");

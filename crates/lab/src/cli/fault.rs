@@ -33,12 +33,21 @@ pub struct FaultArguments {
     /// slow: bytes per second and connection (like 64kb)
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub bandwidth: Option<u64>,
-    /// lock-table, lock-row: which table [default: records]
+    /// lock-table, lock-row, alter-column: which table [default: records]
     #[arg(long)]
     pub table: Option<String>,
     /// lock-row: the id of the row [default: 1]
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     pub row: Option<i64>,
+    /// alter-column: which column [default: value]
+    #[arg(long)]
+    pub column: Option<String>,
+    /// alter-column: its type while the fault lasts [default: varchar]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub to: Option<String>,
+    /// corrupt: which key [default: record:v1:1]
+    #[arg(long)]
+    pub key: Option<String>,
     /// limit-connections: how many all replicas together may have [default: 2]
     #[arg(long, value_name = "N")]
     pub most: Option<u32>,
@@ -73,12 +82,16 @@ pub enum FaultArgument {
     EndConnections,
     /// postgres: nothing can be written
     ReadOnly,
+    /// postgres: a column gets another type, as by a migration
+    AlterColumn,
     /// redis: CLIENT PAUSE, no command is answered
     PauseClients,
     /// redis: no memory for writes
     LimitMemory,
     /// redis: everything is forgotten, once
     Flush,
+    /// redis: an entry becomes unreadable, once
+    Corrupt,
 }
 
 impl FaultArguments {
@@ -89,7 +102,10 @@ impl FaultArguments {
             ("--latency", self.latency.is_some(), &[Word::Slow][..]),
             ("--jitter", self.jitter.is_some(), &[Word::Slow]),
             ("--bandwidth", self.bandwidth.is_some(), &[Word::Slow]),
-            ("--table", self.table.is_some(), &[Word::LockTable, Word::LockRow]),
+            ("--table", self.table.is_some(), &[Word::LockTable, Word::LockRow, Word::AlterColumn]),
+            ("--column", self.column.is_some(), &[Word::AlterColumn]),
+            ("--type", self.to.is_some(), &[Word::AlterColumn]),
+            ("--key", self.key.is_some(), &[Word::Corrupt]),
             ("--row", self.row.is_some(), &[Word::LockRow]),
             ("--most", self.most.is_some(), &[Word::LimitConnections]),
             ("--limit", self.limit.is_some(), &[Word::LimitMemory]),
@@ -118,6 +134,12 @@ impl FaultArguments {
             Word::PauseClients => FaultKind::PauseClients,
             Word::LimitMemory => FaultKind::LimitMemory { bytes: self.limit.unwrap_or(1) },
             Word::Flush => FaultKind::Flush,
+            Word::AlterColumn => FaultKind::AlterColumn {
+                table: table(),
+                column: self.column.clone().unwrap_or_else(|| "value".to_owned()),
+                to: self.to.clone().unwrap_or_else(|| "varchar".to_owned()),
+            },
+            Word::Corrupt => FaultKind::Corrupt { key: self.key.clone().unwrap_or_else(|| "record:v1:1".to_owned()) },
         })
     }
 }

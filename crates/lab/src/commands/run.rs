@@ -5,7 +5,7 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
-use stack::{DriverKind, Operation, StackError, UpOptions};
+use stack::{DriverKind, Operation, Progress, StackError, UpOptions};
 use time::{OffsetDateTime, macros::format_description};
 
 use crate::{

@@ -101,6 +101,13 @@ impl Experiment {
                     faults.push(format!("{name}: the arm {} has no probe `{probe}`", arm.name));
                 }
             }
+            Measure::Behind { probe, writer } => {
+                for wanted in [probe, writer] {
+                    if !arm.probes.iter().any(|known| known.name == *wanted) {
+                        faults.push(format!("{name}: the arm {} has no probe `{wanted}`", arm.name));
+                    }
+                }
+            }
             Measure::Success
             | Measure::Failures
             | Measure::Goodput

@@ -246,6 +246,7 @@ fn of_probes_and_metrics(arm: &ArmRun<'_>, bounds: (f64, f64), measure: &Measure
         }
         Measure::ProbeAnswers(probe) => Ok(plain(arm.answers(probe, bounds).count() as f64)),
         Measure::WrongOrOlder(probe) => wrong_or_older(arm, probe, bounds),
+        Measure::Behind { probe, writer } => behind(arm, probe, writer, bounds),
         Measure::Metric(series) => growth(arm, series, bounds, |grown| grown.iter().sum()),
         Measure::MetricOfOneReplica(series) => {
             growth(arm, series, bounds, |grown| grown.iter().copied().fold(f64::NEG_INFINITY, f64::max))
@@ -277,6 +278,28 @@ fn wrong_or_older(arm: &ArmRun<'_>, name: &str, bounds: (f64, f64)) -> Result<Ob
         }
     }
     count(bad, read, "were wrong or older")
+}
+
+/// From the answer to the first write that a read does not show to the beginning of that read; 0 when all show all.
+fn behind(arm: &ArmRun<'_>, probe: &str, writer: &str, bounds: (f64, f64)) -> Result<Observed, String> {
+    let written: Vec<(f64, i64)> = arm
+        .answers(writer, (f64::NEG_INFINITY, f64::INFINITY))
+        .filter_map(|answer| Some((answer.at + answer.took, answer.version?)))
+        .collect();
+    some(written.len() as u64)?;
+    let (mut longest, mut old, mut read) = (0.0_f64, 0, 0);
+    for answer in arm.answers(probe, bounds) {
+        let Some(version) = answer.version else { continue };
+        read += 1;
+        let first_missed = written.iter().find(|(known, newer)| *known < answer.at && *newer > version);
+        if let Some((known, _)) = first_missed {
+            old += 1;
+            longest = longest.max(answer.at - known);
+        }
+    }
+    some(read)?;
+    let text = format!("{old} of {read} were old, by {} ms at most", number(longest));
+    Ok(Observed { value: longest, interval: None, n: read, text })
 }
 
 /// By how much each replica's series grew; a replica that began anew counts from zero.

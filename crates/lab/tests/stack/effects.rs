@@ -38,6 +38,11 @@ fn every_effect_and_every_return_has_its_time_and_is_seen_from_outside() {
         (Target::Postgres, FaultKind::LockRow { table, row: 1 }, "55P03"),
         (Target::Postgres, FaultKind::LimitConnections { most: 2 }, "53300"),
         (Target::Postgres, FaultKind::ReadOnly, "25006"),
+        (
+            Target::Postgres,
+            FaultKind::AlterColumn { table: "records".into(), column: "value".into(), to: "varchar".into() },
+            "character varying",
+        ),
     ] {
         let injected = stack.inject(kind.clone(), target, &operation).unwrap_or_else(|error| panic!("{kind}: {error}"));
         let Injected { asked_at, took_effect_at, .. } = injected;
@@ -55,9 +60,22 @@ fn every_effect_and_every_return_has_its_time_and_is_seen_from_outside() {
         assert!(took_effect_at <= healed[0].asked_at && healed[0].asked_at <= healed[0].answered_at, "{healed:?}");
         assert!(stack.heal(None, &operation).unwrap().is_empty());
     }
-    for (target, kind) in [(Target::Redis, FaultKind::Flush), (Target::Postgres, FaultKind::EndConnections)] {
-        stack.inject(kind, target, &operation).unwrap();
+    let corrupt = FaultKind::Corrupt { key: "record:v1:7".into() };
+    let nothing_there = stack.inject(corrupt.clone(), Target::Redis, &operation);
+    assert!(matches!(nothing_there, Err(StackError::Conflict(_))), "{nothing_there:?}");
+    let url = format!("{}/data/7", stack.endpoints().unwrap().base_url);
+    let cache = || stack::get(&url, PATIENCE).unwrap().header("cache-status").unwrap_or_default().to_owned();
+    // Redis was away a moment ago, and is trusted again once the replicas have looked for themselves.
+    wait_until("an entry in the cache", || cache().starts_with("redis; hit"));
+    for (target, kind) in
+        [(Target::Redis, corrupt), (Target::Redis, FaultKind::Flush), (Target::Postgres, FaultKind::EndConnections)]
+    {
+        stack.inject(kind.clone(), target, &operation).unwrap();
         assert_eq!(stack.status().unwrap().faults().count(), 0, "over at once");
+        if matches!(kind, FaultKind::Corrupt { .. }) {
+            assert_eq!(cache(), "redis; fwd=uri-miss; stored; detail=corrupt");
+            assert!(cache().starts_with("redis; hit"), "replaced on the spot");
+        }
     }
 }
 

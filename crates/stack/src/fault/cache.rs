@@ -128,3 +128,15 @@ pub(super) fn is_mark_gone(site: &Site<'_>) -> Result<Option<String>, StackError
     let there: bool = connect(site)?.exists(MARK).map_err(failed("EXISTS"))?;
     Ok((!there).then(|| "what was there before is gone".to_owned()))
 }
+
+/// Bytes that are no entry of any version.
+const JUNK: &str = "\u{1}this is no entry";
+
+/// Keeps the key's time to live: an entry that goes on being kept is what is to be found broken.
+pub(super) fn corrupt(site: &Site<'_>, key: &str) -> Result<String, StackError> {
+    let mut connection = connect(site)?;
+    let set: Option<String> =
+        redis::cmd("SET").arg(key).arg(JUNK).arg("XX").arg("KEEPTTL").query(&mut connection).map_err(failed("SET"))?;
+    set.map(|_| format!("junk stands under `{key}`"))
+        .ok_or_else(|| StackError::Conflict(format!("redis: there is nothing under `{key}` to corrupt")))
+}

@@ -204,12 +204,62 @@ fn reset_read_only(sql: &mut Sql) -> Result<(), StackError> {
     Ok(sql.run("SELECT pg_reload_conf()::text")?)
 }
 
+fn type_of(sql: &mut Sql, table: &str, column: &str) -> Result<String, StackError> {
+    let found = sql.text(&format!(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute \
+         WHERE attrelid = to_regclass('\"{table}\"') AND attname = '{column}' AND NOT attisdropped"
+    ))?;
+    if found.is_empty() {
+        return Err(StackError::Usage(format!("there is no column `{table}.{column}`")));
+    }
+    Ok(found)
+}
+
+/// As it is before the fault.
+pub(super) fn column_type(site: &Site<'_>, table: &str, column: &str, to: &str) -> Result<Value, StackError> {
+    let mut sql = as_admin(site)?;
+    let before = type_of(&mut sql, table, column)?;
+    let wanted = sql.text(&format!("SELECT format_type('{to}'::regtype, NULL)"))?;
+    if before == wanted {
+        return Err(StackError::Conflict(format!("postgres: `{table}.{column}` is of the type {wanted} already")));
+    }
+    Ok(json!({ "table": table, "column": column, "type": before }))
+}
+
+/// Waits for those who use the table at this moment, like every change of a table.
+pub(super) fn alter_column(site: &Site<'_>, table: &str, column: &str, to: &str) -> Result<String, StackError> {
+    as_admin(site)?.run(&format!("ALTER TABLE \"{table}\" ALTER \"{column}\" TYPE {to} USING \"{column}\"::{to}"))?;
+    Ok(format!("`{table}.{column}` is {to} now"))
+}
+
+pub(super) fn is_altered(
+    site: &Site<'_>,
+    table: &str,
+    column: &str,
+    undo: &Value,
+) -> Result<Option<String>, StackError> {
+    let found = type_of(&mut as_application(site)??, table, column)?;
+    Ok((Some(found.as_str()) != undo["type"].as_str()).then(|| format!("the replicas' user finds the type {found}")))
+}
+
+pub(super) fn restore_column(site: &Site<'_>, undo: &Value) -> Result<String, StackError> {
+    restore_type(&mut as_admin(site)?, undo)
+}
+
+fn restore_type(sql: &mut Sql, undo: &Value) -> Result<String, StackError> {
+    let word = |name: &str| undo[name].as_str().unwrap_or_default();
+    let (table, column, before) = (word("table"), word("column"), word("type"));
+    sql.run(&format!("ALTER TABLE \"{table}\" ALTER \"{column}\" TYPE {before} USING \"{column}\"::{before}"))?;
+    Ok(format!("`{table}.{column}` is {before} again"))
+}
+
 /// Undoes what an earlier stack left in the data. `url` is the superuser's.
 pub(super) fn repair(url: &str, kind: &FaultKind, undo: &Value) -> Result<(), StackError> {
     let mut sql = Sql::connect(url)?;
     match kind {
         FaultKind::LimitConnections { .. } => restore_limit(&mut sql, undo).map(drop),
         FaultKind::ReadOnly => reset_read_only(&mut sql),
+        FaultKind::AlterColumn { .. } => restore_type(&mut sql, undo).map(drop),
         _ => Ok(()),
     }
 }

@@ -148,12 +148,13 @@ fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<
         }
         FaultKind::LimitConnections { .. } => database::restore_connection_limit(site, &entry.undo)?,
         FaultKind::ReadOnly => database::make_writable(site)?,
+        FaultKind::AlterColumn { .. } => database::restore_column(site, &entry.undo)?,
         FaultKind::PauseClients => {
             held::end(site, id)?;
             cache::await_answer(site)?
         }
         FaultKind::LimitMemory { .. } => cache::restore_memory(site, &entry.undo)?,
-        FaultKind::EndConnections | FaultKind::Flush => "it was over at once".to_owned(),
+        FaultKind::EndConnections | FaultKind::Flush | FaultKind::Corrupt { .. } => "it was over at once".to_owned(),
     };
     forget(site, id)?;
     outcome.healed.push(Healed { target, kind: Some(kind.clone()), asked_at, answered_at: now(), action });

@@ -113,7 +113,9 @@ fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<Value, S
         FaultKind::EndConnections | FaultKind::ReadOnly => Ok(Value::Null),
         FaultKind::PauseClients => Ok(Value::Null),
         FaultKind::LimitMemory { bytes } => cache::memory_settings(site, *bytes),
+        FaultKind::AlterColumn { table, column, to } => database::column_type(site, table, column, to),
         FaultKind::Flush => cache::leave_mark(site),
+        FaultKind::Corrupt { .. } => Ok(Value::Null),
     }
 }
 
@@ -131,9 +133,11 @@ fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target) -> Result<Str
         FaultKind::LimitConnections { most } => database::limit_connections(site, *most),
         FaultKind::EndConnections => database::end_connections(site),
         FaultKind::ReadOnly => database::make_read_only(site),
+        FaultKind::AlterColumn { table, column, to } => database::alter_column(site, table, column, to),
         FaultKind::PauseClients => cache::pause_clients(site, id),
         FaultKind::LimitMemory { bytes } => cache::limit_memory(site, *bytes),
         FaultKind::Flush => cache::flush(site),
+        FaultKind::Corrupt { key } => cache::corrupt(site, key),
     }
 }
 
@@ -170,8 +174,11 @@ fn look(site: &Site<'_>, kind: &FaultKind, target: Target, undo: &Value) -> Resu
         FaultKind::LimitConnections { most } => database::are_connections_limited(site, *most),
         FaultKind::EndConnections => Ok(Some("the server has none of them any more".to_owned())),
         FaultKind::ReadOnly => database::is_read_only(site),
+        FaultKind::AlterColumn { table, column, .. } => database::is_altered(site, table, column, undo),
         FaultKind::PauseClients => cache::is_silent(site),
         FaultKind::LimitMemory { .. } => cache::is_out_of_memory(site),
         FaultKind::Flush => cache::is_mark_gone(site),
+        // A replica that reads it replaces it at once: what Redis answered to the write is the evidence.
+        FaultKind::Corrupt { key } => Ok(Some(format!("`{key}` was overwritten"))),
     }
 }
