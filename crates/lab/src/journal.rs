@@ -70,7 +70,7 @@ pub enum Entry {
         at: OffsetDateTime,
     },
     /// Series of the replicas' `/metrics` at a moment: replica, then series, then value; only those that changed since the
-    /// last such line of the arm. A replica that is missing did not answer.
+    /// last such line of the run. A replica that is missing did not answer.
     Metrics {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,

@@ -20,14 +20,14 @@ pub(crate) fn read(endpoints: &Endpoints) -> Reading {
     replicas.filter_map(|replica| Some((replica.name.to_string(), read(&replica.metrics_url())?))).collect()
 }
 
-/// Every series but the buckets of histograms, which no hypothesis reads and which are most of the text.
+/// Every series but the buckets and sums of histograms, which no hypothesis reads and which are most of the text.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
             let name = series.split('{').next()?;
-            (!name.ends_with("_bucket")).then_some(())?;
+            (!name.ends_with("_bucket") && !name.ends_with("_sum")).then_some(())?;
             Some((series.to_owned(), value.parse().ok()?))
         })
         .collect()
@@ -76,7 +76,11 @@ pub(crate) fn every(length: Duration) -> Duration {
 /// Waits until a time or a reason to read at once, whichever comes first.
 pub(crate) fn wait(until: Instant, asked: &std::sync::mpsc::Receiver<()>) -> Wake {
     match asked.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        Ok(()) => Wake::Asked,
+        Ok(()) => {
+            // One reading serves all that was asked for by now.
+            while asked.try_recv().is_ok() {}
+            Wake::Asked
+        }
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Wake::Time,
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => Wake::Over,
     }
@@ -94,8 +98,7 @@ pub(crate) enum Wake {
 mod tests {
     use super::*;
 
-    const TEXT: &str =
-        "# HELP a b\nrequests_total{route=\"/data\",code=\"200\"} 12\nduration_bucket{le=\"1\"} 4\nup 1\nbad x\n";
+    const TEXT: &str = "# HELP a b\nrequests_total{route=\"/data\",code=\"200\"} 12\nduration_bucket{le=\"1\"} 4\nduration_sum 3\nup 1\nbad x\n";
 
     #[test]
     fn series_are_read_without_buckets() {

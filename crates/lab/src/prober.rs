@@ -97,7 +97,7 @@ impl Prober<'_> {
     }
 
     fn ask(&self, base: Option<&str>) -> ProbeAnswer {
-        let at = self.start.elapsed().as_secs_f64() * 1e3;
+        let at = milliseconds(self.start.elapsed());
         let mut answer = ask(base, &self.plan.method, &self.plan.path, self.plan.body.as_deref());
         answer.at = at;
         answer
@@ -126,11 +126,16 @@ pub(crate) fn ask(base: Option<&str>, method: &str, path: &str, body: Option<&st
     let request = Request::new(method, path.clone());
     let request = body.map_or(request.clone(), |body| request.json(body.to_owned()));
     let reply = request.send_within(address, HANG);
-    let took = begin.elapsed().as_secs_f64() * 1e3;
+    let took = milliseconds(begin.elapsed());
     match reply {
         Reply::NotSent(error) | Reply::Lost(error) => ProbeAnswer { took, error, ..ProbeAnswer::default() },
         Reply::Answer { status, head, body } => ProbeAnswer { took, ..read(status, &head, &body, &path) },
     }
+}
+
+/// To the microsecond: more digits would only make the journal longer.
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
 }
 
 fn address(base: &str) -> Option<SocketAddr> {

@@ -84,11 +84,12 @@ fn arms(
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
     let mut achieved = std::collections::BTreeMap::new();
+    let changes = std::sync::Mutex::default();
     for repeat in 1..=plan.repeats {
         for arm in order(&plan.experiment, repeat) {
             operation.interrupt.check()?;
-            let arm =
-                arm::ArmPlan { arm, repeat, seed: plan.seed.wrapping_add(u64::from(repeat)), achieved: &achieved };
+            let seed = plan.seed.wrapping_add(u64::from(repeat));
+            let arm = arm::ArmPlan { arm, repeat, seed, achieved: &achieved, changes: &changes };
             let name = arm.arm.name.clone();
             if let Some(goodput) = arm::run(&arm, session, journal, live, operation)? {
                 achieved.insert(name, goodput);

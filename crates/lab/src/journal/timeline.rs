@@ -92,7 +92,8 @@ impl Journal {
             match entry {
                 Entry::Arm { arm, repeat, at } => {
                     if let Some(arm) = begin.experiment.arms.iter().find(|known| known.name == *arm) {
-                        run.arms.push(ArmRun::new(arm, *repeat, *at));
+                        let known = run.arms.last_mut().map(|last| std::mem::take(&mut last.known)).unwrap_or_default();
+                        run.arms.push(ArmRun { known, ..ArmRun::new(arm, *repeat, *at) });
                     }
                 }
                 Entry::End { ending, .. } => run.ending = Some(ending),

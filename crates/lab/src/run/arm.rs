@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -42,6 +42,8 @@ pub(super) struct ArmPlan<'a> {
     pub(super) seed: u64,
     /// Good answers per second of the arms before it.
     pub(super) achieved: &'a BTreeMap<String, f64>,
+    /// What the journal knows of the replicas' metrics.
+    pub(super) changes: &'a Mutex<Changes>,
 }
 
 /// Runs it and undoes everything. Returns the good answers per second, where there was a load.
@@ -119,7 +121,8 @@ pub(super) struct Case<'a> {
     /// Nothing more is to be sent: a gate that did not pass, a failure, an interrupt.
     pub(super) cut_short: AtomicBool,
     pub(super) read_metrics: mpsc::Sender<()>,
-    asked: std::sync::Mutex<mpsc::Receiver<()>>,
+    asked: Mutex<mpsc::Receiver<()>>,
+    changes: &'a Mutex<Changes>,
 }
 
 impl<'a> Case<'a> {
@@ -143,7 +146,8 @@ impl<'a> Case<'a> {
             load_over: AtomicBool::new(false),
             cut_short: AtomicBool::new(false),
             read_metrics,
-            asked: std::sync::Mutex::new(asked),
+            asked: Mutex::new(asked),
+            changes: plan.changes,
         }
     }
 
@@ -233,12 +237,12 @@ impl<'a> Case<'a> {
     fn keep_reading_metrics(&self) {
         let Ok(asked) = self.asked.lock() else { return };
         let every = metrics::every(self.arm.load.as_ref().map_or(Duration::ZERO, |load| load.lasts));
-        let mut changes = Changes::default();
         loop {
             let next = Instant::now() + every;
             if let Ok(endpoints) = self.session.endpoints() {
                 let at = OffsetDateTime::now_utc();
-                let replicas = changes.of(metrics::read(&endpoints));
+                let reading = metrics::read(&endpoints);
+                let replicas = self.changes.lock().unwrap_or_else(PoisonError::into_inner).of(reading);
                 let _ = self.journal.append(&Entry::Metrics { at, replicas });
             }
             if self.over.load(Ordering::Relaxed) || metrics::wait(next, &asked) == Wake::Over {

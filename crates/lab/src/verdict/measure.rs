@@ -223,7 +223,8 @@ fn history(arm: &ArmRun<'_>) -> Result<Observed, String> {
 fn of_probes_and_metrics(arm: &ArmRun<'_>, bounds: (f64, f64), measure: &Measure) -> Result<Observed, String> {
     match measure {
         Measure::Unexpected { probe: name, expect } => {
-            let answers: Vec<_> = arm.answers(name, bounds).collect();
+            // What was asked in the window and answered after it may be either.
+            let answers: Vec<_> = arm.answers(name, bounds).filter(|answer| ended(answer) <= bounds.1).collect();
             let other: Vec<_> = answers.iter().filter(|answer| !answer.fits(expect)).collect();
             let mut observed = count(other.len() as u64, answers.len() as u64, "were not as expected")?;
             if let Some(first) = other.first() {
