@@ -10,7 +10,7 @@ use stack::DriverKind;
 
 pub(crate) use self::{
     fault::FaultArguments,
-    run::{RunArguments, seconds},
+    run::{HowArguments, LessonArguments, RunArguments, seconds},
 };
 
 /// Runs the stack (three API replicas behind nginx, with Postgres and Redis) and breaks it on purpose.
@@ -66,21 +66,13 @@ pub enum Command {
     },
     /// Run experiments on the real stack: break, measure, undo, judge, report
     Run(RunArguments),
+    /// List the lessons, or go through one: its experiments in order, its target judged, a certificate
+    Lesson(LessonArguments),
     /// Write a commented experiment to begin with
     Init {
         /// Its name, and that of the file
         #[arg(default_value = "my-experiment")]
         name: String,
-    },
-    /// Run the fallback matrix on a stack of its own: break, measure, judge and undo row by row (about two minutes)
-    #[command(after_help = "Exit codes: 0 every row held, 1 one deviated, 2 one could not be brought about.")]
-    Fallbacks {
-        /// Write the page with the measured times to this file
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// How much later than its bound an answer may be on this machine, in percent of the bound
-        #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(0..=1000))]
-        allowance: u16,
     },
     /// Record a history of reads and writes under faults on a stack of its own, and judge the promises by it
     History(HistoryArguments),

@@ -1,9 +1,9 @@
 //! One function per command.
 
 mod experiments;
-mod fallbacks;
 mod fault;
 mod history;
+mod lesson;
 mod logs;
 mod run;
 mod tools;
@@ -53,10 +53,8 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         }
         Command::List { json } => experiments::list(*json, console),
         Command::Init { name } => experiments::init(name, console),
+        Command::Lesson(arguments) => lesson::run(arguments, folder, settings, console, &operation),
         Command::Run(arguments) => run::run(arguments, folder, settings, console, &operation),
-        Command::Fallbacks { out, allowance } => {
-            fallbacks::run(out.as_deref(), f64::from(*allowance) / 100.0, folder, settings, console, &operation)
-        }
         Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;

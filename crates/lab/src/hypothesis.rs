@@ -41,6 +41,8 @@ pub enum Measure {
     Failures,
     /// Good answers per second.
     Goodput,
+    /// How many instances answered.
+    Instances,
     /// Answers with this status.
     Status(u16),
     /// Requests of this name that got no good answer.
@@ -218,6 +220,7 @@ impl Measure {
             Self::Detect(_) | Self::Recover(_) => "s",
             Self::PricePerMonth => "$",
             Self::Failures
+            | Self::Instances
             | Self::Status(_)
             | Self::KindFailures(_)
             | Self::Ratio { .. }
@@ -244,6 +247,7 @@ impl Measure {
             Self::Success => "success".to_owned(),
             Self::Failures => "failures".to_owned(),
             Self::Goodput => "goodput".to_owned(),
+            Self::Instances => "instances".to_owned(),
             Self::Status(status) => format!("answers {status}"),
             Self::KindFailures(kind) => format!("failures of {kind}"),
             Self::Latency { of, percentile } => format!("{}.p{percentile}", of.word()),

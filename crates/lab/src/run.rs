@@ -26,7 +26,7 @@ mod workplace;
 use std::path::PathBuf;
 
 use loadgen::Machine;
-use stack::{DriverKind, Operation, Session, StackError};
+use stack::{DriverKind, Operation, Session, Silent, StackError};
 use time::OffsetDateTime;
 
 pub use self::{live::Live, workplace::Workplace};
@@ -91,7 +91,12 @@ fn arms(
             let seed = plan.seed.wrapping_add(u64::from(repeat));
             let arm = arm::ArmPlan { arm, repeat, seed, achieved: &achieved, changes: &changes };
             let name = arm.arm.name.clone();
-            if let Some(goodput) = arm::run(&arm, session, journal, live, operation)? {
+            operation.progress.begin(&format!("{} {}", plan.experiment.about.name, name));
+            // The line that lives tells more than the steps of the stack.
+            let quiet = Operation { progress: &Silent, interrupt: operation.interrupt.clone() };
+            let goodput = arm::run(&arm, session, journal, live, &quiet)?;
+            operation.progress.end("measured");
+            if let Some(goodput) = goodput {
                 achieved.insert(name, goodput);
             }
         }

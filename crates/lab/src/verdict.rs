@@ -196,6 +196,7 @@ fn is_of_the_load(measure: &Measure) -> bool {
         Measure::Success
         | Measure::Failures
         | Measure::Goodput
+        | Measure::Instances
         | Measure::Status(_)
         | Measure::KindFailures(_)
         | Measure::Latency { .. }

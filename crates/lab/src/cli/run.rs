@@ -23,6 +23,17 @@ pub struct RunArguments {
     #[arg(long, conflicts_with = "experiments")]
     pub all: bool,
 
+    /// Only print what would be done, and when
+    #[arg(long)]
+    pub dry_run: bool,
+
+    #[command(flatten)]
+    pub how: HowArguments,
+}
+
+/// How experiments are run.
+#[derive(Debug, Args)]
+pub struct HowArguments {
     /// The same questions in a shorter time
     #[arg(long)]
     pub quick: bool,
@@ -34,10 +45,6 @@ pub struct RunArguments {
     /// Of the load and of whatever is drawn at random
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-
-    /// Only print what would be done, and when
-    #[arg(long)]
-    pub dry_run: bool,
 
     /// Where journals and reports go, in a folder for each experiment
     #[arg(long, value_name = "DIR", default_value = "reports")]
@@ -56,11 +63,23 @@ pub struct RunArguments {
     pub api_bin: Option<PathBuf>,
 }
 
-impl RunArguments {
+impl HowArguments {
     /// The allowance as a part of the bound.
     pub(crate) fn allowance(&self) -> f64 {
         f64::from(self.allowance) / 100.0
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lab lesson                             the lessons, with their experiments\n  \
+    lab lesson your-first-system --quick   run one from beginning to end; the certificate is written to reports/")]
+pub struct LessonArguments {
+    /// Run the experiments of this lesson in order and judge its target [default: list the lessons]
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// Times in a plan: to the tenth of a second.

@@ -10,13 +10,20 @@ use time::{OffsetDateTime, macros::format_description};
 
 use crate::{
     Console, Settings,
-    cli::RunArguments,
+    cli::{HowArguments, RunArguments},
     experiment::{Experiment, Scale},
     experiments,
     journal::Journal,
     run::{self, Live, RunPlan, Workplace},
     verdict::{self, Outcome, Verdict},
 };
+
+/// An experiment that was run, with what came of it.
+pub(super) struct Told {
+    pub(super) name: String,
+    pub(super) journal: PathBuf,
+    pub(super) verdict: Verdict,
+}
 
 pub(super) fn run(
     arguments: &RunArguments,
@@ -25,21 +32,34 @@ pub(super) fn run(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let scale = if arguments.quick { Scale::Quick } else { Scale::Full };
-    let chosen = choose(arguments, scale)?;
+    let chosen = choose(arguments)?;
     if arguments.dry_run {
-        chosen.iter().for_each(|experiment| console.print(&plan::text(experiment, arguments.repeat)));
+        chosen.iter().for_each(|(experiment, _)| console.print(&plan::text(experiment, arguments.how.repeat)));
         return Ok(());
     }
-    std::fs::create_dir_all(&arguments.out)
-        .map_err(|source| StackError::Io { what: format!("cannot create {}", arguments.out.display()), source })?;
-    let place = Workplace::open(&up(arguments, folder, settings)?, arguments.driver.map(Into::into), operation)?;
-    let names: Vec<&str> = chosen.iter().map(|experiment| experiment.about.name.as_str()).collect();
+    let names: Vec<&str> = chosen.iter().map(|(experiment, _)| experiment.about.name.as_str()).collect();
     let why = format!("lab run {}", if arguments.all { "--all".to_owned() } else { names.join(" ") });
-    let outcome = place.with(&why, operation, |session| {
-        let mut verdicts = Vec::new();
-        for experiment in &chosen {
-            let plan = plan_of(experiment, arguments, scale, settings)?;
+    let told = carry_out(&chosen, &why, &arguments.how, folder, settings, console, operation)?;
+    conclude(&told, console)
+}
+
+/// Runs one after the other on one stack. Each comes with the word by which it is run again.
+pub(super) fn carry_out(
+    chosen: &[(Experiment, String)],
+    why: &str,
+    how: &HowArguments,
+    folder: &Path,
+    settings: &Settings,
+    console: &Console,
+    operation: &Operation<'_>,
+) -> Result<Vec<Told>, StackError> {
+    std::fs::create_dir_all(&how.out)
+        .map_err(|source| StackError::Io { what: format!("cannot create {}", how.out.display()), source })?;
+    let place = Workplace::open(&up(how, folder, settings)?, how.driver.map(Into::into), operation)?;
+    let outcome = place.with(why, operation, |session| {
+        let mut told = Vec::new();
+        for (experiment, word) in chosen {
+            let plan = plan_of(experiment, word, how, settings)?;
             console.note(&format!("{}: {}", experiment.about.name, experiment.about.question));
             let show = |line: &str| console.live(line);
             let ran = run::run(&plan, session, place.driver(), &Live::new(&show), operation);
@@ -47,25 +67,32 @@ pub(super) fn run(
             // What was measured is worth telling also after a failure.
             let verdict = tell(&plan, console);
             ran?;
-            verdicts.push((experiment.about.name.clone(), verdict?));
+            told.push(Told { name: experiment.about.name.clone(), journal: plan.journal, verdict: verdict? });
         }
-        Ok(verdicts)
+        Ok(told)
     });
     let closed = place.close(operation);
-    let verdicts = outcome?;
+    let told = outcome?;
     closed?;
-    conclude(&verdicts, console)
+    Ok(told)
 }
 
 /// The named experiments, each once.
-fn choose(arguments: &RunArguments, scale: Scale) -> Result<Vec<Experiment>, StackError> {
+fn choose(arguments: &RunArguments) -> Result<Vec<(Experiment, String)>, StackError> {
+    let (scale, seed) = (scale(&arguments.how), arguments.how.seed);
     if arguments.all {
-        return Ok(experiments::all(scale, arguments.seed));
+        let all = experiments::all(scale, seed).into_iter();
+        return Ok(all.map(|experiment| (experiment.clone(), experiment.about.name)).collect());
     }
-    arguments.experiments.iter().map(|name| one(name, scale, arguments.seed)).collect()
+    let named = arguments.experiments.iter();
+    named.map(|name| one(name, scale, seed).map(|experiment| (experiment, name.clone()))).collect()
 }
 
-fn one(name: &str, scale: Scale, seed: u64) -> Result<Experiment, StackError> {
+pub(super) fn scale(how: &HowArguments) -> Scale {
+    if how.quick { Scale::Quick } else { Scale::Full }
+}
+
+pub(super) fn one(name: &str, scale: Scale, seed: u64) -> Result<Experiment, StackError> {
     if Path::new(name).extension().is_some_and(|extension| extension == "toml") || name.contains('/') {
         return Experiment::read(Path::new(name)).map_err(|error| StackError::Usage(error.to_string()));
     }
@@ -76,7 +103,7 @@ fn one(name: &str, scale: Scale, seed: u64) -> Result<Experiment, StackError> {
     })
 }
 
-fn up(arguments: &RunArguments, folder: &Path, settings: &Settings) -> Result<UpOptions, StackError> {
+fn up(arguments: &HowArguments, folder: &Path, settings: &Settings) -> Result<UpOptions, StackError> {
     Ok(UpOptions {
         driver: arguments.driver.map_or(DriverKind::Process, Into::into),
         folder: folder.to_owned(),
@@ -95,13 +122,12 @@ fn up(arguments: &RunArguments, folder: &Path, settings: &Settings) -> Result<Up
 
 fn plan_of(
     experiment: &Experiment,
-    arguments: &RunArguments,
-    scale: Scale,
+    word: &str,
+    arguments: &HowArguments,
     settings: &Settings,
 ) -> Result<RunPlan, StackError> {
     let name = &experiment.about.name;
-    let given = arguments.experiments.iter().find(|given| given.ends_with(".toml")).filter(|_| !arguments.all);
-    let mut command = format!("{} run {}", settings.program, given.unwrap_or(name));
+    let mut command = format!("{} run {word}", settings.program);
     command += if arguments.quick { " --quick" } else { "" };
     command += &format!(" --seed {}", arguments.seed);
     if arguments.repeat > 1 {
@@ -112,7 +138,7 @@ fn plan_of(
     }
     Ok(RunPlan {
         experiment: experiment.clone(),
-        scale,
+        scale: scale(arguments),
         seed: arguments.seed,
         repeats: arguments.repeat,
         allowance: arguments.allowance(),
@@ -143,12 +169,12 @@ fn tell(plan: &RunPlan, console: &Console) -> Result<Verdict, StackError> {
 }
 
 /// The exit code is that of the worst.
-fn conclude(verdicts: &[(String, Verdict)], console: &Console) -> Result<(), StackError> {
-    if verdicts.len() > 1 {
-        console.print(&summary::table(verdicts));
+pub(super) fn conclude(told: &[Told], console: &Console) -> Result<(), StackError> {
+    if told.len() > 1 {
+        console.print(&summary::table(told));
     }
     let of = |outcome: Outcome| -> Vec<&str> {
-        verdicts.iter().filter(|(_, verdict)| verdict.outcome == outcome).map(|(name, _)| name.as_str()).collect()
+        told.iter().filter(|told| told.verdict.outcome == outcome).map(|told| told.name.as_str()).collect()
     };
     let (deviated, invalid) = (of(Outcome::Deviated), of(Outcome::Invalid));
     if !deviated.is_empty() {

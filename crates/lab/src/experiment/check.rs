@@ -111,6 +111,7 @@ impl Experiment {
             Measure::Success
             | Measure::Failures
             | Measure::Goodput
+            | Measure::Instances
             | Measure::Status(_)
             | Measure::KindFailures(_)
             | Measure::Latency { .. }

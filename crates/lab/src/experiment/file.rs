@@ -52,8 +52,8 @@ mod tests {
     fn the_example_is_an_experiment() {
         let experiment = Experiment::parse(EXAMPLE, "example.toml").unwrap();
         // What is written is what is read.
-        let text = toml::to_string(&experiment).unwrap();
-        assert_eq!(Experiment::parse(&text, "again").unwrap(), experiment);
+        let text = serde_json::to_string(&experiment).unwrap();
+        assert_eq!(serde_json::from_str::<Experiment>(&text).unwrap(), experiment);
     }
 
     #[test]

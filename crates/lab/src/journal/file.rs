@@ -125,3 +125,49 @@ fn check_first(line: &str, path: &Path) -> Result<(), JournalError> {
         Err(JournalError::Schema { path: path.to_owned(), found: first.schema })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(text: &str) -> Entry {
+        Entry::Note { text: text.to_owned() }
+    }
+
+    /// The beginning of a journal of this schema.
+    fn first(schema: &str) -> String {
+        format!("{{\"entry\":\"begin\",\"schema\":\"{schema}\"}}\n")
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_for_all() {
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let writer = Writer { path: "/dev/full".into(), file: Mutex::new(Ok(file)) };
+        for _ in 0..2 {
+            let error = writer.append(&note("x")).unwrap_err().to_string();
+            assert!(
+                error.contains("cannot write /dev/full") && error.contains("No space") || error.contains("space"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_journal_is_never_written_over() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("journal.ndjson");
+        let writer = Writer::create(&path).unwrap();
+        writer.append(&note("one")).unwrap();
+        assert!(matches!(Writer::create(&path), Err(JournalError::Write { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"entry\":\"note\",\"text\":\"one\"}\n");
+    }
+
+    #[test]
+    fn what_is_no_journal_of_this_schema_is_refused() {
+        let parse = |text: &str| Journal::parse(text, Path::new("j")).unwrap_err();
+        assert!(matches!(parse(""), JournalError::Foreign { .. }));
+        assert!(matches!(parse("hello\n"), JournalError::Foreign { .. }));
+        assert!(matches!(parse(&first("lab-journal/99")), JournalError::Schema { .. }));
+        assert!(matches!(parse(&format!("{}oops\n", first(SCHEMA))), JournalError::Line { line: 1, .. }));
+    }
+}

@@ -61,6 +61,10 @@ impl Workplace {
     ) -> Result<T, StackError> {
         let session = Stack::connect(&self.folder)?.reserve(why, operation)?;
         if !self.is_own {
+            if let Some(fault) = session.status()?.faults().next() {
+                let text = format!("{} has a fault already ({}); `lab heal` undoes it", fault.target, fault.kind);
+                return Err(StackError::Usage(text));
+            }
             undo::note(&self.folder, &session.topology()?)?;
         }
         let worked = work(&session);

@@ -52,6 +52,10 @@ fn of_the_load(arm: &ArmRun<'_>, name: &str, measure: &Measure) -> Result<Observ
                 ..Observed::default()
             })
         }
+        Measure::Instances => {
+            some(summary.sent)?;
+            Ok(plain(window.instances().len() as f64))
+        }
         Measure::Status(status) => {
             let answers =
                 window.statuses().iter().filter(|count| count.status == *status).map(|count| count.count).sum();

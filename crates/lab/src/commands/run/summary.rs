@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::Told;
 use crate::{
     journal::Run,
     verdict::{Judged, Outcome, Verdict, number},
@@ -35,9 +36,9 @@ fn line(judged: &Judged) -> String {
     format!("  {:8}  {} [{}]: {figure}{limit}", judged.outcome.as_str(), judged.says, judged.arm)
 }
 
-pub(super) fn table(verdicts: &[(String, Verdict)]) -> String {
-    let width = verdicts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let rows = verdicts.iter().map(|(name, verdict)| {
+pub(super) fn table(told: &[Told]) -> String {
+    let width = told.iter().map(|told| told.name.len()).max().unwrap_or(0);
+    let rows = told.iter().map(|Told { name, verdict, .. }| {
         let held = verdict.judged.iter().filter(|judged| judged.outcome == Outcome::Held).count();
         format!("{name:width$}  {:8}  {held} of {} held", verdict.outcome.as_str(), verdict.judged.len())
     });
