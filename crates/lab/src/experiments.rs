@@ -13,6 +13,7 @@ mod incident_day;
 mod matrix;
 mod near_cache;
 mod outage;
+pub mod page;
 mod penetration;
 mod phases;
 mod postgres_kill;

@@ -4,6 +4,8 @@
 mod alone;
 mod measure;
 
+pub(crate) use self::measure::observe;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stack::{FaultKind, Target};
 
 use crate::{
-    experiment::{Action, Arm, Expect, LoadPlan, ProbePlan, Scale, Via},
+    experiment::{Action, Arm, Expect, LoadPlan, Moment, ProbePlan, Scale, Via},
     hypothesis::{Answers, Bound, Hypothesis, Measure},
 };
 
@@ -38,7 +38,12 @@ pub(super) fn arm(name: &str, faults: &[(Target, FaultKind)], scale: Scale) -> A
     for (target, kind) in faults {
         arm = arm.at(breaks, Action::fault(*target, kind.clone()));
     }
-    arm.then(Action::mark("broken")).at(heals, Action::heal()).between("broken", "broken", "undo")
+    arm.then(Action::mark("broken")).at(heals, Action::heal()).window(
+        "broken",
+        Moment::at("broken"),
+        // What waits when it comes back is answered.
+        Moment::before("undo", Duration::from_millis(300)),
+    )
 }
 
 /// Says of one arm what has to hold in it.

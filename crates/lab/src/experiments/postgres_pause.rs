@@ -14,7 +14,8 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         .expect(
             "A hung Postgres accepts connections and answers nothing: only a time-out tells. The first requests pay it \
              (180 ms), then the breaker is open and one request a second and replica pays it for the others. Without \
-             time-outs and breakers each of them waits until nginx gives up, and is sent to the next replica to wait there.",
+             time-outs and breakers each of them waits until something else gives up: half a second until the replica's own \
+             prober has found out, or nginx' second and then another one on the next replica.",
         )
         .change("A time-out on every call, below that of the caller. Then a breaker, so that not every request pays it.");
     let hang = [(Target::Postgres, FaultKind::Pause)];
@@ -22,10 +23,10 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let mut hypotheses = outage::without_postgres("with");
     let waits = Measure::KindLatency { kind: "cold".to_owned(), of: Answers::Bad, percentile: 50.0 };
     hypotheses.push(Says("without").new(
-        "without time-outs and breakers what is not cached waits for a second and more",
+        "without time-outs and breakers what is not cached waits for half a second and more",
         "broken",
         waits,
-        Bound::at_least(1_000.0),
+        Bound::at_least(450.0),
     ));
     let arms = vec![outage::arm("with", &hang, scale), outage::arm("without", &hang, scale).on(raw)];
     Experiment { about, arms, hypotheses }

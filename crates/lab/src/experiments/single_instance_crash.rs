@@ -1,10 +1,12 @@
 //! A replica crashes: the only one, or one of three.
 
+use std::time::Duration;
+
 use stack::{FaultKind, Target};
 
 use super::outage::{self, Says};
 use crate::{
-    experiment::{About, Action, Arm, Experiment, LoadPlan, ProbePlan, Scale, Shape, Via},
+    experiment::{About, Action, Arm, Experiment, LoadPlan, Moment, ProbePlan, Scale, Shape, Via},
     hypothesis::{Bound, Measure},
 };
 
@@ -21,7 +23,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              what it did not answer to another replica, as long as the request may be repeated.",
         )
         .change("Two replicas at least, a load balancer that retries what is idempotent, and no state in the process.")
-        .figure("availability while it is down", "0 %", "alone", "during", Measure::Success);
+        .figure("availability while it is down", "0 %", "alone", "down", Measure::Success);
     let outage::Times { breaks, heals, ends } = outage::times(scale);
     let arm = |name: &str, replicas| {
         Arm::new(name)
@@ -30,13 +32,15 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
             .probe(ProbePlan::get("nginx", Via::Nginx, "/data/1"))
             .at(breaks, Action::fault(Target::Api(1), FaultKind::Kill))
             .at(heals, Action::heal())
+            // It is back a moment after it was asked to be.
+            .window("down", Moment::at("effect"), Moment::before("undo", Duration::from_millis(200)))
     };
     let hypotheses = vec![
         Says("alone").new(
             "nothing is served while the only replica is down",
-            "during",
+            "down",
             Measure::Success,
-            Bound::at_most(1.0),
+            Bound::at_most(0.0),
         ),
         Says("alone").recovers("nginx", "it is back as soon as it is started again"),
         Says("one-of-three").new("no GET fails", "whole", Measure::Failures, Bound::at_most(0.0)),
