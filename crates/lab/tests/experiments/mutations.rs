@@ -31,6 +31,7 @@ fn worlds(measure: &Measure) -> Vec<World> {
         Measure::Success
         | Measure::Failures
         | Measure::Goodput
+        | Measure::Instances
         | Measure::Status(_)
         | Measure::KindFailures(_)
         | Measure::Latency { .. }

@@ -1,4 +1,4 @@
-//! A CPU quota for a replica, by the kernel's control groups (version 1 or 2), where this user may make some.
+//! A CPU quota for a replica through the kernel's control groups (version 1 or 2), if this user may create them.
 
 use std::{
     fs, io,
@@ -7,22 +7,22 @@ use std::{
 
 use crate::{StackError, Target, folder::Folder};
 
-/// The time over which the kernel counts a quota; its default.
+/// The period of a quota; the kernel's default.
 const PERIOD_US: u32 = 100_000;
 
-/// Where new groups can be made, and in which language.
+/// Where new groups can be created, and which version they have.
 #[derive(Debug, Clone, PartialEq)]
 enum Hierarchy {
     V1(PathBuf),
     V2(PathBuf),
 }
 
-/// Whether quotas can be given here, before anything is started.
+/// Checks before the start whether quotas are possible here.
 pub(super) fn check_machine(folder: &Folder) -> Result<(), StackError> {
     home(folder).map(drop)
 }
 
-/// Makes the replica's group and returns the file by which a process joins it.
+/// Creates the replica's group and returns the file through which a process joins it.
 pub(super) fn prepare(folder: &Folder, name: Target, cpus: f64) -> Result<PathBuf, StackError> {
     let quota = (cpus * f64::from(PERIOD_US)).round() as u64;
     let home = home(folder)?;
@@ -42,13 +42,13 @@ pub(super) fn prepare(folder: &Folder, name: Target, cpus: f64) -> Result<PathBu
     Ok(group.join("cgroup.procs"))
 }
 
-/// Removes this stack's groups, which are empty by now.
+/// Removes this stack's groups, which are empty at this point.
 pub(super) fn remove(folder: &Folder) {
     for hierarchy in hierarchies() {
         let (Hierarchy::V1(root) | Hierarchy::V2(root)) = hierarchy;
         let home = root.join(group_name(folder));
         for group in fs::read_dir(&home).into_iter().flatten().flatten() {
-            // Plain files in there are the kernel's and cannot be removed; folders are ours.
+            // Plain files there belong to the kernel and cannot be removed; folders are groups of this stack.
             let _ = fs::remove_dir(group.path());
         }
         let _ = fs::remove_dir(&home);
@@ -64,7 +64,7 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
         let home = root.join(group_name(folder));
         let made = fs::create_dir_all(&home).and_then(|()| match &hierarchy {
             Hierarchy::V1(_) => Ok(()),
-            // Groups of version 2 have the CPU controller only if each parent hands it down.
+            // Groups of version 2 have the CPU controller only if each parent enables it for its children.
             Hierarchy::V2(root) => [root, &home].iter().try_for_each(|parent| hand_down(parent, &folder.cpu_control())),
         });
         match (made, hierarchy) {
@@ -78,11 +78,11 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
     }
     Err(last.unwrap_or_else(|| StackError::NotPermitted {
         what: "this machine has no control groups for CPU time".to_owned(),
-        remedy: "Mount them, or leave --cpus out".to_owned(),
+        remedy: "Mount them, or omit --cpus".to_owned(),
     }))
 }
 
-/// Noted in `notes` before it is done, so that it is put back.
+/// Enables the CPU controller for the children of `parent`. Recorded in `notes` first, so that it can be undone.
 fn hand_down(parent: &Path, notes: &Path) -> io::Result<()> {
     let file = parent.join(CONTROL);
     if fs::read_to_string(&file)?.split_whitespace().any(|controller| controller == "cpu") {
@@ -94,8 +94,8 @@ fn hand_down(parent: &Path, notes: &Path) -> io::Result<()> {
     fs::write(file, "+cpu")
 }
 
-/// Takes the CPU controller back from where it was handed down, the innermost group first. A group that others use by now
-/// keeps it: the kernel refuses that, and rightly.
+/// Disables the CPU controller where it was enabled, the innermost group first. A group that other programs use by now
+/// keeps it: the kernel refuses the change, as it should.
 fn give_back(notes: &Path) {
     let known = fs::read_to_string(notes).unwrap_or_default();
     for parent in known.lines().rev() {
@@ -108,7 +108,7 @@ const CONTROL: &str = "cgroup.subtree_control";
 
 fn refused(group: &Path, error: &io::Error) -> StackError {
     StackError::NotPermitted {
-        what: format!("the control group {} cannot be made ({error})", group.display()),
+        what: format!("cannot create the control group {} ({error})", group.display()),
         remedy:
             "A CPU quota needs root, or a user to whom the system delegates CPU control: run it with sudo, or leave \
                  --cpus out"
@@ -134,7 +134,7 @@ fn hierarchies_of(mounts: &str, own: &str) -> Vec<Hierarchy> {
         .map(|fields| Hierarchy::V1(fields[1].into()));
     let v2 = mounts().filter(|fields| fields[2] == "cgroup2").flat_map(|fields| {
         let root = PathBuf::from(fields[1]);
-        // An ordinary user owns no more than a part: the group above the one that this process is in.
+        // An ordinary user owns only a subtree: the group above the one that this process is in.
         let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
         let delegated =
             Path::new(path).parent().filter(|parent| !parent.as_os_str().is_empty()).map(|part| root.join(part));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_was_handed_down_is_taken_back_and_no_other() {
+    fn only_a_controller_that_was_enabled_is_disabled() {
         let place = tempfile::tempdir().unwrap();
         let (ours, theirs, notes) = (place.path().join("a"), place.path().join("b"), place.path().join("notes"));
         for (group, controllers) in [(&ours, "memory pids"), (&theirs, "cpu memory")] {
