@@ -9,11 +9,13 @@
 
 mod cache;
 mod database;
+mod full_disk;
 pub(crate) mod healing;
 mod held;
 pub(crate) mod injection;
 pub(crate) mod ledger;
 mod network;
+mod replica;
 
 use std::{fmt, time::Duration};
 
@@ -60,12 +62,23 @@ pub enum FaultKind {
     EndConnections,
     /// Postgres: nothing can be written.
     ReadOnly,
+    /// Postgres: no space left on device for what is written to `records`; reads go on.
+    FullDisk,
     /// Redis: `CLIENT PAUSE`; no command is answered.
     PauseClients,
     /// Redis: no memory for writes (`maxmemory` in bytes, nothing is evicted).
     LimitMemory { bytes: u64 },
     /// Redis: everything is forgotten, once (`FLUSHALL`).
     Flush,
+    /// A replica: it ends itself by `abort`, as a defect in native code ends a process. A supervisor that there is acts.
+    Crash,
+    /// A replica: it keeps more and more memory and is killed at its limit.
+    Leak {
+        /// Bytes per second.
+        rate: u64,
+        /// Bytes of memory that the replica may use in all.
+        limit: u64,
+    },
 }
 
 /// What a driver does to a server as a whole.
@@ -75,6 +88,8 @@ pub enum ServerFault {
     Stop,
     Pause,
     Cut,
+    /// From the inside, of a replica only.
+    Crash,
 }
 
 impl From<ServerFault> for FaultKind {
@@ -84,6 +99,7 @@ impl From<ServerFault> for FaultKind {
             ServerFault::Stop => Self::Stop,
             ServerFault::Pause => Self::Pause,
             ServerFault::Cut => Self::Cut,
+            ServerFault::Crash => Self::Crash,
         }
     }
 }
@@ -111,9 +127,12 @@ impl FaultKind {
             Self::LimitConnections { .. } => "limit-connections",
             Self::EndConnections => "end-connections",
             Self::ReadOnly => "read-only",
+            Self::FullDisk => "full-disk",
             Self::PauseClients => "pause-clients",
             Self::LimitMemory { .. } => "limit-memory",
             Self::Flush => "flush",
+            Self::Crash => "crash",
+            Self::Leak { .. } => "leak",
         }
     }
 
@@ -124,6 +143,7 @@ impl FaultKind {
             Self::Stop => Some(ServerFault::Stop),
             Self::Pause => Some(ServerFault::Pause),
             Self::Cut => Some(ServerFault::Cut),
+            Self::Crash => Some(ServerFault::Crash),
             Self::Slow { .. }
             | Self::Reset
             | Self::HalfOpen
@@ -132,9 +152,11 @@ impl FaultKind {
             | Self::LimitConnections { .. }
             | Self::EndConnections
             | Self::ReadOnly
+            | Self::FullDisk
             | Self::PauseClients
             | Self::LimitMemory { .. }
-            | Self::Flush => None,
+            | Self::Flush
+            | Self::Leak { .. } => None,
         }
     }
 
@@ -151,7 +173,7 @@ impl FaultKind {
 
     /// It is written into Postgres' own data: it would outlive the server's end.
     pub(crate) fn is_persistent(&self) -> bool {
-        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly)
+        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::FullDisk)
     }
 
     /// Refuses what this target cannot have, and absurd values.
@@ -164,8 +186,10 @@ impl FaultKind {
             | Self::LockRow { .. }
             | Self::LimitConnections { .. }
             | Self::EndConnections
-            | Self::ReadOnly => target == Target::Postgres,
+            | Self::ReadOnly
+            | Self::FullDisk => target == Target::Postgres,
             Self::PauseClients | Self::LimitMemory { .. } | Self::Flush => target == Target::Redis,
+            Self::Crash | Self::Leak { .. } => matches!(target, Target::Api(_)),
         };
         if !fits {
             return usage(format!("{} is no fault of {target}", self.name()));
@@ -191,6 +215,12 @@ impl FaultKind {
                 usage(format!("Postgres itself has no more than {MOST_CONNECTIONS} connections"))
             }
             Self::LimitMemory { bytes: 0 } => usage("for Redis a limit of 0 bytes means none".to_owned()),
+            Self::Leak { rate, .. } if !LEAK_RATES.contains(rate) => {
+                usage(format!("a leak is of {} to {} bytes per second", LEAK_RATES.start(), LEAK_RATES.end()))
+            }
+            Self::Leak { limit, .. } if *limit > LARGEST_LIMIT => {
+                usage(format!("a limit of more than {LARGEST_LIMIT} bytes could take all memory of this machine"))
+            }
             _ => Ok(()),
         }
     }
@@ -202,6 +232,10 @@ const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 const LEAST_BANDWIDTH: u64 = 100;
 /// `max_connections` as the drivers set it.
 const MOST_CONNECTIONS: u32 = 100;
+
+/// So much that it shows within seconds, and not so much that the replica has no time for anything else.
+const LEAK_RATES: std::ops::RangeInclusive<u64> = (256 << 10)..=(1 << 30);
+const LARGEST_LIMIT: u64 = 8 << 30;
 
 /// A plain name: it becomes part of a statement.
 fn is_identifier(name: &str) -> bool {
@@ -227,6 +261,7 @@ impl fmt::Display for FaultKind {
             Self::LockRow { table, row } => write!(f, "lock-row {table} {row}"),
             Self::LimitConnections { most } => write!(f, "limit-connections {most}"),
             Self::LimitMemory { bytes } => write!(f, "limit-memory {bytes} bytes"),
+            Self::Leak { rate, limit } => write!(f, "leak of {rate} bytes/s up to {limit} bytes"),
             Self::Kill
             | Self::Stop
             | Self::Pause
@@ -235,8 +270,10 @@ impl fmt::Display for FaultKind {
             | Self::HalfOpen
             | Self::EndConnections
             | Self::ReadOnly
+            | Self::FullDisk
             | Self::PauseClients
-            | Self::Flush => f.write_str(self.name()),
+            | Self::Flush
+            | Self::Crash => f.write_str(self.name()),
         }
     }
 }
@@ -351,6 +388,7 @@ mod tests {
             FaultKind::HalfOpen,
             FaultKind::LockRow { table: "records".into(), row: -1 },
             FaultKind::LimitMemory { bytes: 1 },
+            FaultKind::Leak { rate: 1, limit: 2 },
         ] {
             let now = now();
             let fault = ActiveFault {
@@ -384,6 +422,10 @@ mod tests {
             (FaultKind::Flush, Target::Postgres),
             (FaultKind::LimitMemory { bytes: 0 }, Target::Redis),
             (FaultKind::LimitConnections { most: 101 }, Target::Postgres),
+            (FaultKind::Crash, Target::Redis),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 27 }, Target::Nginx),
+            (FaultKind::Leak { rate: 0, limit: 1 << 27 }, Target::Api(1)),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 40 }, Target::Api(1)),
         ] {
             assert!(matches!(kind.check(target), Err(StackError::Usage(_))), "{kind} {target}");
         }
