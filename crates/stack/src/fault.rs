@@ -11,11 +11,13 @@
 
 mod cache;
 mod database;
+mod full_disk;
 pub(crate) mod healing;
 mod held;
 pub(crate) mod injection;
 pub(crate) mod ledger;
 mod network;
+mod replica;
 
 use std::{fmt, time::Duration};
 
@@ -65,6 +67,8 @@ pub enum FaultKind {
     /// Postgres: a column gets another type that holds the same values, as an online migration does it. Statements that
     /// were prepared before fail once on each connection (0A000).
     AlterColumn { table: String, column: String, to: String },
+    /// Postgres: no space left on device for what is written to `records`; reads go on.
+    FullDisk,
     /// Redis: `CLIENT PAUSE`; no command is answered.
     PauseClients,
     /// Redis: no memory for writes (`maxmemory` in bytes, nothing is evicted).
@@ -73,6 +77,15 @@ pub enum FaultKind {
     Flush,
     /// Redis: what stands under a key becomes something that no replica can read, once.
     Corrupt { key: String },
+    /// A replica: it ends itself by `abort`, as a defect in native code ends a process. A supervisor that there is acts.
+    Crash,
+    /// A replica: it keeps more and more memory and is killed at its limit.
+    Leak {
+        /// Bytes per second.
+        rate: u64,
+        /// Bytes of memory that the replica may use in all.
+        limit: u64,
+    },
 }
 
 /// A fault of a whole server, which a driver injects.
@@ -82,6 +95,8 @@ pub enum ServerFault {
     Stop,
     Pause,
     Cut,
+    /// From the inside, of a replica only.
+    Crash,
 }
 
 impl From<ServerFault> for FaultKind {
@@ -91,6 +106,7 @@ impl From<ServerFault> for FaultKind {
             ServerFault::Stop => Self::Stop,
             ServerFault::Pause => Self::Pause,
             ServerFault::Cut => Self::Cut,
+            ServerFault::Crash => Self::Crash,
         }
     }
 }
@@ -119,10 +135,13 @@ impl FaultKind {
             Self::EndConnections => "end-connections",
             Self::ReadOnly => "read-only",
             Self::AlterColumn { .. } => "alter-column",
+            Self::Corrupt { .. } => "corrupt",
+            Self::FullDisk => "full-disk",
             Self::PauseClients => "pause-clients",
             Self::LimitMemory { .. } => "limit-memory",
             Self::Flush => "flush",
-            Self::Corrupt { .. } => "corrupt",
+            Self::Crash => "crash",
+            Self::Leak { .. } => "leak",
         }
     }
 
@@ -133,6 +152,7 @@ impl FaultKind {
             Self::Stop => Some(ServerFault::Stop),
             Self::Pause => Some(ServerFault::Pause),
             Self::Cut => Some(ServerFault::Cut),
+            Self::Crash => Some(ServerFault::Crash),
             Self::Slow { .. }
             | Self::Reset
             | Self::HalfOpen
@@ -142,10 +162,12 @@ impl FaultKind {
             | Self::EndConnections
             | Self::ReadOnly
             | Self::AlterColumn { .. }
+            | Self::Corrupt { .. }
+            | Self::FullDisk
             | Self::PauseClients
             | Self::LimitMemory { .. }
             | Self::Flush
-            | Self::Corrupt { .. } => None,
+            | Self::Leak { .. } => None,
         }
     }
 
@@ -162,7 +184,7 @@ impl FaultKind {
 
     /// Whether it is stored in Postgres' data, so that it outlives the server.
     pub(crate) fn is_persistent(&self) -> bool {
-        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. })
+        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. } | Self::FullDisk)
     }
 
     /// Refuses a fault that this target cannot have, and absurd values.
@@ -176,10 +198,12 @@ impl FaultKind {
             | Self::LimitConnections { .. }
             | Self::EndConnections
             | Self::ReadOnly
-            | Self::AlterColumn { .. } => target == Target::Postgres,
+            | Self::AlterColumn { .. }
+            | Self::FullDisk => target == Target::Postgres,
             Self::PauseClients | Self::LimitMemory { .. } | Self::Flush | Self::Corrupt { .. } => {
                 target == Target::Redis
             }
+            Self::Crash | Self::Leak { .. } => matches!(target, Target::Api(_)),
         };
         if !fits {
             return usage(format!("the fault {} is not available for {target}", self.name()));
@@ -217,6 +241,12 @@ impl FaultKind {
                 usage(format!("Postgres itself allows only {MOST_CONNECTIONS} connections"))
             }
             Self::LimitMemory { bytes: 0 } => usage("Redis treats a limit of 0 bytes as no limit".to_owned()),
+            Self::Leak { rate, .. } if !LEAK_RATES.contains(rate) => {
+                usage(format!("a leak is of {} to {} bytes per second", LEAK_RATES.start(), LEAK_RATES.end()))
+            }
+            Self::Leak { limit, .. } if *limit > LARGEST_LIMIT => {
+                usage(format!("a limit of more than {LARGEST_LIMIT} bytes could take all memory of this machine"))
+            }
             _ => Ok(()),
         }
     }
@@ -238,6 +268,9 @@ fn is_type(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "_ (),".contains(c))
         && name.len() < 64
 }
+/// So much that it shows within seconds, and not so much that the replica has no time for anything else.
+const LEAK_RATES: std::ops::RangeInclusive<u64> = (256 << 10)..=(1 << 30);
+const LARGEST_LIMIT: u64 = 8 << 30;
 
 /// A plain name: it becomes part of a statement.
 fn is_identifier(name: &str) -> bool {
@@ -265,6 +298,7 @@ impl fmt::Display for FaultKind {
             Self::AlterColumn { table, column, to } => write!(f, "alter-column {table}.{column} to {to}"),
             Self::Corrupt { key } => write!(f, "corrupt {key}"),
             Self::LimitMemory { bytes } => write!(f, "limit-memory {bytes} bytes"),
+            Self::Leak { rate, limit } => write!(f, "leak of {rate} bytes/s up to {limit} bytes"),
             Self::Kill
             | Self::Stop
             | Self::Pause
@@ -273,8 +307,10 @@ impl fmt::Display for FaultKind {
             | Self::HalfOpen
             | Self::EndConnections
             | Self::ReadOnly
+            | Self::FullDisk
             | Self::PauseClients
-            | Self::Flush => f.write_str(self.name()),
+            | Self::Flush
+            | Self::Crash => f.write_str(self.name()),
         }
     }
 }
@@ -391,6 +427,7 @@ mod tests {
             FaultKind::LimitMemory { bytes: 1 },
             FaultKind::AlterColumn { table: "records".into(), column: "value".into(), to: "varchar".into() },
             FaultKind::Corrupt { key: "record:v1:1".into() },
+            FaultKind::Leak { rate: 1, limit: 2 },
         ] {
             let now = now();
             let fault = ActiveFault {
@@ -433,6 +470,10 @@ mod tests {
             (alter("value", "text"), Target::Redis),
             (FaultKind::LimitMemory { bytes: 0 }, Target::Redis),
             (FaultKind::LimitConnections { most: 101 }, Target::Postgres),
+            (FaultKind::Crash, Target::Redis),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 27 }, Target::Nginx),
+            (FaultKind::Leak { rate: 0, limit: 1 << 27 }, Target::Api(1)),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 40 }, Target::Api(1)),
         ] {
             assert!(matches!(kind.check(target), Err(StackError::Usage(_))), "{kind} {target}");
         }

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! Every call blocks until its result can be observed (a killed server refuses, a healed one answers), and is bounded
-//! in time. Do not call it from an asynchronous task. This crate knows the API only through HTTP, environment variables
-//! and signals.
+//! in time. Do not call it from an asynchronous task. This crate knows the API only through HTTP, environment variables,
+//! signals and its own commands.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the process driver reads /proc, so this crate needs Linux; elsewhere use `docker compose` directly");

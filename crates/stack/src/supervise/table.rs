@@ -1,6 +1,6 @@
 //! The kernel's process table, read from `/proc`, and signals that cannot reach a foreign process.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use rustix::{
     io::Errno,
@@ -24,6 +24,12 @@ pub(crate) struct Entry {
 pub(crate) struct Identity {
     pub pid: u32,
     start: u64,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} since {}", self.pid, self.start)
+    }
 }
 
 impl Entry {
@@ -61,7 +67,15 @@ impl Identity {
         entry(self.pid).filter(|entry| entry.id == self && entry.is_alive())
     }
 
-    /// Sends a signal to this process and to no other. False if it is gone.
+    /// How much memory it uses, in bytes; `None` when it is gone.
+    pub(crate) fn resident(self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
+        self.look()?;
+        let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
+    /// Sends a signal to this process and to no other. False when it is gone.
     pub(crate) fn signal(self, signal: Signal) -> io::Result<bool> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
             return Ok(false);
