@@ -18,7 +18,7 @@ pub use self::{
     database::DatabaseConfig,
     limits::LimitsConfig,
     reader::{ConfigErrors, Reader},
-    redis::{CacheConfig, RedisConfig},
+    redis::{CacheConfig, NearCacheConfig, RedisConfig},
     server::ServerConfig,
 };
 
