@@ -135,6 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn the_near_cache_is_off_until_it_is_asked_for_and_has_a_limit() {
+        assert!(with(&[]).expect("right").cache.near.is_none());
+        let on = with(&[("NEAR_CACHE", "on")]).expect("right");
+        assert_eq!(on.cache.near.map(|near| near.bytes), Some(16 * 1024 * 1024));
+        for bytes in ["0", "1048575", "4294967296", "16MiB"] {
+            assert!(
+                faults(&[("NEAR_CACHE", "on"), ("NEAR_CACHE_BYTES", bytes)]).contains("NEAR_CACHE_BYTES"),
+                "{bytes}"
+            );
+        }
+        assert!(faults(&[("NEAR_CACHE", "on"), ("CACHE", "off")]).contains("NEAR_CACHE"));
+        assert!(with(&[("CACHE", "off")]).is_ok());
+    }
+
+    #[test]
     fn a_missing_url_names_the_variable_and_its_form() {
         let text = Config::from_variables([]).expect_err("both URLs are missing").to_string();
         assert!(text.contains("DATABASE_URL") && text.contains("REDIS_URL") && text.contains("postgres://"));

@@ -113,7 +113,7 @@ declare! {
     );
     near_cache_drops: IntCounterVec(
         "near_cache_drops_total",
-        "Entries that the near cache removed or did not take: changed (reported by Redis), written (by this replica), \
+        "Entries that the near cache removed or did not take: changed (Redis reported it, or a read saw it), written (by this replica), \
          evicted (the limit), flushed (all of Redis), lost (Redis does not report changes any more), overtaken (changed \
          between look-up and insertion), too_large.",
         ["reason"]

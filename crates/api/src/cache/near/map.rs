@@ -112,11 +112,11 @@ impl NearMap {
         Some(Ticket { map: self, id, number })
     }
 
-    /// Removes an entry and voids the ticket of its id. Returns whether there was one of either.
+    /// Removes an entry and voids the ticket of its id. Returns whether there was an entry.
     pub(super) fn remove(&self, id: i64) -> bool {
         let mut slot = self.slot(id);
-        let voided = slot.current.take_if(|current| current.id == id).is_some();
-        self.entries.remove(&id).is_some() || voided
+        slot.current.take_if(|current| current.id == id);
+        self.entries.remove(&id).is_some()
     }
 
     /// Removes an entry that is older than `stamp`, and lets no older one be inserted. Returns whether one was removed.

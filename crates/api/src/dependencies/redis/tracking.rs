@@ -7,9 +7,10 @@
 //! ## Listen
 //! A change is handed to the [`ChangeListener`] as soon as it is read from the socket.
 //! ## Heartbeat
-//! Each [`INTERVAL`] a command is sent. Redis sends the reports of a turn of its event loop before the replies of the next
-//! one, and before it answers the client that made the change. So when the command is answered, the changes of every write
-//! that was answered before the command was *sent* have been handed on.
+//! Each [`INTERVAL`] a command is sent. Redis queues the reports of a turn of its event loop before it writes any reply of
+//! that turn. A command that is sent after a write was answered belongs to a later turn, so its reply comes after the
+//! report. When the command is answered, the changes of every write that was answered before it was *sent* have been
+//! handed on.
 //! Redis refuses the command whenever it refuses writes, and holds it up whenever it holds up writes. Then nothing counts
 //! as heard, because changes may be missing in Redis.
 //! ## Lost
