@@ -3,6 +3,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod console;
 pub mod fallbacks;
 pub mod history;
 mod settings;
