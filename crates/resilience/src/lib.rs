@@ -16,3 +16,4 @@ pub mod deadline;
 pub mod rate_limit;
 pub mod retry;
 pub mod single_flight;
+pub mod timeout;

@@ -1,6 +1,6 @@
 //! A replica of the API: its environment is all it is told. Passwords are not in it, but in files that it names.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use super::{
     ProcessRecord, cpu_quota,
@@ -24,10 +24,22 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Re
     launch.environment.extend(server(record, "REDIS", redis, &User::App.password_file(folder)));
     let topology = &record.topology;
     launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
+    launch.environment.extend(threads(record));
     // Last, so that the user has the last word.
     launch.environment.extend(topology.env.iter().cloned());
     launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
+}
+
+/// Without a quota a replica would start one thread for each core. Threads of several replicas that wait for the same core
+/// cost more than they bring.
+fn threads(record: &ProcessRecord) -> Option<(String, String)> {
+    if record.topology.cpus.is_some() {
+        return None;
+    }
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = (cores / record.replicas().count().max(1)).max(1);
+    Some(("WORKER_THREADS".to_owned(), threads.to_string()))
 }
 
 /// The one-off that brings the schema and the demo records. It has nothing to do with Redis and gets no password for it.
