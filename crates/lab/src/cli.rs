@@ -1,13 +1,17 @@
 //! The command line.
 
 mod fault;
+mod run;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stack::DriverKind;
 
-pub(crate) use self::fault::FaultArguments;
+pub(crate) use self::{
+    fault::FaultArguments,
+    run::{HowArguments, LessonArguments, RunArguments, seconds},
+};
 
 /// Runs the stack (three API replicas behind nginx, with Postgres and Redis) and breaks it on purpose.
 #[derive(Debug, Parser)]
@@ -54,15 +58,21 @@ pub enum Command {
         /// Only this server [default: all]
         target: Option<String>,
     },
-    /// Run the fallback matrix on a stack of its own: break, measure, judge and undo row by row (about two minutes)
-    #[command(after_help = "Exit codes: 0 every row held, 1 one deviated, 2 one could not be brought about.")]
-    Fallbacks {
-        /// Write the page with the measured times to this file
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-        /// How much later than its bound an answer may be on this machine, in percent of the bound
-        #[arg(long, value_name = "PERCENT", default_value_t = 25, value_parser = clap::value_parser!(u16).range(0..=1000))]
-        allowance: u16,
+    /// List the experiments
+    List {
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run experiments on the real stack: break, measure, undo, judge, report
+    Run(RunArguments),
+    /// List the lessons, or go through one: its experiments in order, its target judged, a certificate
+    Lesson(LessonArguments),
+    /// Write a commented experiment to begin with
+    Init {
+        /// Its name, and that of the file
+        #[arg(default_value = "my-experiment")]
+        name: String,
     },
     /// Record a history of reads and writes under faults on a stack of its own, and judge the promises by it
     History(HistoryArguments),
@@ -204,6 +214,7 @@ pub struct ConfigureArguments {
 #[command(after_help = "Examples:\n  \
     lab history                          two minutes, faults by a seed that it tells\n  \
     lab history --seed 7 --duration 10m  the faults and the load of that seed\n  \
+    lab history --near-cache             with NEAR_CACHE=on, and its bound\n  \
     lab history --check history-7.ndjson judge a recorded one again\n\n\
     Exit codes: 0 every promise held, 1 one was broken, 2 not possible as asked or nothing proven, 130 interrupted.")]
 pub struct HistoryArguments {
@@ -215,12 +226,16 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
+    /// With near caches (NEAR_CACHE=on): their answers may be old by 200 ms, and not by more
+    #[arg(long)]
+    pub near_cache: bool,
+
     /// Keep the history in this file, which must not exist [default: history-SEED.ndjson, with a number if that exists]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
     /// Judge a recorded history instead of recording one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "near_cache", "out"])]
     pub check: Option<PathBuf>,
 
     /// Write the few calls that prove a violation, the first three of each promise, to files in this folder

@@ -1,9 +1,11 @@
 //! One function per command.
 
-mod fallbacks;
+mod experiments;
 mod fault;
 mod history;
+mod lesson;
 mod logs;
+mod run;
 mod tools;
 mod up;
 
@@ -14,6 +16,7 @@ use stack::{Operation, Restart, Stack, StackError, down};
 use crate::{
     Cli, Console, Settings,
     cli::{Command, ConfigureArguments},
+    run::undo,
     signals, table,
 };
 
@@ -41,11 +44,17 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         Command::Heal { target } => {
             let stack = Stack::connect(folder)?;
             let target = target.as_deref().map(|target| stack.target(target)).transpose()?;
-            fault::heal(&stack, target, console, &operation)
+            fault::heal(&stack, target, console, &operation)?;
+            // A run that was killed has left the stack in another shape; one that is at work puts it back itself.
+            if stack.status()?.session.is_none() && undo::restore(&stack, &operation)? {
+                console.print("the stack has the shape again that it had before a run that was cut short");
+            }
+            Ok(())
         }
-        Command::Fallbacks { out, allowance } => {
-            fallbacks::run(out.as_deref(), f64::from(*allowance) / 100.0, folder, settings, console, &operation)
-        }
+        Command::List { json } => experiments::list(*json, console),
+        Command::Init { name } => experiments::init(name, console),
+        Command::Lesson(arguments) => lesson::run(arguments, folder, settings, console, &operation),
+        Command::Run(arguments) => run::run(arguments, folder, settings, console, &operation),
         Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
             let stack = Stack::connect(folder)?;

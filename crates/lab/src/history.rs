@@ -7,7 +7,6 @@
 
 mod call;
 mod checker;
-mod client;
 mod excerpt;
 mod fault;
 mod file;

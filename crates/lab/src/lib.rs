@@ -2,18 +2,28 @@
 
 mod admin;
 mod cli;
+mod client;
 mod commands;
-mod console;
-pub mod fallbacks;
+pub mod experiment;
+pub mod experiments;
 pub mod history;
+pub mod hypothesis;
+pub mod journal;
+pub mod lesson;
+mod metrics;
+mod price;
+mod prober;
+pub mod run;
 mod settings;
 mod signals;
 mod table;
+mod terminal;
+pub mod verdict;
 
 pub use cli::Cli;
 pub use commands::run;
-pub use console::Console;
 pub use settings::Settings;
+pub use terminal::Console;
 
 use stack::StackError;
 

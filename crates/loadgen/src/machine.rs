@@ -12,7 +12,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn this() -> Self {
+    /// The machine that this program runs on.
+    #[must_use]
+    pub fn this() -> Self {
         let names = rustix::system::uname();
         let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
         Self {

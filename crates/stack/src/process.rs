@@ -1,9 +1,11 @@
 //! The process driver: the distribution's own servers and the API's replicas as processes on loopback.
 
 mod account;
+mod control_group;
 mod cpu_quota;
 mod fault;
 mod install;
+mod memory_limit;
 mod nginx;
 mod observe;
 mod packet_filter;
@@ -14,6 +16,7 @@ mod redis;
 mod replica;
 mod scale;
 mod server;
+mod small_disk;
 mod start;
 mod stop;
 
@@ -41,10 +44,10 @@ use crate::{
     topology::Restart,
 };
 
-/// What this driver remembers. Together with the process numbers in `run/` it is enough to start any server again.
+/// The state that this driver stores. Together with the pids in `run/` it is enough to restart any server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ProcessRecord {
-    /// The machine's start that the process numbers belong to.
+    /// The boot of the machine that the pids belong to.
     boot_id: String,
     project: Project,
     programs: Programs,
@@ -52,9 +55,9 @@ struct ProcessRecord {
     postgres_account: Option<Account>,
     nginx_account: Option<Account>,
     topology: Topology,
-    /// Dependencies first, then the replicas in the order of their numbers.
+    /// Dependencies first, then the replicas by number.
     servers: Vec<Server>,
-    /// The ports by which replicas reach a dependency, where a proxy stands between them.
+    /// The ports at which replicas reach a dependency, if there is a proxy.
     proxies: BTreeMap<Target, u16>,
 }
 
@@ -69,7 +72,7 @@ impl ProcessRecord {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// 0, which nobody listens on, for a server that the stack does not have.
+    /// 0, on which no server listens, for a server that the stack does not have.
     fn port(&self, name: Target) -> u16 {
         self.server(name).map_or(0, |server| server.port)
     }
@@ -137,7 +140,8 @@ impl Starter for ProcessStarter {
     }
 }
 
-/// A running stack of this driver. It holds nothing: every call reads the record again, since others may change it.
+/// A running stack of this driver. It holds no state: every call reads the record again, because other programs may
+/// change it.
 #[derive(Debug)]
 struct ProcessStack {
     folder: Folder,
@@ -166,7 +170,7 @@ impl ProcessStack {
             None => State::Stopped,
             Some(entry) if entry.is_stopped() => State::Paused,
             Some(_) => match probe::reach(server.name, (Ipv4Addr::LOCALHOST, server.port).into()) {
-                // Dropped packets say nothing of the server: it was cut off.
+                // Dropped packets mean that the server is isolated; they say nothing about its health.
                 Reach::Answers | Reach::Dropped => State::Up,
                 Reach::Troubled | Reach::Refused | Reach::Silent | Reach::Gone => State::Starting,
             },
@@ -192,7 +196,7 @@ impl Driver for ProcessStack {
 
     fn status(&self) -> Result<Status, StackError> {
         let record = self.record()?;
-        // At the same time: each server that hangs costs a whole probe.
+        // In parallel: each server that hangs costs a whole probe timeout.
         let looks: Vec<(Target, ServerStatus)> = std::thread::scope(|scope| {
             let look = |server| scope.spawn(move || self.server_status(server));
             let threads: Vec<_> = record.servers.iter().map(|server| (server.name, look(server))).collect();
@@ -251,8 +255,34 @@ impl Driver for ProcessStack {
     fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
         match fault {
             ServerFault::Cut => packet_filter::check(),
-            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause => Ok(()),
+            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause | ServerFault::Crash => Ok(()),
         }
+    }
+
+    fn incarnation(&self, target: Target) -> Result<Option<String>, StackError> {
+        Ok(self.tree(target)?.leader().map(|leader| leader.id.to_string()))
+    }
+
+    fn process(&self, target: Target) -> Result<Identity, StackError> {
+        let gone = || StackError::Conflict(format!("{target} is not running; `lab heal` undoes that"));
+        Ok(self.tree(target)?.leader().ok_or_else(gone)?.id)
+    }
+
+    fn tell_replica(&self, target: Target, words: &[&str]) -> Result<String, StackError> {
+        replica::tell(&self.record()?, self.process(target)?, words)
+    }
+
+    fn memory_limit(&self, _: Target) -> Result<serde_json::Value, StackError> {
+        Ok(serde_json::Value::Null)
+    }
+
+    fn limit_memory(&self, target: Target, bytes: u64) -> Result<bool, StackError> {
+        Ok(memory_limit::set(&self.folder, target, self.process(target)?, bytes))
+    }
+
+    fn restore_memory(&self, target: Target, _: &serde_json::Value) -> Result<(), StackError> {
+        memory_limit::lift(&self.folder, target);
+        Ok(())
     }
 
     fn inject(&self, fault: ServerFault, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
@@ -269,6 +299,22 @@ impl Driver for ProcessStack {
 
     fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
         server::await_answer(&self.record()?, target, operation)
+    }
+
+    fn small_disk(&self) -> Result<String, StackError> {
+        small_disk::path(&self.folder).map(|path| path.display().to_string())
+    }
+
+    fn make_small_disk(&self) -> Result<(), StackError> {
+        small_disk::make(&self.folder, &self.record()?)
+    }
+
+    fn fill_small_disk(&self) -> Result<(), StackError> {
+        small_disk::fill(&self.folder)
+    }
+
+    fn remove_small_disk(&self) -> Result<(), StackError> {
+        small_disk::remove(&self.folder)
     }
 
     fn topology(&self) -> Result<Topology, StackError> {

@@ -11,11 +11,11 @@ use fastrand::Rng;
 
 use super::{
     Asked, Call, Item, Line, Outcome,
-    client::{Reply, Request, header},
     file::Log,
     population::{FIRST_PAGE, Population},
     recorder::Clock,
 };
+use crate::client::{Reply, Request, header};
 
 /// Where requests go.
 #[derive(Debug, Clone)]

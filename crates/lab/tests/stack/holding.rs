@@ -67,8 +67,8 @@ fn a_panic_undoes_what_the_session_has_broken_and_nothing_else() {
 fn down_asks_the_holder_to_undo_its_faults_and_end() {
     let place = Place::new();
     // A stack of its own, beside the state folder that it is given.
-    let mut holder = place.start(&["fallbacks"]);
-    let folder = PathBuf::from(format!("{}-fallbacks", place.folder().display()));
+    let mut holder = place.start(&["run", "redis-pause", "--out", &place.beside("out").display().to_string()]);
+    let folder = PathBuf::from(format!("{}-run", place.folder().display()));
     let held = || {
         let status = Stack::connect(&folder).and_then(|stack| stack.status());
         status.is_ok_and(|status| status.session.is_some() && status.faults().next().is_some())
@@ -78,7 +78,7 @@ fn down_asks_the_holder_to_undo_its_faults_and_end() {
     let down = down.arg("--state-dir").arg(&folder).args(["down", "--purge"]).output().unwrap();
     let said = String::from_utf8_lossy(&down.stderr);
     assert!(down.status.success(), "{down:?}");
-    assert!(said.contains("`lab fallbacks`") && said.contains("asking it to undo"), "{said}");
+    assert!(said.contains("`lab run redis-pause`") && said.contains("asking it to undo"), "{said}");
     wait_until("the end of the run", || holder.has_ended());
     assert_eq!(holder.outcome().code, Some(130));
     assert!(!folder.exists());

@@ -11,6 +11,7 @@ mod consistency;
 mod containers;
 mod edge;
 mod effects;
+mod experiments;
 mod faults;
 mod holding;
 mod late_writes;

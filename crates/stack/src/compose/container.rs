@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::docker::docker;
 use crate::{StackError, State, Target};
@@ -14,6 +14,8 @@ pub(super) struct Container {
     pub id: String,
     state: EngineState,
     config: Configuration,
+    #[serde(default)]
+    host_config: HostConfiguration,
     network_settings: NetworkSettings,
 }
 
@@ -22,6 +24,8 @@ pub(super) struct Container {
 struct EngineState {
     status: String,
     pid: u32,
+    #[serde(default)]
+    started_at: String,
     health: Option<Health>,
 }
 
@@ -40,6 +44,14 @@ struct Configuration {
     labels: BTreeMap<String, String>,
 }
 
+/// In bytes. 0: no limit; for memory and swap together -1 means none as well.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfiguration {
+    memory: i64,
+    memory_swap: i64,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettings {
@@ -53,7 +65,7 @@ struct Endpoint {
     address: String,
 }
 
-/// Every container of the project that a fault can be given to.
+/// Every container of the project that can be a target of a fault.
 pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackError> {
     let filter = format!("label=com.docker.compose.project={name}");
     let list = || docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter]);
@@ -65,7 +77,7 @@ pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackEr
             docker(&[&["inspect", "--type", "container"], &ids[..]].concat())
         }
     };
-    // One of them may go between the two calls.
+    // A container may disappear between the two calls.
     let text = list().and_then(describe).or_else(|_| list().and_then(describe))?;
     parse(&text)
 }
@@ -73,7 +85,7 @@ pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackEr
 fn parse(text: &str) -> Result<Vec<(Target, Container)>, StackError> {
     let containers: Vec<Container> = serde_json::from_str(text).map_err(|error| StackError::Command {
         command: "docker inspect".to_owned(),
-        detail: format!("its answer cannot be read: {error}"),
+        detail: format!("cannot parse its output: {error}"),
     })?;
     let mut named: Vec<(Target, Container)> =
         containers.into_iter().filter_map(|container| Some((container.target()?, container))).collect();
@@ -86,7 +98,7 @@ impl Container {
         self.config.labels.get(&format!("com.docker.compose.{name}")).map(String::as_str)
     }
 
-    /// `None` for one-offs like the migration and for what only watches.
+    /// `None` for one-off containers like the migration, and for monitoring.
     fn target(&self) -> Option<Target> {
         if self.label("oneoff").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return None;
@@ -112,14 +124,45 @@ impl Container {
         }
     }
 
-    /// Twelve digits, as Docker prints it. It is also the container's host name and so the replica's `X-Instance`.
+    /// Twelve digits, as Docker prints it. It is also the container's host name and therefore the replica's
+    /// `X-Instance`.
     pub(super) fn short_id(&self) -> String {
         self.id.chars().take(12).collect()
     }
 
-    /// The first process, in the numbers of the engine's machine.
+    /// The pid of the first process on the engine's machine.
     pub(super) fn pid(&self) -> u32 {
         self.state.pid
+    }
+
+    /// Another one after each start; `None` when it does not run.
+    pub(super) fn run(&self) -> Option<String> {
+        (self.state() != State::Stopped && self.state.pid != 0)
+            .then(|| format!("{} {}", self.id, self.state.started_at))
+    }
+
+    /// The limit it has now, for [`Self::restore_memory`].
+    pub(super) fn memory_limit(&self) -> serde_json::Value {
+        serde_json::json!({ "container": self.id, "limit": self.host_config })
+    }
+
+    /// Without swap: the kernel ends its process beyond that.
+    pub(super) fn limit_memory(&self, bytes: u64) -> Result<(), StackError> {
+        let bytes = bytes.to_string();
+        docker(&["update", "--memory", &bytes, "--memory-swap", &bytes, &self.id]).map(drop)
+    }
+
+    /// Nothing for a container that took the place of the one that was limited.
+    pub(super) fn restore_memory(&self, before: &serde_json::Value) -> Result<(), StackError> {
+        if before["container"] != self.id.as_str() {
+            return Ok(());
+        }
+        let limit: HostConfiguration = serde_json::from_value(before["limit"].clone()).unwrap_or_default();
+        // The engine takes 0 for "as it is"; more than any machine has is no limit.
+        let memory = if limit.memory == 0 { i64::MAX >> 12 } else { limit.memory };
+        let (memory, swap) =
+            (memory.to_string(), if limit.memory_swap <= 0 { -1 } else { limit.memory_swap }.to_string());
+        docker(&["update", "--memory", &memory, "--memory-swap", &swap, &self.id]).map(drop)
     }
 
     pub(super) fn address(&self) -> Option<&str> {
@@ -130,17 +173,19 @@ impl Container {
         self.config.env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// One line of a file in it, also of one in a volume and without a shell: `docker cp` gives an archive.
+    /// The first line of a file in the container. Works without a shell and for files in volumes: `docker cp` writes an
+    /// archive.
     pub(super) fn line_of(&self, path: &str) -> Result<String, StackError> {
         let archive = docker(&["cp", &format!("{}:{path}", self.id), "-"])?;
         first_line(&archive).ok_or_else(|| StackError::Command {
             command: format!("docker cp {}:{path} -", self.short_id()),
-            detail: "its answer cannot be read".to_owned(),
+            detail: "cannot parse its output".to_owned(),
         })
     }
 }
 
-/// Of the one file in a tar archive: a head of 512 bytes, in which the size is octal, and the content.
+/// The first line of the only file in a tar archive: a header of 512 bytes, which contains the size in octal, and the
+/// content.
 fn first_line(archive: &str) -> Option<String> {
     let size = archive.get(124..136)?.trim_matches(['\0', ' ']);
     let size = usize::from_str_radix(size, 8).ok()?;
@@ -183,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_get_the_names_of_the_stack() {
+    fn containers_are_mapped_to_targets() {
         let text = serde_json::Value::from(vec![
             container("api", 7, "running", Some("healthy")),
             container("migrate", 1, "exited", None),
@@ -198,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_states_are_put_into_four() {
+    fn engine_states_are_mapped_to_four_states() {
         let state = |status, health| {
             let text = serde_json::Value::from(vec![container("redis", 1, status, health)]).to_string();
             parse(&text).unwrap()[0].1.state()

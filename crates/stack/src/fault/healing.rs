@@ -1,23 +1,23 @@
-//! Undoing faults, and starting again what does not run for whatever reason.
+//! Undoing faults, and restarting servers that do not run for any reason.
 
 use time::OffsetDateTime;
 
 use super::{
-    FaultKind, Healed, ServerFault, cache, database, held,
+    FaultKind, Healed, ServerFault, cache, database, full_disk, held,
     injection::Site,
     ledger::{Entry, Ledger},
-    network, now,
+    network, now, replica,
 };
 use crate::{Operation, StackError, State, Target, folder::Folder};
 
-/// What came of it.
+/// The result of healing.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub healed: Vec<Healed>,
     pub failed: Vec<String>,
 }
 
-/// What has to be waited for.
+/// An undo that must still be awaited.
 struct Begun {
     target: Target,
     kind: Option<FaultKind>,
@@ -25,15 +25,15 @@ struct Begun {
     action: String,
 }
 
-/// Puts right all that can be, in the order of the targets: dependencies before those who need them. What cannot is told
-/// at the end and keeps nothing else from being healed. Doing it again does nothing.
+/// Heals everything that can be healed, in the order of the targets: dependencies first. Failures are reported at the
+/// end and do not prevent the rest from being healed. Healing twice is harmless.
 pub(crate) fn heal(site: &Site<'_>, only: Option<Target>) -> Result<Vec<Healed>, StackError> {
     let mut outcome = Outcome::default();
     let mut targets = site.driver.targets()?;
     targets.retain(|target| only.is_none_or(|only| only == *target));
     targets.sort_unstable();
     let mut begun = Vec::new();
-    // First what takes no time, for all.
+    // First undo everything that can be undone at once.
     for target in &targets {
         match restore(site, *target) {
             Ok(restored) => begun.extend(restored),
@@ -49,7 +49,7 @@ pub(crate) fn heal(site: &Site<'_>, only: Option<Target>) -> Result<Vec<Healed>,
     outcome.into_result()
 }
 
-/// Undoes one fault and nothing else. `None` when it is undone already.
+/// Undoes one fault and nothing else. `None` if it is already undone.
 pub(crate) fn undo_one(site: &Site<'_>, id: u64) -> Result<Option<Healed>, StackError> {
     let ledger = Ledger::load(site.folder)?;
     let Some(entry) = ledger.get(id).cloned() else { return Ok(None) };
@@ -59,17 +59,21 @@ pub(crate) fn undo_one(site: &Site<'_>, id: u64) -> Result<Option<Healed>, Stack
         return Ok(None);
     }
     let mut outcome = Outcome::default();
+    let stopped = || Ok::<_, StackError>(site.driver.state(target)? == State::Stopped);
+    if matches!(entry.fault.kind, FaultKind::Leak { .. }) && stopped()? {
+        // Its death is the fault's doing.
+        start_and_await(site, target, None, Vec::new(), false, &mut outcome)?;
+    }
     if entry.fault.kind.of_server().is_some() {
         let begun = restore(site, target)?;
-        let is_running = site.driver.state(target)? != State::Stopped;
-        start_and_await(site, target, Some(&entry), begun, is_running, &mut outcome)?;
+        start_and_await(site, target, Some(&entry), begun, !stopped()?, &mut outcome)?;
     } else {
         undo_inside(site, &entry, &mut outcome)?;
     }
     Ok(outcome.into_result()?.pop())
 }
 
-/// What this driver can take back without waiting: cuts and freezes.
+/// Undoes what this driver can undo without waiting: cuts and freezes.
 fn restore(site: &Site<'_>, target: Target) -> Result<Vec<Begun>, StackError> {
     let ledger = Ledger::load(site.folder)?;
     let known = ledger.of_server(target);
@@ -79,7 +83,7 @@ fn restore(site: &Site<'_>, target: Target) -> Result<Vec<Begun>, StackError> {
     Ok(actions.into_iter().map(|action| Begun { target, kind: kind.clone(), asked_at, action }).collect())
 }
 
-/// Starts it if it does not run, undoes what was done inside of it, waits until it answers.
+/// Starts the target if it does not run, undoes faults inside it, waits until it answers.
 fn complete(site: &Site<'_>, target: Target, begun: Vec<Begun>, outcome: &mut Outcome) -> Result<(), StackError> {
     let ledger = Ledger::load(site.folder)?;
     let of_server = ledger.of_server(target).and_then(|(id, _)| ledger.get(id)).cloned();
@@ -135,12 +139,12 @@ fn start_and_await(
     Ok(())
 }
 
-/// Undoes what was done inside a dependency or on the way to it.
+/// Undoes a fault inside a dependency or on the network to it.
 fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<(), StackError> {
     let (id, target, kind) = (entry.fault.id, entry.fault.target, &entry.fault.kind);
     let asked_at = now();
     let action = match kind {
-        FaultKind::Kill | FaultKind::Stop | FaultKind::Pause | FaultKind::Cut => return Ok(()),
+        FaultKind::Kill | FaultKind::Stop | FaultKind::Pause | FaultKind::Cut | FaultKind::Crash => return Ok(()),
         FaultKind::Slow { .. } | FaultKind::Reset | FaultKind::HalfOpen => network::undo(site, target, &entry.undo)?,
         FaultKind::LockTable { .. } | FaultKind::LockRow { .. } => {
             held::end(site, id)?;
@@ -148,12 +152,15 @@ fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<
         }
         FaultKind::LimitConnections { .. } => database::restore_connection_limit(site, &entry.undo)?,
         FaultKind::ReadOnly => database::make_writable(site)?,
+        FaultKind::AlterColumn { .. } => database::restore_column(site, &entry.undo)?,
+        FaultKind::FullDisk => full_disk::make_room(site)?,
         FaultKind::PauseClients => {
             held::end(site, id)?;
             cache::await_answer(site)?
         }
         FaultKind::LimitMemory { .. } => cache::restore_memory(site, &entry.undo)?,
-        FaultKind::EndConnections | FaultKind::Flush => "it was over at once".to_owned(),
+        FaultKind::Leak { .. } => replica::stop_leak(site, id, target, &entry.undo)?,
+        FaultKind::EndConnections | FaultKind::Flush | FaultKind::Corrupt { .. } => "nothing to undo".to_owned(),
     };
     forget(site, id)?;
     outcome.healed.push(Healed { target, kind: Some(kind.clone()), asked_at, answered_at: now(), action });
@@ -166,24 +173,30 @@ fn forget(site: &Site<'_>, id: u64) -> Result<(), StackError> {
     ledger.save(site.folder)
 }
 
-/// After a change of the stack's shape: a replica that was scaled away took its faults with it, and one that was started again
-/// is dead no longer.
+/// After a change of the topology: faults of removed replicas are gone, and a restarted replica is no longer dead.
 pub(crate) fn forget_what_is_over(site: &Site<'_>) -> Result<(), StackError> {
     let targets = site.driver.targets()?;
     let mut ledger = Ledger::load(site.folder)?;
     let mut over = Vec::new();
     for entry in ledger.entries() {
         let target = entry.fault.target;
+        let runs = || Ok::<_, StackError>(site.driver.state(target)? != State::Stopped);
         let is_over = !targets.contains(&target)
-            || matches!(entry.fault.kind, FaultKind::Kill | FaultKind::Stop)
-                && site.driver.state(target)? != State::Stopped;
+            || match entry.fault.kind {
+                FaultKind::Kill | FaultKind::Stop | FaultKind::Crash => runs()?,
+                FaultKind::Leak { .. } => runs()? && replica::is_over(site, target, &entry.undo)?,
+                _ => false,
+            };
+        if is_over && targets.contains(&target) && matches!(entry.fault.kind, FaultKind::Leak { .. }) {
+            site.driver.restore_memory(target, &entry.undo["memory"])?;
+        }
         over.extend(is_over.then_some(entry.fault.id));
     }
     over.iter().for_each(|id| ledger.remove(*id));
     if over.is_empty() { Ok(()) } else { ledger.save(site.folder) }
 }
 
-/// Undoes what an earlier stack has left in Postgres' data; `admin_url` is the superuser's.
+/// Undoes faults that an earlier stack left in Postgres' data; `admin_url` is the superuser's.
 pub(crate) fn repair(folder: &Folder, admin_url: &str, operation: &Operation<'_>) -> Result<(), StackError> {
     let mut ledger = Ledger::load(folder)?;
     let left: Vec<Entry> = ledger.entries().iter().filter(|entry| entry.fault.kind.is_persistent()).cloned().collect();

@@ -1,6 +1,10 @@
-//! A replica of the API: its environment is all it is told. Passwords are not in it, but in files that it names.
+//! A replica of the API: it is configured by its environment only. Passwords are in files that the environment names.
 
-use std::{path::Path, thread};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
 
 use super::{
     ProcessRecord, cpu_quota,
@@ -9,7 +13,7 @@ use super::{
     proxies,
     redis::{self, User},
 };
-use crate::{StackError, Target, folder::Folder};
+use crate::{StackError, Target, error::Context, folder::Folder, supervise::table::Identity};
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Result<Launch, StackError> {
     let name = Target::Api(number);
@@ -25,7 +29,7 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Re
     let topology = &record.topology;
     launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
     launch.environment.extend(threads(record));
-    // Last, so that the user has the last word.
+    // Last, so that the user's variables win.
     launch.environment.extend(topology.env.iter().cloned());
     launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
@@ -42,7 +46,7 @@ fn threads(record: &ProcessRecord) -> Option<(String, String)> {
     Some(("WORKER_THREADS".to_owned(), threads.to_string()))
 }
 
-/// The one-off that brings the schema and the demo records. It has nothing to do with Redis and gets no password for it.
+/// The one-off process that creates the schema and the demo records. It does not use Redis and gets no password for it.
 pub(super) fn migration(folder: &Folder, record: &ProcessRecord) -> Launch {
     let mut launch = Launch::new("migrate", &record.programs.api, folder.root()).arguments(["migrate"]);
     launch.environment = vec![("REDIS_URL".to_owned(), redis::url_without_password(record, User::App))];
@@ -55,11 +59,24 @@ fn database(folder: &Folder, record: &ProcessRecord, role: Role) -> Vec<(String,
     server(record, "DATABASE", postgres::url_without_password(record, role), &role.password_file(folder))
 }
 
-/// Nothing for a server of the user's own: its address comes with its own password.
+/// Empty if the user configured the server: that address comes with its own password.
 fn server(record: &ProcessRecord, kind: &str, url: String, password_file: &Path) -> Vec<(String, String)> {
     let is_address = |name: &str| name.strip_prefix(kind).is_some_and(|rest| matches!(rest, "_URL" | "_URL_FILE"));
     if record.topology.env.iter().any(|(name, _)| is_address(name)) {
         return Vec::new();
     }
     vec![(format!("{kind}_URL"), url), (format!("{kind}_PASSWORD_FILE"), password_file.display().to_string())]
+}
+
+/// Sends a command to a replica. Bounded by `api fault` itself.
+pub(super) fn tell(record: &ProcessRecord, replica: Identity, words: &[&str]) -> Result<String, StackError> {
+    let pid = replica.pid.to_string();
+    let mut command = Command::new(&record.programs.api);
+    command.args(["fault", "--pid", &pid]).args(words).env_clear().stdin(Stdio::null());
+    let output = command.output().context(|| format!("cannot start {}", record.programs.api.display()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(StackError::Command { command: format!("api fault {}", words.join(" ")), detail: text(&output.stderr) })
 }

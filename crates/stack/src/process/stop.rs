@@ -1,6 +1,6 @@
-//! The end of a stack of this driver.
+//! Stopping a stack of this driver.
 
-use super::{ProcessRecord, cpu_quota, launch, packet_filter, postgres, table};
+use super::{ProcessRecord, control_group, launch, packet_filter, postgres, small_disk, table};
 use crate::{
     Operation, StackError,
     folder::Folder,
@@ -8,7 +8,7 @@ use crate::{
     supervise::stop::stop_all,
 };
 
-/// Stops everything that was ever started in the folder, with or without a record. True when there was anything to stop.
+/// Stops everything that was started in the folder, with or without a record. True if there was anything to stop.
 pub(super) fn stop(folder: &Folder, record: Option<&Record>, operation: &Operation<'_>) -> Result<bool, StackError> {
     let known: Option<ProcessRecord> = record.and_then(|record| record.part(folder).ok());
     if let Some(record) = record {
@@ -19,7 +19,8 @@ pub(super) fn stop(folder: &Folder, record: Option<&Record>, operation: &Operati
     }
     let found = stop_all(folder, operation)?;
     postgres::sweep(folder);
-    cpu_quota::remove(folder);
+    control_group::remove(folder);
+    small_disk::remove(folder)?;
     // Last, since it may not be permitted to this user: then the record stays and says what is left to do.
     packet_filter::open_all(folder)?;
     Record::remove(folder)?;

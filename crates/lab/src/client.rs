@@ -1,4 +1,4 @@
-//! One HTTP request on a connection of its own, with the one thing that a history needs to know besides the answer:
+//! One HTTP request on a connection of its own. Besides the answer it tells the one thing that a history needs to know:
 //! whether anything can have been done when there is none.
 
 use std::{
@@ -15,8 +15,8 @@ const LARGEST_ANSWER: usize = 8 << 20;
 
 /// What to send.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    method: &'static str,
+pub(crate) struct Request {
+    method: String,
     path: String,
     headers: String,
     body: String,
@@ -24,7 +24,7 @@ pub(super) struct Request {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// A complete answer.
     Answer {
         /// Its status.
@@ -41,26 +41,36 @@ pub(super) enum Reply {
 }
 
 impl Request {
-    pub(super) fn new(method: &'static str, path: String) -> Self {
-        Self { method, path, headers: String::new(), body: String::new() }
+    pub(crate) fn new(method: &str, path: String) -> Self {
+        Self { method: method.to_owned(), path, headers: String::new(), body: String::new() }
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         // Writing to a String cannot fail.
         let _infallible = write!(self.headers, "{name}: {value}\r\n");
         self
     }
 
     /// With a record of this value.
-    pub(super) fn record(mut self, value: &str) -> Self {
-        self.body = serde_json::json!({ "name": "history", "value": value }).to_string();
+    pub(crate) fn record(self, value: &str) -> Self {
+        self.json(serde_json::json!({ "name": "history", "value": value }).to_string())
+    }
+
+    /// With this document.
+    pub(crate) fn json(mut self, body: String) -> Self {
+        self.body = body;
         let length = self.body.len().to_string();
         self.header("Content-Type", "application/json").header("Content-Length", &length)
     }
 
-    pub(super) fn send(&self, address: SocketAddr) -> Reply {
-        let end = Instant::now() + PATIENCE;
-        let stream = match TcpStream::connect_timeout(&address, PATIENCE) {
+    pub(crate) fn send(&self, address: SocketAddr) -> Reply {
+        self.send_within(address, PATIENCE)
+    }
+
+    /// With another patience.
+    pub(crate) fn send_within(&self, address: SocketAddr, patience: Duration) -> Reply {
+        let end = Instant::now() + patience;
+        let stream = match TcpStream::connect_timeout(&address, patience) {
             Ok(stream) => stream,
             Err(error) => return Reply::NotSent(error.to_string()),
         };
@@ -103,7 +113,7 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
 }
 
 /// The first header of this name, without regard to case.
-pub(super) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     lines.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim()))
 }

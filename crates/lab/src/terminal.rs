@@ -28,6 +28,22 @@ impl Console {
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
 
+    /// A line in the place of the one that was shown before; nothing in a pipe.
+    pub(crate) fn live(&self, line: &str) {
+        if self.is_terminal {
+            let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)));
+            let line: String = line.chars().take(width.saturating_sub(3)).collect();
+            self.write(&format!("\r\x1b[K  {line}"));
+        }
+    }
+
+    /// Removes that line.
+    pub(crate) fn end_live(&self) {
+        if self.is_terminal {
+            self.write("\r\x1b[K");
+        }
+    }
+
     pub fn fail(&self, error: &StackError) {
         self.finish_line();
         self.write(&format!("lab: {error}\n"));

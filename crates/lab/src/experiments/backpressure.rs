@@ -1,0 +1,74 @@
+//! More requests than can be served: who is refused, how fast, and what is left for the others.
+
+use std::time::Duration;
+
+use stack::{FaultKind, Target};
+
+use super::outage::Says;
+use crate::{
+    experiment::{About, Action, Arm, Experiment, Gate, LoadPlan, Pace, Scale, Shape},
+    hypothesis::{Bound, Hypothesis, Measure},
+};
+
+/// A read takes so long, and each replica can do two at a time: a capacity that a small machine can exceed ten times.
+const READ: Duration = Duration::from_millis(50);
+const CONNECTIONS: &str = "2";
+/// As 100 are for reads of 2 ms and ten connections: no accepted request waits longer than for one before it.
+const IN_FLIGHT: &str = "4";
+const FACTORS: [(&str, f64); 3] = [("twice", 2.0), ("five-times", 5.0), ("ten-times", 10.0)];
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("backpressure", "What goodput remains at 2, 5 and 10 times the capacity?")
+        .from("004", "", "Backpressure: only 100 concurrent requests are allowed to the service; more are pushed back.")
+        .expect(
+            "A request that comes when all places are taken is refused at once, which costs next to nothing; so the accepted \
+             ones get the whole capacity, and none of them waits long. Without a limit every request is taken in: those refused \
+             in the end have waited for it, and without time-outs all wait until nobody is there to read the answer.",
+        )
+        .change(
+            "A limit on requests in flight that refuses at once, small enough that the accepted ones meet their deadline, \
+             outside of everything that costs.",
+        );
+    let shape = || {
+        let shape = Shape::default().with("CACHE", "off").with("DB_MAX_CONNECTIONS", CONNECTIONS);
+        shape.with("CONCURRENCY_LIMIT", IN_FLIGHT)
+    };
+    let slow = FaultKind::Slow { latency: READ, jitter: Duration::ZERO, bandwidth: None };
+    let arm = |name: &str, shape, pace| {
+        let load = LoadPlan::new(pace, scale.seconds(5, 30));
+        let arm = Arm::new(name).on(shape).load(load).gate(Gate::Up);
+        arm.prepared([Action::fault(Target::Postgres, slow.clone())])
+    };
+    let times = |factor| Pace::Times { factor, of: "capacity".to_owned() };
+    let mut arms = vec![arm("capacity", shape(), Pace::Users(9))];
+    arms.extend(FACTORS.map(|(name, factor)| arm(name, shape(), times(factor))));
+    let unlimited = shape().with("CONCURRENCY_LIMIT", "off");
+    arms.push(arm("no-limit", unlimited.clone(), times(5.0)));
+    arms.push(arm("no-limit-no-timeouts", unlimited.with("TIMEOUTS", "off").with("BREAKERS", "off"), times(5.0)));
+    Experiment { about, arms, hypotheses: hypotheses() }
+}
+
+fn hypotheses() -> Vec<Hypothesis> {
+    let goodput = || Measure::Goodput.ratio_to("capacity");
+    let mut all = Vec::new();
+    for (name, factor) in FACTORS {
+        let one = |says: &str, measure, bound| Says(name).new(says, "whole", measure, bound);
+        all.push(one(&format!("at {factor} times the capacity, it is all used"), goodput(), Bound::at_least(0.9)));
+        all.push(one("who is refused learns it at once", Measure::bad(99.0), Bound::at_most(10.0)));
+        all.push(one("who is accepted is served in time", Measure::good(95.0), Bound::at_most(320.0)));
+    }
+    let late = Says("no-limit").new(
+        "without the limit a refusal takes as long as the wait for a connection",
+        "whole",
+        Measure::bad(50.0),
+        Bound::at_least(80.0),
+    );
+    let collapse = Says("no-limit-no-timeouts").new(
+        "without time-outs as well, most of the capacity goes into answers that come too late",
+        "whole",
+        goodput(),
+        Bound::at_most(0.6),
+    );
+    all.extend([late, collapse]);
+    all
+}

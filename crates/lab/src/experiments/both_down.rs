@@ -1,0 +1,43 @@
+//! Neither Redis nor Postgres answers, under load.
+
+use stack::{FaultKind, Target};
+
+use super::outage::{self, Says};
+use crate::{
+    experiment::{About, Experiment, Scale},
+    hypothesis::{Answers, Bound, Hypothesis, Measure},
+};
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("both-down", "What do clients get when neither Redis nor Postgres answers?")
+        .from("004", "", outage::FALLBACK)
+        .expect(
+            "Nothing can be served, so all that is left is to say so: 503 with `Retry-After`, within 300 ms, and soon within a \
+             few milliseconds. No replica ends, none is taken out, and all is back two seconds after the dependencies are.",
+        )
+        .change("A readiness check that does not ask dependencies: otherwise one outage takes every replica out.");
+    let both = |kind: FaultKind| [(Target::Redis, kind.clone()), (Target::Postgres, kind)];
+    Experiment {
+        about,
+        arms: vec![
+            outage::arm("killed", &both(FaultKind::Kill), scale),
+            outage::arm("paused", &both(FaultKind::Pause), scale),
+        ],
+        hypotheses: ["killed", "paused"].into_iter().flat_map(hypotheses).collect(),
+    }
+}
+
+fn hypotheses(arm: &str) -> Vec<Hypothesis> {
+    let says = Says(arm);
+    let all = |percentile| Measure::Latency { of: Answers::All, percentile };
+    let mut all = vec![
+        says.new("nothing is served", "broken", Measure::Success, Bound::at_most(0.0)),
+        says.new("no answer takes longer than 300 ms", "broken", all(99.0), Bound::at_most(300.0)),
+        says.new("most come at once", "broken", all(50.0), Bound::at_most(20.0)),
+        says.recovers("database", "two seconds after the return Postgres is asked again"),
+        says.recovers("cache", "and the cache is used again"),
+        says.never_wrong("nginx"),
+    ];
+    all.extend(says.no_gateway_errors());
+    all
+}

@@ -1,0 +1,55 @@
+//! The database fails over: connections end, it is read-only for a while, then all is as before.
+
+use stack::{FaultKind, Target};
+
+use super::outage::{self, Says};
+use crate::{
+    experiment::{About, Action, Arm, Experiment, LoadPlan, ProbePlan, RequestPlan, Scale, Via},
+    hypothesis::{Answers, Bound, Measure},
+};
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("failing-over", "The database fails over under load: what do readers and writers notice?")
+        .expect(
+            "Readers notice nothing: a read whose connection has ended is tried once more on a fresh one. Writers get 503 \
+             `database_read_only` with `Retry-After` for as long as nothing can be written, and not a moment longer.",
+        )
+        .change(
+            "Retry reads, once, on a fresh connection. Do not retry writes: say that nothing was done, so that the client can. \
+             Drop connections that lead to a server which has become read-only.",
+        );
+    let requests = [
+        RequestPlan::get("/data/{id}").named("hot").weight(0.6).holding("body:\"version\":"),
+        RequestPlan::get("/data/{cold}").named("cold").weight(0.3),
+        RequestPlan::put("/data/{id}").weight(0.1),
+    ];
+    let outage::Times { breaks, heals, ends } = outage::times(scale);
+    let arm = Arm::new("failover")
+        .load(LoadPlan::hot_and_cold(outage::RATE, ends, 0.3).asking(requests))
+        .watched("/data/1")
+        .probe(ProbePlan::get("write", Via::Nginx, "/data/1000").put())
+        .at(breaks, Action::fault(Target::Postgres, FaultKind::EndConnections))
+        .then(Action::fault(Target::Postgres, FaultKind::ReadOnly))
+        .then(Action::mark("read-only"))
+        .at(heals, Action::heal())
+        .between("read-only", "read-only", "undo");
+    let says = Says("failover");
+    let put = || "put".to_owned();
+    let refused = Measure::KindLatency { kind: put(), of: Answers::Bad, percentile: 99.0 };
+    let hypotheses = vec![
+        says.none_fails("hot", "no read of a cached record fails"),
+        says.none_fails("cold", "nor one that Postgres answers"),
+        says.new("no read or write is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        says.new(
+            "writes are refused while nothing can be written",
+            "read-only",
+            Measure::KindFailures(put()),
+            Bound::at_least(1.0),
+        ),
+        says.new("in time", "read-only", refused, Bound::at_most(300.0)),
+        says.recovers("write", "two seconds after the return a write succeeds"),
+        says.new("and none fails from then on", "after", Measure::KindFailures(put()), Bound::at_most(0.0)),
+        says.never_wrong("nginx"),
+    ];
+    Experiment { about, arms: vec![arm], hypotheses }
+}

@@ -1,0 +1,49 @@
+//! A flood of ids that do not exist: no cache has them.
+
+use super::{cache::READS, outage::Says};
+use crate::{
+    experiment::{About, Arm, Experiment, LoadPlan, Scale, Shape, UNKNOWN},
+    hypothesis::{Bound, Measure},
+};
+
+const RATE: f64 = 200.0;
+const IDS: u64 = 20;
+/// In s: for so long it is remembered that an id does not exist.
+const REMEMBERED: u64 = 2;
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let lasts = scale.seconds(6, 30);
+    let about = About::new("penetration", "A flood of ids that do not exist: how many reads reach Postgres?")
+        .from(
+            "001",
+            "",
+            "Clients repeatedly query keys that don't exist in cache or DB (malicious or buggy). Every request falls through to \
+             the DB. Mitigation: a Bloom filter.",
+        )
+        .expect(
+            "That an id does not exist is remembered like a record, for 2 s: each id is read once in that time, however often it \
+             is asked for. Without, every request reads. Against ids that never come twice neither helps; a limit per client \
+             does (nginx has one).",
+        )
+        .change("Cache what is missing, shortly. It needs no filter to be kept in step with the table.");
+    let arm = |name: &str, shape| {
+        let load = LoadPlan::rate(RATE, lasts).of_ids(UNKNOWN[0], UNKNOWN[0] + IDS - 1).good("404");
+        Arm::new(name).on(shape).load(load)
+    };
+    // It cannot be switched off, but be forgotten at once.
+    let forgetful = Shape::default().with("CACHE_MISSING", "1ms");
+    let reads = || Measure::Metric(READS.to_owned());
+    let most = IDS * (lasts.as_secs() / REMEMBERED + 1);
+    let requests = RATE * lasts.as_secs_f64();
+    let hypotheses = vec![
+        Says("with").new("each id is read once in 2 s", "whole", reads(), Bound::at_most(most as f64)),
+        Says("with").new("every answer is 404", "whole", Measure::Failures, Bound::at_most(0.0)),
+        Says("without").new(
+            "otherwise nearly every request is a read",
+            "whole",
+            reads(),
+            Bound::at_least(requests * 0.7),
+        ),
+    ];
+    Experiment { about, arms: vec![arm("with", Shape::default()), arm("without", forgetful)], hypotheses }
+}

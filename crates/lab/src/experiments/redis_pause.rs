@@ -1,0 +1,31 @@
+//! Redis hangs under load.
+
+use stack::{FaultKind, Target};
+
+use super::outage::{self, Says};
+use crate::{
+    experiment::{About, Experiment, Scale, Shape},
+    hypothesis::{Answers, Bound, Measure},
+};
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("redis-pause", "What do clients notice when Redis hangs under load?")
+        .from("004", "", outage::FALLBACK)
+        .expect(
+            "Two attempts of 40 ms, then Postgres: the first requests take 80 ms longer. Then the breaker is open and they \
+             take no longer than without a cache. Without time-outs and breakers every request waits for Redis until nginx \
+             gives up: a cache that was to make things faster takes the whole service with it.",
+        )
+        .change("A time-out for the cache that is far below the request's own, and a breaker.");
+    let hang = [(Target::Redis, FaultKind::Pause)];
+    let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
+    let mut hypotheses = outage::without_redis("with");
+    hypotheses.push(Says("without").new(
+        "without time-outs and breakers every request waits for the cache to come back",
+        "broken",
+        Measure::Latency { of: Answers::All, percentile: 50.0 },
+        Bound::at_least(500.0),
+    ));
+    let arms = vec![outage::arm("with", &hang, scale), outage::arm("without", &hang, scale).on(raw)];
+    Experiment { about, arms, hypotheses }
+}

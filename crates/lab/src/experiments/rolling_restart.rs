@@ -1,0 +1,44 @@
+//! All replicas are restarted under load: one after the other, or together.
+
+use stack::Restart;
+
+use super::outage::{self, Says};
+use crate::{
+    experiment::{About, Action, Arm, Experiment, LoadPlan, ProbePlan, RequestPlan, Scale, Via},
+    hypothesis::{Bound, Measure},
+};
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("rolling-restart", "All replicas are restarted under load: does a client notice?")
+        .from("002", "incident-response", "Rolling recovery preserves availability better than restarting the whole fleet.")
+        .expect(
+            "One after the other nobody notices: each says that it drains, finishes what it has, and the next one goes when it is \
+             back. All at once is an outage as long as a start takes.",
+        )
+        .change("Drain before the end: readiness off, then `Connection: close`, then wait for what is in flight.");
+    let arm = |name: &str, restart| {
+        let requests =
+            [RequestPlan::get("/data/{id}").named("get").weight(0.9), RequestPlan::put("/data/{id}").weight(0.1)];
+        Arm::new(name)
+            .load(LoadPlan::rate(outage::RATE, scale.seconds(8, 40)).of_ids(1, 100).asking(requests))
+            .probe(ProbePlan::get("nginx", Via::Nginx, "/data/101"))
+            .named("restart", scale.seconds(1, 10), Action::Restart(restart))
+            .between("restarting", "restart.asked", "restart.done")
+    };
+    let hypotheses = vec![
+        Says("rolling").none_fails("get", "no GET fails"),
+        Says("rolling").none_fails("put", "and no PUT"),
+        Says("rolling").new("none is late either", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        Says("all-at-once").new(
+            "the whole fleet at once is an outage",
+            "restarting",
+            Measure::Failures,
+            Bound::at_least(1.0),
+        ),
+    ];
+    Experiment {
+        about,
+        arms: vec![arm("rolling", Restart::Rolling), arm("all-at-once", Restart::AllAtOnce)],
+        hypotheses,
+    }
+}

@@ -1,0 +1,57 @@
+//! One hot entry is gone, and all want it at once.
+
+use std::time::Duration;
+
+use stack::{FaultKind, Target};
+
+use super::{cache::READS, outage::Says};
+use crate::{
+    experiment::Expect,
+    experiment::{About, Action, Arm, Experiment, LoadPlan, Moment, Scale, Shape, Via},
+    hypothesis::{Bound, Measure},
+};
+
+/// A read that takes a while, as that of a busy database does.
+const READ: Duration = Duration::from_millis(50);
+const RATE: f64 = 300.0;
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("stampede", "A hot key expires under load: how many reads reach Postgres?")
+        .from(
+            "001",
+            "",
+            "When a popular cache key expires simultaneously for many concurrent requests, they all miss and hammer the database \
+             at once. Mutex / single-flight: only one request fetches from DB; others wait for the cached result.",
+        )
+        .expect(
+            "300 requests a second for one record, and a read takes 50 ms: a dozen requests come until the first has its answer. \
+             With single flight each replica reads once and the others share what it found. Without, each of them reads.",
+        )
+        .change("One flight per key and process, and old entries served while one request renews them.");
+    let slow = FaultKind::Slow { latency: READ, jitter: Duration::ZERO, bandwidth: None };
+    let arm = |name: &str, shape| {
+        Arm::new(name)
+            .on(shape)
+            .prepared([
+                Action::fault(Target::Postgres, slow.clone()),
+                Action::ask(Via::Nginx, "/data/1", Expect::status(&[200]).cache(&["redis; hit"])),
+            ])
+            // Shorter than the 30 s for which the entry is fresh.
+            .load(LoadPlan::rate(RATE, scale.seconds(5, 20)).of_ids(1, 1))
+            .named("flush", scale.seconds(2, 10), Action::fault(Target::Redis, FaultKind::Flush))
+            .window("expired", Moment::at("flush.asked"), Moment::after("flush.done", Duration::from_secs(2)))
+    };
+    let single = Shape::default().with("SINGLE_FLIGHT", "off");
+    let reads = || Measure::MetricOfOneReplica(READS.to_owned());
+    let hypotheses = vec![
+        Says("with").new("each replica reads once at most", "expired", reads(), Bound::at_most(1.0)),
+        Says("with").new("no request fails", "whole", Measure::Failures, Bound::at_most(0.0)),
+        Says("without").new(
+            "without single flight a replica reads again and again",
+            "expired",
+            reads(),
+            Bound::at_least(2.0),
+        ),
+    ];
+    Experiment { about, arms: vec![arm("with", Shape::default()), arm("without", single)], hypotheses }
+}

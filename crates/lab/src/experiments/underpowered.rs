@@ -1,0 +1,62 @@
+//! A server that can do half of what it is asked for, and what clients make of that.
+
+use std::time::Duration;
+
+use loadgen::{Retries, Statuses};
+
+use super::outage::Says;
+use crate::{
+    experiment::{About, Arm, Experiment, Gate, LoadPlan, Moment, Scale, Shape},
+    hypothesis::{Bound, Measure},
+};
+
+const RATE: f64 = 100.0;
+const ATTEMPTS: u32 = 4;
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("underpowered", "50 requests per second are possible, 100 come: what do clients get?")
+        .from(
+            "000",
+            "your-first-system",
+            "With max 50 rps but 100 rps incoming, the server becomes overloaded. 50% of requests fail. Users see errors and \
+             slow loading times. In production, this causes a cascading failure as retry storms make things worse.",
+        )
+        .expect(
+            "Half of them fail, and quickly: 429 with `Retry-After` costs the server next to nothing. Clients that try again at \
+             once, up to three times, get no more through, since the limit is the limit; but the server has to refuse two or \
+             three times as many. Where a refusal is not as cheap that is the end of it.",
+        )
+        .change(
+            "More replicas, or fewer requests. In clients: wait as long as `Retry-After` says, and a budget for retries (a tenth \
+             of the requests), so that an overload stays what it is.",
+        )
+        .figure("requests that succeed", "50 %", "refused", "settled", Measure::Success);
+    let arm = |name: &str, retries| {
+        let load = LoadPlan { retries, ..LoadPlan::rate(RATE, scale.seconds(6, 30)) };
+        let shape = Shape::of(1).with("MAX_RPS", "50");
+        // The first second has what was saved up before.
+        let settled = (Moment::after("start", Duration::from_secs(1)), Moment::at("end"));
+        Arm::new(name).on(shape).load(load).gate(Gate::Up).window("settled", settled.0, settled.1)
+    };
+    let on = Statuses::parse("429,5xx").unwrap_or_default();
+    let naive = Retries { attempts: ATTEMPTS, backoff_ms: 0.0, on };
+    let asked = Measure::Metric("http_requests_total{http_route=\"/data/{id}\"}".to_owned());
+    let hypotheses = vec![
+        Says("refused").new("half of the requests succeed", "settled", Measure::Success, Bound::between(45.0, 55.0)),
+        Says("refused").new("a refusal is quick", "settled", Measure::bad(95.0), Bound::at_most(20.0)),
+        Says("refused").new("what is served is fast", "settled", Measure::good(95.0), Bound::at_most(320.0)),
+        Says("naive-retries").new(
+            "naive retries get no more through",
+            "settled",
+            Measure::Goodput.ratio_to_window("refused", "settled"),
+            Bound::between(0.9, 1.1),
+        ),
+        Says("naive-retries").new(
+            "but the server is asked about twice as often",
+            "whole",
+            asked.ratio_to("refused"),
+            Bound::at_least(1.6),
+        ),
+    ];
+    Experiment { about, arms: vec![arm("refused", None), arm("naive-retries", Some(naive))], hypotheses }
+}

@@ -1,0 +1,222 @@
+//! What a run says about its hypotheses: a pure function of the journal, so that an old journal is judged again by a later
+//! lab.
+
+mod alone;
+mod measure;
+
+pub(crate) use self::measure::observe;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    hypothesis::{Hypothesis, Measure, Unless},
+    journal::{Ending, Run},
+};
+
+/// Worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Not judged on this machine, and said so before the run.
+    Skipped,
+    Held,
+    /// It cannot be told.
+    Invalid,
+    Deviated,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Held => "held",
+            Self::Invalid => "invalid",
+            Self::Deviated => "deviated",
+        }
+    }
+}
+
+/// A number that was observed, with how sure it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    pub value: f64,
+    /// Where the true value lies with 95 % certainty, where that can be said.
+    pub interval: Option<(f64, f64)>,
+    /// Out of how many; 0 where there is no such number.
+    pub n: u64,
+    /// The observation as a sentence, where a number alone says too little: `0 of 12,400 failed`.
+    pub text: String,
+}
+
+/// A hypothesis with what came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Its place in the experiment.
+    pub hypothesis: usize,
+    pub says: String,
+    pub arm: String,
+    pub window: String,
+    /// `good.p95`.
+    pub measure: String,
+    /// `≤ 320 ms`.
+    pub limit: String,
+    pub unit: String,
+    pub outcome: Outcome,
+    /// Of the run that was worst.
+    pub observed: Option<Observed>,
+    /// Of each run, in order; `None` where it could not be told.
+    pub runs: Vec<Option<f64>>,
+    /// Why it is not held.
+    pub why: String,
+}
+
+/// What a run says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    pub judged: Vec<Judged>,
+    /// Why the run as a whole cannot be judged, or not to its end.
+    pub invalid: Vec<String>,
+    pub interrupted: bool,
+}
+
+impl Verdict {
+    /// 0 held, 1 deviated, 2 invalid, 130 interrupted.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self.outcome {
+            _ if self.interrupted => 130,
+            Outcome::Skipped | Outcome::Held => 0,
+            Outcome::Deviated => 1,
+            Outcome::Invalid => 2,
+        }
+    }
+}
+
+/// Judges every hypothesis by every run of its arm.
+#[must_use]
+pub fn judge(run: &Run<'_>) -> Verdict {
+    let mut invalid = Vec::new();
+    match run.ending {
+        None => invalid.push("the journal has no end: the run was cut short, or is still going on".to_owned()),
+        Some(Ending::Interrupted) => invalid.push("the run was interrupted".to_owned()),
+        Some(Ending::Failed(why)) => invalid.push(why.clone()),
+        Some(Ending::Complete) => {}
+    }
+    for arm in &run.arms {
+        let repeat = if run.begin.repeats > 1 { format!(", run {}", arm.repeat) } else { String::new() };
+        invalid.extend(alone::faults(arm).into_iter().map(|why| format!("{}{repeat}: {why}", arm.arm.name)));
+    }
+    let hypotheses = &run.begin.experiment.hypotheses;
+    let judged: Vec<Judged> = hypotheses.iter().enumerate().map(|(place, one)| judge_one(run, place, one)).collect();
+    if hypotheses.is_empty() {
+        invalid.push("there is no hypothesis to judge".to_owned());
+    }
+    let worst = judged.iter().map(|judged| judged.outcome).max().unwrap_or(Outcome::Invalid);
+    // A deviation stays one, whatever else could not be told.
+    let outcome = if invalid.is_empty() { worst } else { worst.max(Outcome::Invalid) };
+    Verdict { outcome, judged, invalid, interrupted: matches!(run.ending, Some(Ending::Interrupted)) }
+}
+
+fn judge_one(run: &Run<'_>, place: usize, hypothesis: &Hypothesis) -> Judged {
+    let mut judged = Judged {
+        hypothesis: place,
+        says: hypothesis.says.clone(),
+        arm: hypothesis.arm.clone(),
+        window: hypothesis.window.clone(),
+        measure: hypothesis.measure.name(),
+        limit: hypothesis.limit(),
+        unit: hypothesis.measure.unit().to_owned(),
+        outcome: Outcome::Held,
+        observed: None,
+        runs: Vec::new(),
+        why: String::new(),
+    };
+    if let Some(why) = skipped(run, hypothesis) {
+        return Judged { outcome: Outcome::Skipped, why, ..judged };
+    }
+    let allowance = if hypothesis.measure.is_time() { run.begin.allowance } else { 0.0 };
+    for arm in run.of_arm(&hypothesis.arm) {
+        let observed = match alone::faults(arm).first() {
+            Some(why) => Err(why.clone()),
+            None => observe(run, arm, &hypothesis.window, &hypothesis.measure),
+        };
+        judged.runs.push(observed.as_ref().ok().map(|observed| observed.value));
+        let (outcome, why) = match &observed {
+            Err(why) => (Outcome::Invalid, why.clone()),
+            Ok(observed) if hypothesis.bound.holds(observed.value, allowance) => (Outcome::Held, String::new()),
+            Ok(observed) => {
+                let text = if observed.text.is_empty() { number(observed.value) } else { observed.text.clone() };
+                (Outcome::Deviated, format!("{text}; the limit is {}", hypothesis.limit()))
+            }
+        };
+        if judged.observed.is_none() || outcome > judged.outcome {
+            judged.observed = observed.ok().or(judged.observed);
+        }
+        if outcome > judged.outcome {
+            (judged.outcome, judged.why) = (outcome, why);
+        }
+    }
+    if judged.runs.is_empty() {
+        judged.outcome = Outcome::Invalid;
+        judged.why = format!("the arm {} did not run", hypothesis.arm);
+    }
+    judged
+}
+
+/// Why it is not judged here, if it is not.
+fn skipped(run: &Run<'_>, hypothesis: &Hypothesis) -> Option<String> {
+    match hypothesis.unless? {
+        Unless::FewerThanFourCores => {
+            let cores = run.begin.machine.cores;
+            (cores < 4).then(|| format!("this machine has {cores} cores; it takes four to tell"))
+        }
+    }
+}
+
+/// A value as people read it: three digits are enough.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if value == value.round() && magnitude < 1e15 {
+        format!("{value:.0}")
+    } else if magnitude >= 100.0 {
+        format!("{value:.0}")
+    } else if magnitude >= 10.0 {
+        format!("{value:.1}")
+    } else if magnitude >= 1.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+/// Whether a measure reads what the load generator recorded.
+fn is_of_the_load(measure: &Measure) -> bool {
+    match measure {
+        Measure::Success
+        | Measure::Failures
+        | Measure::Goodput
+        | Measure::Instances
+        | Measure::Status(_)
+        | Measure::KindFailures(_)
+        | Measure::Latency { .. }
+        | Measure::KindLatency { .. }
+        | Measure::Availability => true,
+        Measure::Ratio { measure, .. } => is_of_the_load(measure),
+        Measure::Metric(_)
+        | Measure::MetricOfOneReplica(_)
+        | Measure::MetricHighest(_)
+        | Measure::Detect(_)
+        | Measure::Recover(_)
+        | Measure::Unexpected { .. }
+        | Measure::Slowest { .. }
+        | Measure::Median { .. }
+        | Measure::ProbeAnswers(_)
+        | Measure::WrongOrOlder(_)
+        | Measure::Behind { .. }
+        | Measure::PricePerMonth
+        | Measure::BrokenPromises => false,
+    }
+}
