@@ -140,7 +140,7 @@ fn judge_one(run: &Run<'_>, place: usize, hypothesis: &Hypothesis) -> Judged {
     for arm in run.of_arm(&hypothesis.arm) {
         let observed = match alone::faults(arm).first() {
             Some(why) => Err(why.clone()),
-            None => measure::observe(run, arm, &hypothesis.window, &hypothesis.measure),
+            None => observe(run, arm, &hypothesis.window, &hypothesis.measure),
         };
         judged.runs.push(observed.as_ref().ok().map(|observed| observed.value));
         let (outcome, why) = match &observed {
