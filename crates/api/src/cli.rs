@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{Config, ConfigErrors},
+    lab_faults::LabFault,
     startup,
 };
 
@@ -35,6 +36,41 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// For the lab: put a fault into a replica on this machine that runs with LAB_FAULTS=on
+    Fault {
+        /// The replica's process id
+        #[arg(long, default_value_t = 1, value_name = "PID")]
+        pid: u32,
+        #[command(subcommand)]
+        command: FaultCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum FaultCommand {
+    /// Allocate memory and keep it
+    Leak {
+        /// Bytes per second
+        #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// Stop growing after so many bytes
+        #[arg(long, value_name = "BYTES")]
+        most: u64,
+    },
+    /// Free what was leaked
+    Heal,
+    /// End the process at once, by abort
+    Crash,
+}
+
+impl From<FaultCommand> for LabFault {
+    fn from(command: FaultCommand) -> Self {
+        match command {
+            FaultCommand::Leak { rate, most } => Self::Leak { rate, most },
+            FaultCommand::Heal => Self::Heal,
+            FaultCommand::Crash => Self::Crash,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,19 +81,23 @@ enum ConfigCommand {
 
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let config = match Config::from_env() {
-        Ok(config) => config,
-        Err(errors) => return bad_config(&errors),
-    };
-    match cli.command {
-        Command::Serve => startup::serve(config),
-        Command::Migrate => startup::migrate(&config),
-        Command::Healthcheck => startup::healthcheck(&config),
-        Command::Config(ConfigCommand::Check) => {
+    match Cli::parse().command {
+        Command::Serve => configured(startup::serve),
+        Command::Migrate => configured(|config| startup::migrate(&config)),
+        Command::Healthcheck => configured(|config| startup::healthcheck(&config)),
+        Command::Config(ConfigCommand::Check) => configured(|config| {
             print!("{config}");
             ExitCode::SUCCESS
-        }
+        }),
+        Command::Fault { pid, command } => startup::fault(pid, command.into()),
+    }
+}
+
+/// Runs a verb that needs the configuration.
+fn configured(verb: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::from_env() {
+        Ok(config) => verb(config),
+        Err(errors) => bad_config(&errors),
     }
 }
 

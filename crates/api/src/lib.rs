@@ -10,6 +10,7 @@ pub mod config;
 pub mod dependencies;
 pub mod error;
 pub mod http;
+pub mod lab_faults;
 pub mod metrics;
 pub mod middleware;
 pub mod problem;

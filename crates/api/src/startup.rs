@@ -27,6 +27,7 @@ use crate::{
         postgres::{Postgres, connect_options},
         redis::Redis,
     },
+    lab_faults::{self, LabFault},
     metrics::{Metrics, requests::RequestMetrics},
     middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
@@ -69,9 +70,14 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     let repair = async move || repaired.repair_missed().await;
     background.spawn(state.redis.clone().maintain(interval, stop_background.clone(), repair));
     background.spawn(state.postgres.clone().probe(interval, stop_background.clone()));
-    background.close();
 
     let config = &state.config;
+    if config.server.lab_faults {
+        let lab = lab_faults::listen().map_err(|error| format!("cannot listen for faults of the lab: {error}"))?;
+        background.spawn(lab_faults::serve(lab, lab_faults::Leak::default(), stop_background.clone()));
+        tracing::warn!("LAB_FAULTS is on: the lab may crash this process");
+    }
+    background.close();
     let listener = TcpListener::bind(config.server.listen_addr)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.server.listen_addr))?;
@@ -183,6 +189,21 @@ pub fn healthcheck(config: &Config) -> ExitCode {
             String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
         if status.split(' ').nth(1) == Some("200") { Ok(ExitCode::SUCCESS) } else { Err(status.into()) }
     })
+}
+
+/// `api fault`. Sends one command to a replica on this machine and prints its answer.
+pub fn fault(pid: u32, fault: LabFault) -> ExitCode {
+    match lab_faults::send(pid, fault) {
+        Ok(done) if done.is_empty() => ExitCode::SUCCESS,
+        Ok(done) => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("api: {problem}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The address under which a listener is reached from its own machine.

@@ -8,6 +8,7 @@ mod events;
 mod fault;
 mod observe;
 mod scale;
+mod small_disk;
 mod up;
 
 use std::{
@@ -28,6 +29,7 @@ use crate::{
     probe::{self, Reach},
     record::{Record, Stage},
     status::{Dependencies, DependencyStatus, ReplicaEndpoint, ReplicaStatus, ServerStatus},
+    supervise::table::{self, Identity},
     topology::Restart,
 };
 
@@ -63,6 +65,12 @@ impl ComposeRecord {
 
     fn container(&self, target: Target) -> Result<Option<Container>, StackError> {
         Ok(self.containers()?.into_iter().find(|(name, _)| *name == target).map(|(_, container)| container))
+    }
+
+    /// One that a command can be given to.
+    fn running(&self, target: Target) -> Result<Container, StackError> {
+        let container = self.container(target)?.filter(|container| container.state() != State::Stopped);
+        container.ok_or_else(|| StackError::Conflict(format!("{target} is not running; `lab heal` undoes that")))
     }
 
     fn replicas(&self) -> Result<Vec<(Target, Container)>, StackError> {
@@ -274,8 +282,37 @@ impl Driver for ComposeStack {
     fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
         match fault {
             ServerFault::Cut => cut::check(),
-            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause => Ok(()),
+            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause | ServerFault::Crash => Ok(()),
         }
+    }
+
+    fn incarnation(&self, target: Target) -> Result<Option<String>, StackError> {
+        Ok(self.record()?.container(target)?.and_then(|container| container.run()))
+    }
+
+    fn process(&self, target: Target) -> Result<Identity, StackError> {
+        let pid = self.record()?.running(target)?.pid();
+        let gone = || StackError::Conflict(format!("this machine has no process {pid}: {target} runs elsewhere"));
+        Ok(table::entry(pid).ok_or_else(gone)?.id)
+    }
+
+    fn tell_replica(&self, target: Target, words: &[&str]) -> Result<String, StackError> {
+        let container = self.record()?.running(target)?;
+        Ok(docker(&[&["exec", &container.id, "api", "fault"], words].concat())?.trim().to_owned())
+    }
+
+    fn memory_limit(&self, target: Target) -> Result<serde_json::Value, StackError> {
+        Ok(self.record()?.running(target)?.memory_limit())
+    }
+
+    fn limit_memory(&self, target: Target, bytes: u64) -> Result<bool, StackError> {
+        self.record()?.running(target)?.limit_memory(bytes).map(|()| true)
+    }
+
+    fn restore_memory(&self, target: Target, before: &serde_json::Value) -> Result<(), StackError> {
+        let container = self.record()?.container(target)?;
+        // One that was replaced has its own limit.
+        container.map_or(Ok(()), |container| container.restore_memory(before))
     }
 
     fn inject(&self, fault: ServerFault, target: Target, _: &Operation<'_>) -> Result<String, StackError> {
@@ -303,6 +340,22 @@ impl Driver for ComposeStack {
 
     fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
         await_up(&self.record()?, target, operation)
+    }
+
+    fn small_disk(&self) -> Result<String, StackError> {
+        Ok(small_disk::PATH.to_owned())
+    }
+
+    fn make_small_disk(&self) -> Result<(), StackError> {
+        small_disk::make(&self.record()?)
+    }
+
+    fn fill_small_disk(&self) -> Result<(), StackError> {
+        small_disk::fill(&self.record()?)
+    }
+
+    fn remove_small_disk(&self) -> Result<(), StackError> {
+        small_disk::remove(&self.record()?)
     }
 
     fn topology(&self) -> Result<Topology, StackError> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Endpoints, Operation, Project, StackError, State, Status, Target, Topology, fault::ServerFault, folder::Folder,
-    probe::Reach, record::Record, topology::Restart,
+    probe::Reach, record::Record, supervise::table::Identity, topology::Restart,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +102,22 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn state(&self, target: Target) -> Result<State, StackError>;
     /// As a client finds it.
     fn reach(&self, target: Target) -> Result<Reach, StackError>;
+    /// Which run of a server this is: each start makes another one. `None`: it does not run.
+    fn incarnation(&self, target: Target) -> Result<Option<String>, StackError>;
+    /// A server's first process, as this machine numbers it.
+    fn process(&self, target: Target) -> Result<Identity, StackError>;
+    /// Sends a command to a replica by its own `api fault`. Returns the answer.
+    fn tell_replica(&self, target: Target, words: &[&str]) -> Result<String, StackError>;
+    /// The bound of a replica's memory before a fault; `restore_memory` understands it.
+    fn memory_limit(&self, target: Target) -> Result<serde_json::Value, StackError>;
+    /// Has the kernel end a replica that uses more than so many bytes. False where it cannot be told that.
+    fn limit_memory(&self, target: Target, bytes: u64) -> Result<bool, StackError>;
+    fn restore_memory(&self, target: Target, before: &serde_json::Value) -> Result<(), StackError>;
+    /// Where Postgres can be given a small file system of its own; an error where that is not permitted.
+    fn small_disk(&self) -> Result<String, StackError>;
+    fn make_small_disk(&self) -> Result<(), StackError>;
+    fn fill_small_disk(&self) -> Result<(), StackError>;
+    fn remove_small_disk(&self) -> Result<(), StackError>;
     /// Refuses what this machine does not permit.
     fn permits(&self, fault: ServerFault) -> Result<(), StackError>;
     /// Breaks a server and says what was done. It is confirmed elsewhere.

@@ -9,11 +9,13 @@
 
 mod cache;
 mod database;
+mod full_disk;
 pub(crate) mod healing;
 mod held;
 pub(crate) mod injection;
 pub(crate) mod ledger;
 mod network;
+mod replica;
 
 use std::{fmt, time::Duration};
 
@@ -63,6 +65,8 @@ pub enum FaultKind {
     /// Postgres: a column gets another type that holds the same values, as an online migration does it. Statements that
     /// were prepared before fail once on each connection (0A000).
     AlterColumn { table: String, column: String, to: String },
+    /// Postgres: no space left on device for what is written to `records`; reads go on.
+    FullDisk,
     /// Redis: `CLIENT PAUSE`; no command is answered.
     PauseClients,
     /// Redis: no memory for writes (`maxmemory` in bytes, nothing is evicted).
@@ -71,6 +75,15 @@ pub enum FaultKind {
     Flush,
     /// Redis: what stands under a key becomes something that no replica can read, once.
     Corrupt { key: String },
+    /// A replica: it ends itself by `abort`, as a defect in native code ends a process. A supervisor that there is acts.
+    Crash,
+    /// A replica: it keeps more and more memory and is killed at its limit.
+    Leak {
+        /// Bytes per second.
+        rate: u64,
+        /// Bytes of memory that the replica may use in all.
+        limit: u64,
+    },
 }
 
 /// What a driver does to a server as a whole.
@@ -80,6 +93,8 @@ pub enum ServerFault {
     Stop,
     Pause,
     Cut,
+    /// From the inside, of a replica only.
+    Crash,
 }
 
 impl From<ServerFault> for FaultKind {
@@ -89,6 +104,7 @@ impl From<ServerFault> for FaultKind {
             ServerFault::Stop => Self::Stop,
             ServerFault::Pause => Self::Pause,
             ServerFault::Cut => Self::Cut,
+            ServerFault::Crash => Self::Crash,
         }
     }
 }
@@ -121,6 +137,9 @@ impl FaultKind {
             Self::LimitMemory { .. } => "limit-memory",
             Self::Flush => "flush",
             Self::Corrupt { .. } => "corrupt",
+            Self::FullDisk => "full-disk",
+            Self::Crash => "crash",
+            Self::Leak { .. } => "leak",
         }
     }
 
@@ -131,6 +150,7 @@ impl FaultKind {
             Self::Stop => Some(ServerFault::Stop),
             Self::Pause => Some(ServerFault::Pause),
             Self::Cut => Some(ServerFault::Cut),
+            Self::Crash => Some(ServerFault::Crash),
             Self::Slow { .. }
             | Self::Reset
             | Self::HalfOpen
@@ -140,10 +160,12 @@ impl FaultKind {
             | Self::EndConnections
             | Self::ReadOnly
             | Self::AlterColumn { .. }
+            | Self::FullDisk
             | Self::PauseClients
             | Self::LimitMemory { .. }
             | Self::Flush
-            | Self::Corrupt { .. } => None,
+            | Self::Corrupt { .. }
+            | Self::Leak { .. } => None,
         }
     }
 
@@ -160,7 +182,7 @@ impl FaultKind {
 
     /// It is written into Postgres' own data: it would outlive the server's end.
     pub(crate) fn is_persistent(&self) -> bool {
-        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. })
+        matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. } | Self::FullDisk)
     }
 
     /// Refuses what this target cannot have, and absurd values.
@@ -174,10 +196,12 @@ impl FaultKind {
             | Self::LimitConnections { .. }
             | Self::EndConnections
             | Self::ReadOnly
-            | Self::AlterColumn { .. } => target == Target::Postgres,
+            | Self::AlterColumn { .. }
+            | Self::FullDisk => target == Target::Postgres,
             Self::PauseClients | Self::LimitMemory { .. } | Self::Flush | Self::Corrupt { .. } => {
                 target == Target::Redis
             }
+            Self::Crash | Self::Leak { .. } => matches!(target, Target::Api(_)),
         };
         if !fits {
             return usage(format!("{} is no fault of {target}", self.name()));
@@ -210,6 +234,12 @@ impl FaultKind {
                 usage(format!("Postgres itself has no more than {MOST_CONNECTIONS} connections"))
             }
             Self::LimitMemory { bytes: 0 } => usage("for Redis a limit of 0 bytes means none".to_owned()),
+            Self::Leak { rate, .. } if !LEAK_RATES.contains(rate) => {
+                usage(format!("a leak is of {} to {} bytes per second", LEAK_RATES.start(), LEAK_RATES.end()))
+            }
+            Self::Leak { limit, .. } if *limit > LARGEST_LIMIT => {
+                usage(format!("a limit of more than {LARGEST_LIMIT} bytes could take all memory of this machine"))
+            }
             _ => Ok(()),
         }
     }
@@ -231,6 +261,9 @@ fn is_type(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || "_ (),".contains(c))
         && name.len() < 64
 }
+/// So much that it shows within seconds, and not so much that the replica has no time for anything else.
+const LEAK_RATES: std::ops::RangeInclusive<u64> = (256 << 10)..=(1 << 30);
+const LARGEST_LIMIT: u64 = 8 << 30;
 
 /// A plain name: it becomes part of a statement.
 fn is_identifier(name: &str) -> bool {
@@ -258,6 +291,7 @@ impl fmt::Display for FaultKind {
             Self::AlterColumn { table, column, to } => write!(f, "alter-column {table}.{column} to {to}"),
             Self::Corrupt { key } => write!(f, "corrupt {key}"),
             Self::LimitMemory { bytes } => write!(f, "limit-memory {bytes} bytes"),
+            Self::Leak { rate, limit } => write!(f, "leak of {rate} bytes/s up to {limit} bytes"),
             Self::Kill
             | Self::Stop
             | Self::Pause
@@ -266,8 +300,10 @@ impl fmt::Display for FaultKind {
             | Self::HalfOpen
             | Self::EndConnections
             | Self::ReadOnly
+            | Self::FullDisk
             | Self::PauseClients
-            | Self::Flush => f.write_str(self.name()),
+            | Self::Flush
+            | Self::Crash => f.write_str(self.name()),
         }
     }
 }
@@ -384,6 +420,7 @@ mod tests {
             FaultKind::LimitMemory { bytes: 1 },
             FaultKind::AlterColumn { table: "records".into(), column: "value".into(), to: "varchar".into() },
             FaultKind::Corrupt { key: "record:v1:1".into() },
+            FaultKind::Leak { rate: 1, limit: 2 },
         ] {
             let now = now();
             let fault = ActiveFault {
@@ -426,6 +463,10 @@ mod tests {
             (alter("value", "text"), Target::Redis),
             (FaultKind::LimitMemory { bytes: 0 }, Target::Redis),
             (FaultKind::LimitConnections { most: 101 }, Target::Postgres),
+            (FaultKind::Crash, Target::Redis),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 27 }, Target::Nginx),
+            (FaultKind::Leak { rate: 0, limit: 1 << 27 }, Target::Api(1)),
+            (FaultKind::Leak { rate: 1 << 20, limit: 1 << 40 }, Target::Api(1)),
         ] {
             assert!(matches!(kind.check(target), Err(StackError::Usage(_))), "{kind} {target}");
         }

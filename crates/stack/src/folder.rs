@@ -93,9 +93,9 @@ impl Folder {
         self.0.join("holder")
     }
 
-    /// The control groups that were given the CPU controller for this stack.
-    pub(crate) fn cpu_control(&self) -> PathBuf {
-        self.0.join("cpu-control")
+    /// The control groups that were given a controller for this stack.
+    pub(crate) fn controllers(&self) -> PathBuf {
+        self.0.join("controllers")
     }
 
     /// The shape of the way to a dependency.

@@ -21,7 +21,7 @@
 //!
 //! Every call blocks until what it says is true (a killed server refuses, a healed one answers), and is bounded in time; none
 //! is to be made from inside of an asynchronous task.
-//! The API is known here only by HTTP, environment variables and signals.
+//! The API is known here only by HTTP, environment variables, signals and its own commands.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the process driver reads /proc, so this crate needs Linux; elsewhere use `docker compose` directly");

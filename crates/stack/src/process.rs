@@ -1,9 +1,11 @@
 //! The process driver: the distribution's own servers and the API's replicas as processes on loopback.
 
 mod account;
+mod control_group;
 mod cpu_quota;
 mod fault;
 mod install;
+mod memory_limit;
 mod nginx;
 mod observe;
 mod packet_filter;
@@ -14,6 +16,7 @@ mod redis;
 mod replica;
 mod scale;
 mod server;
+mod small_disk;
 mod start;
 mod stop;
 
@@ -251,8 +254,34 @@ impl Driver for ProcessStack {
     fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
         match fault {
             ServerFault::Cut => packet_filter::check(),
-            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause => Ok(()),
+            ServerFault::Kill | ServerFault::Stop | ServerFault::Pause | ServerFault::Crash => Ok(()),
         }
+    }
+
+    fn incarnation(&self, target: Target) -> Result<Option<String>, StackError> {
+        Ok(self.tree(target)?.leader().map(|leader| leader.id.to_string()))
+    }
+
+    fn process(&self, target: Target) -> Result<Identity, StackError> {
+        let gone = || StackError::Conflict(format!("{target} is not running; `lab heal` undoes that"));
+        Ok(self.tree(target)?.leader().ok_or_else(gone)?.id)
+    }
+
+    fn tell_replica(&self, target: Target, words: &[&str]) -> Result<String, StackError> {
+        replica::tell(&self.record()?, self.process(target)?, words)
+    }
+
+    fn memory_limit(&self, _: Target) -> Result<serde_json::Value, StackError> {
+        Ok(serde_json::Value::Null)
+    }
+
+    fn limit_memory(&self, target: Target, bytes: u64) -> Result<bool, StackError> {
+        Ok(memory_limit::set(&self.folder, target, self.process(target)?, bytes))
+    }
+
+    fn restore_memory(&self, target: Target, _: &serde_json::Value) -> Result<(), StackError> {
+        memory_limit::lift(&self.folder, target);
+        Ok(())
     }
 
     fn inject(&self, fault: ServerFault, target: Target, operation: &Operation<'_>) -> Result<String, StackError> {
@@ -269,6 +298,22 @@ impl Driver for ProcessStack {
 
     fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
         server::await_answer(&self.record()?, target, operation)
+    }
+
+    fn small_disk(&self) -> Result<String, StackError> {
+        small_disk::path(&self.folder).map(|path| path.display().to_string())
+    }
+
+    fn make_small_disk(&self) -> Result<(), StackError> {
+        small_disk::make(&self.folder, &self.record()?)
+    }
+
+    fn fill_small_disk(&self) -> Result<(), StackError> {
+        small_disk::fill(&self.folder)
+    }
+
+    fn remove_small_disk(&self) -> Result<(), StackError> {
+        small_disk::remove(&self.folder)
     }
 
     fn topology(&self) -> Result<Topology, StackError> {

@@ -8,7 +8,7 @@ use crate::{
     compose::ComposeStarter,
     driver::{Driver, Starter},
     fault::{
-        ServerFault, healing,
+        healing,
         injection::{self, Giver, Site},
         ledger::Ledger,
     },
@@ -191,8 +191,10 @@ impl Stack {
 
     /// Restarts every replica that runs.
     pub fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
-        let (_lock, _) = self.change("restart", operation)?;
-        self.driver.restart(restart, operation)
+        let (_lock, agent) = self.change("restart", operation)?;
+        let restarted = self.driver.restart(restart, operation);
+        healing::forget_what_is_over(&self.site(&agent, operation))?;
+        restarted
     }
 
     /// Starts what watches the stack: Prometheus, and what tells it of nginx, Postgres and Redis. The stack runs without
@@ -209,8 +211,12 @@ impl Stack {
         if !dead.is_empty() {
             // A fault is noted before it acts, so one that killed is there by now.
             let ledger = Ledger::load(&self.folder)?;
-            let is_meant =
-                |target| matches!(ledger.of_server(target), Some((_, ServerFault::Kill | ServerFault::Stop)));
+            let is_meant = |target| {
+                let mut kinds = ledger.of(target).map(|entry| &entry.fault.kind);
+                kinds.any(|kind| {
+                    matches!(kind, FaultKind::Kill | FaultKind::Stop | FaultKind::Crash | FaultKind::Leak { .. })
+                })
+            };
             dead.retain(|target| !is_meant(*target));
         }
         Ok(watched.update(dead))

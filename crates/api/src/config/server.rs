@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub drain_delay: Duration,
     /// How long requests in flight may take to end after that.
     pub drain_timeout: Duration,
+    /// Whether the lab may put a fault into this process.
+    pub lab_faults: bool,
 }
 
 impl ServerConfig {
@@ -70,6 +72,7 @@ impl ServerConfig {
                 "from not ready to no new connections",
             ),
             drain_timeout: reader.duration("DRAIN_TIMEOUT", Duration::from_secs(8), "for requests in flight to end"),
+            lab_faults: reader.switch("LAB_FAULTS", false, "for the lab only: accept `api fault` (a leak, a crash)"),
         };
         reader.fits(
             ("DRAIN_DELAY + DRAIN_TIMEOUT", Some(config.drain_delay + config.drain_timeout)),

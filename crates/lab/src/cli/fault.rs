@@ -14,7 +14,8 @@ use super::{parse_size, parse_time};
     lab fault cut postgres                   its packets vanish (needs root)\n  \
     lab fault slow redis --latency 50ms      every answer comes 50 ms later\n  \
     lab fault lock-row postgres --row 7      nobody can write record 7\n  \
-    lab fault limit-connections postgres --most 2\n\n\
+    lab fault limit-connections postgres --most 2\n  \
+    lab fault leak api-2 --rate 8mb --limit 128mb\n\n\
     Every fault is confirmed from outside before this returns, and undone by `lab heal`.")]
 pub struct FaultArguments {
     /// How to break it
@@ -51,9 +52,12 @@ pub struct FaultArguments {
     /// limit-connections: how many all replicas together may have [default: 2]
     #[arg(long, value_name = "N")]
     pub most: Option<u32>,
-    /// limit-memory: how much Redis may use (like 1mb) [default: 1 byte]
+    /// limit-memory: how much Redis may use (like 1mb) [default: 1 byte]; leak: how much the replica may use [default: 128mb]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub limit: Option<u64>,
+    /// leak: how much more memory each second [default: 8mb]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub rate: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -84,6 +88,8 @@ pub enum FaultArgument {
     ReadOnly,
     /// postgres: a column gets another type, as by a migration
     AlterColumn,
+    /// postgres: no space left on device for what is written; reads go on (needs root)
+    FullDisk,
     /// redis: CLIENT PAUSE, no command is answered
     PauseClients,
     /// redis: no memory for writes
@@ -92,6 +98,10 @@ pub enum FaultArgument {
     Flush,
     /// redis: an entry becomes unreadable, once
     Corrupt,
+    /// api-1, api-2 …: it ends itself by `abort`
+    Crash,
+    /// api-1, api-2 …: it keeps more and more memory and is killed at its limit
+    Leak,
 }
 
 impl FaultArguments {
@@ -108,7 +118,8 @@ impl FaultArguments {
             ("--key", self.key.is_some(), &[Word::Corrupt]),
             ("--row", self.row.is_some(), &[Word::LockRow]),
             ("--most", self.most.is_some(), &[Word::LimitConnections]),
-            ("--limit", self.limit.is_some(), &[Word::LimitMemory]),
+            ("--limit", self.limit.is_some(), &[Word::LimitMemory, Word::Leak]),
+            ("--rate", self.rate.is_some(), &[Word::Leak]),
         ];
         if let Some((option, ..)) = given.iter().find(|(_, given, of)| *given && !of.contains(&self.kind)) {
             return Err(StackError::Usage(format!("{option} means nothing to this fault; see `lab fault --help`")));
@@ -131,6 +142,7 @@ impl FaultArguments {
             Word::LimitConnections => FaultKind::LimitConnections { most: self.most.unwrap_or(2) },
             Word::EndConnections => FaultKind::EndConnections,
             Word::ReadOnly => FaultKind::ReadOnly,
+            Word::FullDisk => FaultKind::FullDisk,
             Word::PauseClients => FaultKind::PauseClients,
             Word::LimitMemory => FaultKind::LimitMemory { bytes: self.limit.unwrap_or(1) },
             Word::Flush => FaultKind::Flush,
@@ -140,6 +152,10 @@ impl FaultArguments {
                 to: self.to.clone().unwrap_or_else(|| "varchar".to_owned()),
             },
             Word::Corrupt => FaultKind::Corrupt { key: self.key.clone().unwrap_or_else(|| "record:v1:1".to_owned()) },
+            Word::Crash => FaultKind::Crash,
+            Word::Leak => {
+                FaultKind::Leak { rate: self.rate.unwrap_or(8 << 20), limit: self.limit.unwrap_or(128 << 20) }
+            }
         })
     }
 }

@@ -93,7 +93,7 @@ impl Fault {
     /// Whether a replica ends, and with it what it alone knew.
     pub(super) fn ends_a_replica(self) -> bool {
         match self {
-            Self::Server(ServerFault::Kill | ServerFault::Stop, Target::Api(_)) => true,
+            Self::Server(ServerFault::Kill | ServerFault::Stop | ServerFault::Crash, Target::Api(_)) => true,
             Self::Server(ServerFault::Pause | ServerFault::Cut, Target::Api(_))
             | Self::Server(_, Target::Redis | Target::Postgres | Target::Nginx)
             | Self::Flush

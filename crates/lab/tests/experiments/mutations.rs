@@ -29,6 +29,7 @@ fn worlds(measure: &Measure) -> Vec<World> {
             paired
         }
         Measure::Success
+        | Measure::Instances
         | Measure::Failures
         | Measure::Goodput
         | Measure::Status(_)

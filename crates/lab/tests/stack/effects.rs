@@ -1,6 +1,12 @@
 //! What is done has a time and a proof, inside of dependencies and on the way to them as well.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 use stack::{FaultKind, Injected, Operation, Stack, StackError, Status, Target};
@@ -43,6 +49,7 @@ fn every_effect_and_every_return_has_its_time_and_is_seen_from_outside() {
             FaultKind::AlterColumn { table: "records".into(), column: "value".into(), to: "varchar".into() },
             "character varying",
         ),
+        (Target::Postgres, FaultKind::FullDisk, "53100"),
     ] {
         let injected = stack.inject(kind.clone(), target, &operation).unwrap_or_else(|error| panic!("{kind}: {error}"));
         let Injected { asked_at, took_effect_at, .. } = injected;
@@ -189,4 +196,101 @@ fn options_that_mean_nothing_and_absurd_values_are_refused() {
     }
     assert_eq!(place.status().faults().count(), 0);
     assert_eq!(get(&format!("{}/data/1", place.status().base_url)).0, 200);
+}
+
+/// What a replica uses of memory, in bytes, by the kernel.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn a_leak_grows_until_it_is_healed_and_is_killed_at_its_limit_otherwise() {
+    const MB: u64 = 1 << 20;
+    let place = Place::new();
+    place.up(&["--replicas", "2", "--env", "LAB_FAULTS=on"]);
+    let (stack, operation) = (connect(&place), Operation::default());
+    let pid = |number: usize| place.status().replicas[number - 1].server.pid;
+
+    let first = pid(1).unwrap();
+    let before = resident(first);
+    let endless = FaultKind::Leak { rate: 32 * MB, limit: 1024 * MB };
+    let injected = stack.inject(endless.clone(), Target::Api(1), &operation).unwrap();
+    assert!(injected.evidence.contains("grown"), "{injected:?}");
+    wait_until("growth", || resident(first) > before + 64 * MB);
+    assert!(matches!(stack.inject(endless, Target::Api(1), &operation), Err(StackError::Conflict(_))), "twice");
+    let healed = stack.heal(None, &operation).unwrap();
+    assert!(healed.len() == 1 && healed[0].action.contains("leaks no more"), "{healed:?}");
+    wait_until("memory given back", || resident(first) < before + 48 * MB);
+    assert_eq!(pid(1), Some(first), "healed without a restart");
+
+    let limit = resident(first) + 40 * MB;
+    let fault = FaultKind::Leak { rate: 16 * MB, limit };
+    let injected = stack.inject(fault, Target::Api(1), &operation).unwrap();
+    let mut largest = 0;
+    wait_until("its end", || {
+        let used = fs::metadata(format!("/proc/{first}"))
+            .is_ok()
+            .then(|| std::panic::catch_unwind(|| resident(first)).unwrap_or_default());
+        largest = largest.max(used.unwrap_or_default());
+        place.state("api-1") == "stopped"
+    });
+    assert!(largest <= limit + 8 * MB, "{largest} of {limit} bytes");
+    assert_eq!(place.state("api-2"), "up");
+    let healed = stack.undo(injected.id, &operation).unwrap().unwrap();
+    assert!(healed.action.contains("has ended"), "{healed:?}");
+    assert_eq!(place.state("api-1"), "up", "what the fault killed is started again");
+    assert_eq!(place.status().faults().count(), 0);
+}
+
+#[test]
+fn a_crash_from_inside_is_confirmed_and_the_replicas_are_told_to_accept_it() {
+    let place = Place::new();
+    let status = place.up(&["--replicas", "2"]);
+    let said = place.lab(&["fault", "crash", "api-2"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("api-2: crashed (abort); its process has ended"), "{said:?}");
+    assert!(said.stderr.contains("LAB_FAULTS=on"), "{said:?}");
+    assert_eq!((place.state("api-2").as_str(), place.state("api-1").as_str()), ("stopped", "up"));
+    assert_ne!(place.status().replicas[0].server.pid, status.replicas[0].server.pid, "restarted with the switch");
+    assert!(place.ok(&["heal"]).contains("api-2: "));
+    assert_eq!(place.state("api-2"), "up");
+    let refused = place.lab(&["fault", "crash", "redis"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+#[test]
+fn where_the_kernel_does_not_watch_a_leak_an_agent_ends_it_at_its_limit() {
+    let mut leaking = Command::new("sleep").arg("60").spawn().unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", leaking.id())).unwrap();
+    let start = stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap();
+    let task = format!(r#"{{"limit-memory":{{"process":{{"pid":{},"start":{start}}},"bytes":1}}}}"#, leaking.id());
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_lab")).arg("agent").stdin(Stdio::piped()).spawn().unwrap();
+    agent.stdin.take().unwrap().write_all(task.as_bytes()).unwrap();
+    assert_eq!(leaking.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    assert!(agent.wait().unwrap().success());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_only_and_outlives_neither_heal_nor_the_stack() {
+    let place = Place::new();
+    place.up(&["--replicas", "1"]);
+    let write = || place.lab(&["psql", "--", "-Atc", "UPDATE records SET value = value WHERE id = 1"]);
+    let read = || place.lab(&["psql", "--", "-Atc", "SELECT id FROM records WHERE id = 1"]);
+    let disk = place.folder().join("postgres/small-disk").display().to_string();
+    let mounted = || fs::read_to_string("/proc/self/mounts").unwrap().contains(&disk);
+    place.ok(&["fault", "full-disk", "postgres"]);
+    assert!(mounted() && write().stderr.contains("No space left on device"), "{:?}", write());
+    assert_eq!(read().stdout.trim(), "1");
+    assert!(place.ok(&["heal"]).contains("room as before"));
+    assert_eq!((mounted(), write().code), (false, Some(0)));
+
+    place.ok(&["fault", "full-disk", "postgres"]);
+    place.ok(&["fault", "kill", "postgres"]);
+    place.ok(&["down"]);
+    assert!(!mounted());
+    place.up(&["--replicas", "1"]);
+    assert_eq!((read().stdout.trim(), write().code), ("1", Some(0)), "mended by the next start");
+    assert_eq!(place.status().faults().count(), 0);
 }

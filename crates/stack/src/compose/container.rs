@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::docker::docker;
 use crate::{StackError, State, Target};
@@ -14,6 +14,8 @@ pub(super) struct Container {
     pub id: String,
     state: EngineState,
     config: Configuration,
+    #[serde(default)]
+    host_config: HostConfiguration,
     network_settings: NetworkSettings,
 }
 
@@ -22,6 +24,8 @@ pub(super) struct Container {
 struct EngineState {
     status: String,
     pid: u32,
+    #[serde(default)]
+    started_at: String,
     health: Option<Health>,
 }
 
@@ -38,6 +42,14 @@ struct Configuration {
     env: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
+}
+
+/// In bytes. 0: no limit; for memory and swap together -1 means none as well.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct HostConfiguration {
+    memory: i64,
+    memory_swap: i64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -120,6 +132,36 @@ impl Container {
     /// The first process, in the numbers of the engine's machine.
     pub(super) fn pid(&self) -> u32 {
         self.state.pid
+    }
+
+    /// Another one after each start; `None` when it does not run.
+    pub(super) fn run(&self) -> Option<String> {
+        (self.state() != State::Stopped && self.state.pid != 0)
+            .then(|| format!("{} {}", self.id, self.state.started_at))
+    }
+
+    /// The limit it has now, for [`Self::restore_memory`].
+    pub(super) fn memory_limit(&self) -> serde_json::Value {
+        serde_json::json!({ "container": self.id, "limit": self.host_config })
+    }
+
+    /// Without swap: the kernel ends its process beyond that.
+    pub(super) fn limit_memory(&self, bytes: u64) -> Result<(), StackError> {
+        let bytes = bytes.to_string();
+        docker(&["update", "--memory", &bytes, "--memory-swap", &bytes, &self.id]).map(drop)
+    }
+
+    /// Nothing for a container that took the place of the one that was limited.
+    pub(super) fn restore_memory(&self, before: &serde_json::Value) -> Result<(), StackError> {
+        if before["container"] != self.id.as_str() {
+            return Ok(());
+        }
+        let limit: HostConfiguration = serde_json::from_value(before["limit"].clone()).unwrap_or_default();
+        // The engine takes 0 for "as it is"; more than any machine has is no limit.
+        let memory = if limit.memory == 0 { i64::MAX >> 12 } else { limit.memory };
+        let (memory, swap) =
+            (memory.to_string(), if limit.memory_swap <= 0 { -1 } else { limit.memory_swap }.to_string());
+        docker(&["update", "--memory", &memory, "--memory-swap", &swap, &self.id]).map(drop)
     }
 
     pub(super) fn address(&self) -> Option<&str> {

@@ -28,6 +28,13 @@ pub(super) fn inject(record: &ComposeRecord, fault: ServerFault, target: Target)
             cut::close(&container)?;
             Ok("cut off (every packet to and from its container is dropped)".to_owned())
         }
+        ServerFault::Crash => {
+            // Its last command gets no answer: the process that would give it is gone, and the container with it.
+            let told = docker(&["exec", id, "api", "fault", "crash"]);
+            let crashed = || record.container(target).is_ok_and(|now| now.and_then(|now| now.run()) != container.run());
+            told.map(drop).or_else(|error| if crashed() { Ok(()) } else { Err(error) })?;
+            Ok("crashed (abort)".to_owned())
+        }
     }
 }
 

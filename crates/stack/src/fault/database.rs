@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{FaultKind, held, injection::Site};
+use super::{FaultKind, full_disk, held, injection::Site};
 use crate::{
     StackError,
     agent::AgentTask,
@@ -28,11 +28,11 @@ fn admin_url(site: &Site<'_>) -> Result<String, StackError> {
     site.driver.endpoints()?.postgres_admin_url.ok_or_else(unpublished)
 }
 
-fn as_admin(site: &Site<'_>) -> Result<Sql, StackError> {
+pub(super) fn as_admin(site: &Site<'_>) -> Result<Sql, StackError> {
     Ok(Sql::connect(&admin_url(site)?)?)
 }
 
-fn as_application(site: &Site<'_>) -> Result<Result<Sql, SqlError>, StackError> {
+pub(super) fn as_application(site: &Site<'_>) -> Result<Result<Sql, SqlError>, StackError> {
     let url = site.driver.endpoints()?.postgres_url.ok_or_else(unpublished)?;
     Ok(Sql::connect(&url))
 }
@@ -48,7 +48,7 @@ fn user(site: &Site<'_>) -> Result<String, StackError> {
 }
 
 /// Whether a statement fails in exactly this way.
-fn is_denied(result: Result<(), SqlError>, state: &str) -> Result<bool, StackError> {
+pub(super) fn is_denied(result: Result<(), SqlError>, state: &str) -> Result<bool, StackError> {
     match result {
         Ok(()) => Ok(false),
         Err(error) if error.state.as_deref() == Some(state) => Ok(true),
@@ -260,6 +260,7 @@ pub(super) fn repair(url: &str, kind: &FaultKind, undo: &Value) -> Result<(), St
         FaultKind::LimitConnections { .. } => restore_limit(&mut sql, undo).map(drop),
         FaultKind::ReadOnly => reset_read_only(&mut sql),
         FaultKind::AlterColumn { .. } => restore_type(&mut sql, undo).map(drop),
+        FaultKind::FullDisk => full_disk::drop_index(&mut sql),
         _ => Ok(()),
     }
 }

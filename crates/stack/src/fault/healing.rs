@@ -3,10 +3,10 @@
 use time::OffsetDateTime;
 
 use super::{
-    FaultKind, Healed, ServerFault, cache, database, held,
+    FaultKind, Healed, ServerFault, cache, database, full_disk, held,
     injection::Site,
     ledger::{Entry, Ledger},
-    network, now,
+    network, now, replica,
 };
 use crate::{Operation, StackError, State, Target, folder::Folder};
 
@@ -59,10 +59,14 @@ pub(crate) fn undo_one(site: &Site<'_>, id: u64) -> Result<Option<Healed>, Stack
         return Ok(None);
     }
     let mut outcome = Outcome::default();
+    let stopped = || Ok::<_, StackError>(site.driver.state(target)? == State::Stopped);
+    if matches!(entry.fault.kind, FaultKind::Leak { .. }) && stopped()? {
+        // Its death is the fault's doing.
+        start_and_await(site, target, None, Vec::new(), false, &mut outcome)?;
+    }
     if entry.fault.kind.of_server().is_some() {
         let begun = restore(site, target)?;
-        let is_running = site.driver.state(target)? != State::Stopped;
-        start_and_await(site, target, Some(&entry), begun, is_running, &mut outcome)?;
+        start_and_await(site, target, Some(&entry), begun, !stopped()?, &mut outcome)?;
     } else {
         undo_inside(site, &entry, &mut outcome)?;
     }
@@ -140,7 +144,7 @@ fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<
     let (id, target, kind) = (entry.fault.id, entry.fault.target, &entry.fault.kind);
     let asked_at = now();
     let action = match kind {
-        FaultKind::Kill | FaultKind::Stop | FaultKind::Pause | FaultKind::Cut => return Ok(()),
+        FaultKind::Kill | FaultKind::Stop | FaultKind::Pause | FaultKind::Cut | FaultKind::Crash => return Ok(()),
         FaultKind::Slow { .. } | FaultKind::Reset | FaultKind::HalfOpen => network::undo(site, target, &entry.undo)?,
         FaultKind::LockTable { .. } | FaultKind::LockRow { .. } => {
             held::end(site, id)?;
@@ -149,11 +153,13 @@ fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<
         FaultKind::LimitConnections { .. } => database::restore_connection_limit(site, &entry.undo)?,
         FaultKind::ReadOnly => database::make_writable(site)?,
         FaultKind::AlterColumn { .. } => database::restore_column(site, &entry.undo)?,
+        FaultKind::FullDisk => full_disk::make_room(site)?,
         FaultKind::PauseClients => {
             held::end(site, id)?;
             cache::await_answer(site)?
         }
         FaultKind::LimitMemory { .. } => cache::restore_memory(site, &entry.undo)?,
+        FaultKind::Leak { .. } => replica::stop_leak(site, id, target, &entry.undo)?,
         FaultKind::EndConnections | FaultKind::Flush | FaultKind::Corrupt { .. } => "it was over at once".to_owned(),
     };
     forget(site, id)?;
@@ -175,9 +181,16 @@ pub(crate) fn forget_what_is_over(site: &Site<'_>) -> Result<(), StackError> {
     let mut over = Vec::new();
     for entry in ledger.entries() {
         let target = entry.fault.target;
+        let runs = || Ok::<_, StackError>(site.driver.state(target)? != State::Stopped);
         let is_over = !targets.contains(&target)
-            || matches!(entry.fault.kind, FaultKind::Kill | FaultKind::Stop)
-                && site.driver.state(target)? != State::Stopped;
+            || match entry.fault.kind {
+                FaultKind::Kill | FaultKind::Stop | FaultKind::Crash => runs()?,
+                FaultKind::Leak { .. } => runs()? && replica::is_over(site, target, &entry.undo)?,
+                _ => false,
+            };
+        if is_over && targets.contains(&target) && matches!(entry.fault.kind, FaultKind::Leak { .. }) {
+            site.driver.restore_memory(target, &entry.undo["memory"])?;
+        }
         over.extend(is_over.then_some(entry.fault.id));
     }
     over.iter().for_each(|id| ledger.remove(*id));

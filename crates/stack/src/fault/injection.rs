@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{FaultKind, Injected, ServerFault, cache, database, healing, ledger::Ledger, network, now};
+use super::{
+    FaultKind, Injected, ServerFault, cache, database, full_disk, healing, ledger::Ledger, network, now, replica,
+};
 use crate::{Operation, StackError, State, Target, driver::Driver, folder::Folder, probe::Reach};
 
 /// How long to look for an effect before the fault is taken back. Signals act at once; a lock waits for those who have it.
@@ -47,7 +49,8 @@ pub(crate) fn inject(
     }
     let (id, asked_at) = ledger.add(target, &kind, giver.by, giver.session, undo.clone());
     ledger.save(site.folder)?;
-    let effect = act(site, id, &kind, target).and_then(|action| Ok((action, confirm(site, &kind, target, &undo)?)));
+    let effect =
+        act(site, id, &kind, target, &undo).and_then(|action| Ok((action, confirm(site, &kind, target, &undo)?)));
     match effect {
         Ok((action, (took_effect_at, evidence))) => {
             if kind.is_momentary() {
@@ -89,7 +92,9 @@ fn refuse_what_changes_nothing(
     }
     let is_paused = state == State::Paused;
     match kind.of_server() {
-        Some(ServerFault::Pause | ServerFault::Cut) if is_paused => return conflict("is paused already"),
+        Some(ServerFault::Pause | ServerFault::Cut | ServerFault::Crash) if is_paused => {
+            return conflict("is paused already");
+        }
         Some(fault) => return site.driver.permits(fault),
         // It has to answer for what is done inside of it.
         None if is_paused => return conflict("is paused"),
@@ -111,16 +116,18 @@ fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<Value, S
         FaultKind::LockRow { table, row } => database::check_row(site, table, *row),
         FaultKind::LimitConnections { .. } => database::connection_limit(site),
         FaultKind::EndConnections | FaultKind::ReadOnly => Ok(Value::Null),
+        FaultKind::FullDisk => full_disk::prepare(site),
         FaultKind::PauseClients => Ok(Value::Null),
         FaultKind::LimitMemory { bytes } => cache::memory_settings(site, *bytes),
         FaultKind::AlterColumn { table, column, to } => database::column_type(site, table, column, to),
         FaultKind::Flush => cache::leave_mark(site),
         FaultKind::Corrupt { .. } => Ok(Value::Null),
+        FaultKind::Crash | FaultKind::Leak { .. } => replica::prepare(site, kind, target),
     }
 }
 
 /// Says what was done.
-fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target) -> Result<String, StackError> {
+fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target, undo: &Value) -> Result<String, StackError> {
     let of_server = |fault| site.driver.inject(fault, target, site.operation);
     match kind {
         FaultKind::Kill => of_server(ServerFault::Kill),
@@ -138,6 +145,9 @@ fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target) -> Result<Str
         FaultKind::LimitMemory { bytes } => cache::limit_memory(site, *bytes),
         FaultKind::Flush => cache::flush(site),
         FaultKind::Corrupt { key } => cache::corrupt(site, key),
+        FaultKind::FullDisk => full_disk::fill(site, undo),
+        FaultKind::Crash => of_server(ServerFault::Crash),
+        FaultKind::Leak { rate, limit } => replica::leak(site, id, target, *rate, *limit),
     }
 }
 
@@ -180,5 +190,8 @@ fn look(site: &Site<'_>, kind: &FaultKind, target: Target, undo: &Value) -> Resu
         FaultKind::Flush => cache::is_mark_gone(site),
         // A replica that reads it replaces it at once: what Redis answered to the write is the evidence.
         FaultKind::Corrupt { key } => Ok(Some(format!("`{key}` was overwritten"))),
+        FaultKind::FullDisk => full_disk::is_full(site),
+        FaultKind::Crash => replica::has_crashed(site, target, undo),
+        FaultKind::Leak { rate, .. } => replica::has_grown(site, target, *rate, undo),
     }
 }

@@ -1,6 +1,6 @@
 //! Breaking a server as a whole, and taking back what takes no time.
 
-use super::{ProcessRecord, ProcessTree, packet_filter};
+use super::{ProcessRecord, ProcessTree, packet_filter, replica};
 use crate::{Operation, StackError, Target, fault::ServerFault, folder::Folder, supervise::stop};
 
 /// Says what was done.
@@ -20,6 +20,11 @@ pub(super) fn inject(
             let port = record.port(target);
             packet_filter::close(folder, port)?;
             Ok(format!("cut off (packets to and from port {port} are dropped)"))
+        }
+        ServerFault::Crash => {
+            let leader = tree.leader().ok_or_else(|| StackError::Conflict(format!("{target} is not running")))?;
+            replica::tell(record, leader.id, &["crash"])?;
+            Ok("crashed (abort)".to_owned())
         }
     }
 }

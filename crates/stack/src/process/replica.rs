@@ -1,6 +1,9 @@
 //! A replica of the API: its environment is all it is told. Passwords are not in it, but in files that it names.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use super::{
     ProcessRecord, cpu_quota,
@@ -9,7 +12,7 @@ use super::{
     proxies,
     redis::{self, User},
 };
-use crate::{StackError, Target, folder::Folder};
+use crate::{StackError, Target, error::Context, folder::Folder, supervise::table::Identity};
 
 pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Result<Launch, StackError> {
     let name = Target::Api(number);
@@ -50,4 +53,17 @@ fn server(record: &ProcessRecord, kind: &str, url: String, password_file: &Path)
         return Vec::new();
     }
     vec![(format!("{kind}_URL"), url), (format!("{kind}_PASSWORD_FILE"), password_file.display().to_string())]
+}
+
+/// Sends a command to a replica. Bounded by `api fault` itself.
+pub(super) fn tell(record: &ProcessRecord, replica: Identity, words: &[&str]) -> Result<String, StackError> {
+    let pid = replica.pid.to_string();
+    let mut command = Command::new(&record.programs.api);
+    command.args(["fault", "--pid", &pid]).args(words).env_clear().stdin(Stdio::null());
+    let output = command.output().context(|| format!("cannot start {}", record.programs.api.display()))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    Err(StackError::Command { command: format!("api fault {}", words.join(" ")), detail: text(&output.stderr) })
 }

@@ -1,6 +1,6 @@
 //! The end of a stack of this driver.
 
-use super::{ProcessRecord, cpu_quota, launch, packet_filter, postgres, table};
+use super::{ProcessRecord, control_group, launch, packet_filter, postgres, small_disk, table};
 use crate::{
     Operation, StackError,
     folder::Folder,
@@ -19,7 +19,8 @@ pub(super) fn stop(folder: &Folder, record: Option<&Record>, operation: &Operati
     }
     let found = stop_all(folder, operation)?;
     postgres::sweep(folder);
-    cpu_quota::remove(folder);
+    control_group::remove(folder);
+    small_disk::remove(folder)?;
     // Last, since it may not be permitted to this user: then the record stays and says what is left to do.
     packet_filter::open_all(folder)?;
     Record::remove(folder)?;

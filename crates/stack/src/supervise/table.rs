@@ -1,6 +1,6 @@
 //! The kernel's table of processes, read from `/proc`, and signals that cannot reach a stranger.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use rustix::{
     io::Errno,
@@ -24,6 +24,12 @@ pub(crate) struct Entry {
 pub(crate) struct Identity {
     pub pid: u32,
     start: u64,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} since {}", self.pid, self.start)
+    }
 }
 
 impl Entry {
@@ -59,6 +65,14 @@ impl Identity {
     /// The process as it is now; `None` when it is gone, whoever has its number since.
     pub(crate) fn look(self) -> Option<Entry> {
         entry(self.pid).filter(|entry| entry.id == self && entry.is_alive())
+    }
+
+    /// How much memory it uses, in bytes; `None` when it is gone.
+    pub(crate) fn resident(self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
+        self.look()?;
+        let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
     }
 
     /// Sends a signal to this process and to no other. False when it is gone.
