@@ -3,6 +3,7 @@
 //! [`records`]: an entry has the version of its record, and a write never replaces a newer version by an older one.
 //! [`pages`]: a page has the *generation* under which it was read, and every write of a record starts a new one.
 //! [`missed`]: the writes that Redis missed, until it is updated.
+//! [`near`]: records in this process, kept up to date by Redis' reports of changes.
 //!
 //! An entry is valid only while Redis could have replaced it. So look-ups use commands that Redis refuses whenever it
 //! refuses writes (`GETEX` changes nothing, but Redis treats it as a write). When Redis becomes read-only, every
@@ -10,6 +11,7 @@
 
 pub mod entry;
 pub mod missed;
+pub mod near;
 pub mod pages;
 pub mod records;
 mod script;

@@ -18,7 +18,7 @@ pub use self::{
     database::DatabaseConfig,
     limits::LimitsConfig,
     reader::{ConfigErrors, Reader},
-    redis::{CacheConfig, RedisConfig},
+    redis::{CacheConfig, NearCacheConfig, RedisConfig},
     server::ServerConfig,
 };
 
@@ -132,6 +132,21 @@ mod tests {
         assert!(faults(&[("DB_ACQUIRE_TIMEOUT", "200ms")]).contains("REQUEST_TIMEOUT"), "200 + 150 > 300");
         assert!(faults(&[("CACHE_FRESH", "2h")]).contains("CACHE_KEEP"));
         assert!(faults(&[("DRAIN_DELAY", "5s"), ("DRAIN_TIMEOUT", "6s")]).contains("10s"));
+    }
+
+    #[test]
+    fn the_near_cache_is_off_until_it_is_asked_for_and_has_a_limit() {
+        assert!(with(&[]).expect("right").cache.near.is_none());
+        let on = with(&[("NEAR_CACHE", "on")]).expect("right");
+        assert_eq!(on.cache.near.map(|near| near.bytes), Some(16 * 1024 * 1024));
+        for bytes in ["0", "1048575", "4294967296", "16MiB"] {
+            assert!(
+                faults(&[("NEAR_CACHE", "on"), ("NEAR_CACHE_BYTES", bytes)]).contains("NEAR_CACHE_BYTES"),
+                "{bytes}"
+            );
+        }
+        assert!(faults(&[("NEAR_CACHE", "on"), ("CACHE", "off")]).contains("NEAR_CACHE"));
+        assert!(with(&[("CACHE", "off")]).is_ok());
     }
 
     #[test]

@@ -83,7 +83,7 @@ declare! {
     );
     cache_requests: IntCounterVec(
         "cache_requests_total",
-        "Reads by what the cache said: hit, stale (an old entry was served), miss, corrupt (what was there could not be \
+        "Reads by what the cache said: near (a fresh entry of the near cache), hit, stale (an old entry was served), miss, corrupt (what was there could not be \
          read and was replaced), refresh (an old entry was renewed), revalidated (the client asked to go past it), \
          bypass (it could not answer, or was not asked).",
         ["result"]
@@ -98,6 +98,25 @@ declare! {
         "cache_missed_writes",
         "Records whose last write Redis missed; they are read from Postgres until the cache is repaired.",
         []
+    );
+    near_cache_listening: IntGauge(
+        "near_cache_listening",
+        "Whether Redis reports changes to the near cache (1) or not (0); 0 when NEAR_CACHE is off.",
+        []
+    );
+    near_cache_entries: IntGauge("near_cache_entries", "Entries in the near cache.", []);
+    near_cache_bytes: IntGauge("near_cache_bytes", "Bytes that the entries of the near cache take.", []);
+    near_cache_invalidations: IntCounter(
+        "near_cache_invalidations_total",
+        "Keys that Redis reported as changed to the near cache, whether it held them or not; a flush is one.",
+        []
+    );
+    near_cache_drops: IntCounterVec(
+        "near_cache_drops_total",
+        "Entries that the near cache removed or did not take: changed (Redis reported it, or a read saw it), written (by this replica), \
+         evicted (the limit), flushed (all of Redis), lost (Redis does not report changes any more), overtaken (changed \
+         between look-up and insertion), too_large.",
+        ["reason"]
     );
     collapsed_reads: IntCounterVec(
         "collapsed_reads_total",

@@ -69,6 +69,7 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     let repaired = state.records.clone();
     let repair = async move || repaired.repair_missed().await;
     background.spawn(state.redis.clone().maintain(interval, stop_background.clone(), repair));
+    background.spawn(state.records.clone().keep_near(stop_background.clone()));
     background.spawn(state.postgres.clone().probe(interval, stop_background.clone()));
 
     let config = &state.config;

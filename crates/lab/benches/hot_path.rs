@@ -90,6 +90,8 @@ fn measure(stack: &Stack, programs: &Path, rounds: usize, seconds: u64) -> Resul
             scraped: true,
             ..Contender::api("the same, scraped each second", 0.45, "on", stack, programs, &serving)?
         },
+        Contender::near("near hit, no access log", 0.85, "off", stack, programs, &serving)?,
+        Contender::near("near hit, access log", 0.75, "on", stack, programs, &serving)?,
     ];
     for contender in &contenders {
         contender.wait_until_it_answers()?;
@@ -112,10 +114,25 @@ impl Contender {
     }
 
     fn api(name: &'static str, budget: f64, log: &str, stack: &Stack, programs: &Path, core: &str) -> Result<Self> {
+        Self::replica(name, budget, &[("ACCESS_LOG", log)], stack, programs, core)
+    }
+
+    fn near(name: &'static str, budget: f64, log: &str, stack: &Stack, programs: &Path, core: &str) -> Result<Self> {
+        Self::replica(name, budget, &[("ACCESS_LOG", log), ("NEAR_CACHE", "on")], stack, programs, core)
+    }
+
+    fn replica(
+        name: &'static str,
+        budget: f64,
+        variables: &[(&str, &str)],
+        stack: &Stack,
+        programs: &Path,
+        core: &str,
+    ) -> Result<Self> {
         let address = free_address()?;
         let endpoints = stack.endpoints()?;
         let mut command = pinned(core, &programs.join("api"));
-        command.arg("serve").env("LISTEN_ADDR", &address).env("ACCESS_LOG", log);
+        command.arg("serve").env("LISTEN_ADDR", &address).envs(variables.iter().copied());
         command.env("DATABASE_URL", endpoints.postgres_url.ok_or("Postgres has no address")?);
         command.env("REDIS_URL", endpoints.redis_url.ok_or("Redis has no address")?);
         Self::start(name, Some(budget), &address, command)

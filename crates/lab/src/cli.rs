@@ -214,6 +214,7 @@ pub struct ConfigureArguments {
 #[command(after_help = "Examples:\n  \
     lab history                          two minutes, faults by a seed that it tells\n  \
     lab history --seed 7 --duration 10m  the faults and the load of that seed\n  \
+    lab history --near-cache             with NEAR_CACHE=on, and its bound\n  \
     lab history --check history-7.ndjson judge a recorded one again\n\n\
     Exit codes: 0 every promise held, 1 one was broken, 2 not possible as asked or nothing proven, 130 interrupted.")]
 pub struct HistoryArguments {
@@ -225,12 +226,16 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
+    /// With near caches (NEAR_CACHE=on): their answers may be old by 200 ms, and not by more
+    #[arg(long)]
+    pub near_cache: bool,
+
     /// Keep the history in this file, which must not exist [default: history-SEED.ndjson, with a number if that exists]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 
     /// Judge a recorded history instead of recording one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "seed", "near_cache", "out"])]
     pub check: Option<PathBuf>,
 
     /// Write the few calls that prove a violation, the first three of each promise, to files in this folder

@@ -1,9 +1,11 @@
-//! An admission limit: so many requests in flight, and the next one is refused at once instead of waiting.
+//! An admission limit: at most `limit` requests are in flight. Any further request is refused at once and does not
+//! wait.
 //!
 //! # In the order of time
-//! A request asks [`AdmissionLimit::try_admit`]. With a place free it gets a [`Place`] and keeps it until the `Place` is
-//! dropped, whichever way the request ends: answered, failed, cancelled because its client hung up. Without one it gets
-//! [`Overloaded`] and never queues: a queue in front of an overloaded service only makes every answer late.
+//! A request calls [`AdmissionLimit::try_admit`]. If a place is free, it gets a [`Place`] and keeps it until the
+//! `Place` is dropped, however the request ends: answered, failed, or cancelled because its client disconnected. If
+//! none is free, it gets [`Overloaded`] and never queues: a queue in front of an overloaded service only makes every
+//! answer late.
 
 use std::sync::Arc;
 
@@ -26,12 +28,12 @@ pub struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemapho
 pub struct Overloaded;
 
 impl AdmissionLimit {
-    /// At most `limit` requests in flight.
+    /// Admits at most `limit` requests at a time.
     pub fn new(limit: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    /// Takes a place, without waiting.
+    /// Takes a place without waiting.
     ///
     /// # Errors
     /// [`Overloaded`] when none is free.
@@ -39,12 +41,12 @@ impl AdmissionLimit {
         Arc::clone(&self.places).try_acquire_owned().map(Place).map_err(|_| Overloaded)
     }
 
-    /// How many places are taken now.
+    /// The number of places taken now.
     pub fn in_flight(&self) -> usize {
         self.limit - self.places.available_permits()
     }
 
-    /// How many places there are.
+    /// The number of places.
     pub fn limit(&self) -> usize {
         self.limit
     }

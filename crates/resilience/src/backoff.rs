@@ -1,11 +1,11 @@
-//! How long to wait before the next attempt: exponential with full jitter.
+//! The wait before the next attempt: exponential backoff with full jitter.
 //!
-//! Full jitter (a uniform choice between zero and the exponential bound) spreads retries of many clients best; see
+//! Full jitter (a uniform choice between zero and the exponential bound) spreads the retries of many clients best; see
 //! "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
 
 use std::time::Duration;
 
-/// Bounds of the wait. The bound doubles from `base` with each attempt and stops at `cap`.
+/// Bounds of the wait. The bound starts at `base`, doubles with each attempt, and stops at `cap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: Duration,
@@ -13,7 +13,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `base` is the bound before the second attempt; it is cut to `cap`.
+    /// `base` is the bound before the second attempt; it is limited to `cap`.
     pub fn new(base: Duration, cap: Duration) -> Self {
         Self { base: base.min(cap), cap }
     }

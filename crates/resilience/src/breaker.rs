@@ -2,22 +2,22 @@
 //!
 //! # In the order of time
 //! ## Closed
-//! Every call is admitted. A success clears the count of failures in a row; `failures` of them open the breaker.
-//! Failures in a row, not a share of a window: after a long good time a window would need as many failures as it holds
-//! successes, while a dependency that is away shows itself in the next five calls.
+//! Every call is admitted. A success clears the count of consecutive failures; `failures` of them open the breaker. The
+//! breaker counts consecutive failures, not a ratio over a window: after a long time without failures, a window needs
+//! as many failures as it holds successes, while an unavailable dependency shows itself in the next five calls.
 //! ## Open
 //! Every call is refused with [`BreakerOpen`], without calling the dependency, for `open_for`, or until a prober of the
 //! dependency reports that it [answers again](Breaker::invite).
 //! ## HalfOpen
-//! At most `probes` calls at a time are let through. The first success closes the breaker, the first failure opens it
-//! again. A probe that was cancelled frees its place and is not counted.
+//! At most `probes` calls at a time are admitted. The first success closes the breaker, the first failure opens it
+//! again. A cancelled probe frees its place and is not counted.
 //!
-//! What counts as a failure is decided by the caller, through [`Admitted::succeed`] and [`Admitted::fail`].
+//! The caller decides what counts as a failure, through [`Admitted::succeed`] and [`Admitted::fail`].
 //!
 //! # Epochs
-//! Each change of state begins an epoch, and each call carries the epoch in which it was admitted. An outcome counts in
-//! its own epoch only: a call that was sent before an outage and fails after the recovery says nothing about the
-//! dependency as it is now, so it neither counts as a failure in a row nor clears the count.
+//! Each change of state begins an epoch, and each call carries the epoch in which it was admitted. An outcome counts
+//! only in its own epoch: a call that was sent before an outage and fails after the recovery says nothing about the
+//! present state of the dependency, so it neither counts as a failure nor clears the count.
 
 use std::{
     fmt,
@@ -34,14 +34,14 @@ use self::word::Word;
 
 mod word;
 
-/// When to open, how long to stay open, how many probes to let through.
+/// When to open, how long to stay open, how many probes to admit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// Failures in a row that open the breaker: 1 to 2^30 − 1; what lies outside is taken as the nearer of the two.
+    /// Consecutive failures that open the breaker: 1 to 2^30 − 1; a value outside is clamped.
     pub failures: u32,
-    /// How long it stays open before it tries again.
+    /// How long it stays open before it admits a probe.
     pub open_for: Duration,
-    /// Calls let through at a time while half-open (1..).
+    /// Calls admitted at a time while half-open (1..).
     pub probes: u32,
 }
 
@@ -49,9 +49,9 @@ pub struct BreakerConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BreakerState {
-    /// Calls pass.
+    /// Calls are admitted.
     Closed = 0,
-    /// A few calls pass to find out.
+    /// A few calls are admitted as probes.
     HalfOpen = 1,
     /// Calls are refused.
     Open = 2,
@@ -70,19 +70,19 @@ pub type OnTransition = Box<dyn Fn(BreakerState) + Send + Sync>;
 pub struct Breaker {
     config: BreakerConfig,
     on_transition: OnTransition,
-    /// A [`Word`]. While the breaker is closed, calls change the failures in it without the lock; all else changes with
-    /// the lock held. Reading it is the whole cost of a call that succeeds while all is well.
+    /// A [`Word`]. While the breaker is closed, calls change the failure count in it without the lock; everything else
+    /// changes with the lock held. A call that succeeds while the failure count is zero only reads it.
     word: AtomicU64,
     inner: Mutex<Inner>,
 }
 
-/// What matters only while the breaker is not closed.
+/// State that is used only while the breaker is not closed.
 struct Inner {
     open_until: Instant,
     probes_out: u32,
 }
 
-/// A call that was let through. Report its outcome; dropping it unreported (cancelled) counts as nothing.
+/// An admitted call. Report its outcome; dropping it unreported (cancelled) counts as nothing.
 #[derive(Debug)]
 #[must_use = "report the outcome with succeed or fail"]
 pub struct Admitted<'a> {
@@ -106,7 +106,7 @@ impl Breaker {
     /// Asks for permission to make a call.
     ///
     /// # Errors
-    /// [`BreakerOpen`] while the breaker is open, or half-open with all probes out.
+    /// [`BreakerOpen`] while the breaker is open, or half-open with all probes taken.
     pub fn admit(&self, now: Instant) -> Result<Admitted<'_>, BreakerOpen> {
         let word = self.word();
         if word.state() == BreakerState::Closed {
@@ -149,7 +149,7 @@ impl Breaker {
         old.map(Word::from_bits).map_err(Word::from_bits)
     }
 
-    /// Leaves the open or the half-open state, of which the word changes with the lock held only.
+    /// Leaves the open or the half-open state. In these states the word changes only with the lock held.
     fn leave(&self, inner: &mut Inner, to: BreakerState) {
         self.word.store(self.word().next(to).bits(), Ordering::Release);
         self.arrive(inner, to);
@@ -160,12 +160,13 @@ impl Breaker {
         (self.on_transition)(to);
     }
 
-    /// A success through the closed breaker: nothing is written while there is nothing to clear.
+    /// A success while the breaker is closed: nothing is written when there is nothing to clear.
     fn clear_failures(&self, period: Word) {
         let _ignored_if_none = self.update(|word| (word.period() == period && word.failures() > 0).then_some(period));
     }
 
-    /// A failure through the closed breaker. The one that opens it does so in one step, with the lock held.
+    /// A failure while the breaker is closed. The failure that opens the breaker does so in one step, with the lock
+    /// held.
     fn count_failure(&self, period: Word, now: Instant) {
         let is_last = |word: Word| word.failures() + 1 >= self.config.failures;
         let counted =
@@ -187,7 +188,7 @@ impl Breaker {
         }
     }
 
-    /// A panic inside the lock could only come from the hook; the state is whole then.
+    /// Only the hook can panic while the lock is held, and the state is consistent at that point.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

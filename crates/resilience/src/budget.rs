@@ -1,14 +1,14 @@
-//! A retry budget: retries may be a fraction of the calls, however many calls fail.
+//! A retry budget: retries are at most a fraction of the calls, however many calls fail.
 //!
 //! # In the order of time
-//! The budget starts full. Each call of which something was sent [deposits](Budget::deposit) a fraction of a token; each
-//! retry [withdraws](Budget::withdraw) one whole [`Token`] or is refused with [`BudgetExhausted`]. The token is
-//! [spent](Token::spend) when the retry is sent; dropped before that, it goes back. While all is well the budget is full
-//! and a retry is free; in an outage it is empty after `reserve` retries, and from then on the extra load on the failing
-//! dependency is at most `ratio` of what the calls themselves send.
+//! The budget starts full. Each call that was sent [deposits](Budget::deposit) a fraction of a token; each retry
+//! [withdraws](Budget::withdraw) one whole [`Token`] or is refused with [`BudgetExhausted`]. The token is
+//! [spent](Token::spend) when the retry is sent; a token dropped before that is returned. In normal operation the
+//! budget is full and a retry costs nothing. In an outage it is empty after `reserve` retries, and from then on the
+//! extra load on the failing dependency is at most `ratio` of the load of the calls themselves.
 //!
-//! The scheme is that of retry throttling in gRPC (gRFC A6), with deposits on calls instead of on successes: so the bound
-//! holds for every sequence of outcomes. There is no clock in it.
+//! The scheme is gRPC's retry throttling (gRFC A6), with deposits on calls instead of on successes, so that the bound
+//! holds for every sequence of outcomes. It uses no clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,13 +28,13 @@ pub struct Budget {
 #[error("the retry budget is exhausted")]
 pub struct BudgetExhausted;
 
-/// Leave for one retry, taken out of the budget; dropping it puts it back.
+/// Permission for one retry, taken from the budget; dropping it returns it.
 #[derive(Debug)]
-#[must_use = "dropping the token puts it back into the budget"]
+#[must_use = "dropping the token returns it to the budget"]
 pub struct Token<'a>(&'a Budget);
 
 impl Budget {
-    /// `reserve` retries may come at once; beyond that, `ratio` (0.0..=1.0) retries per call that was sent.
+    /// `reserve` retries are allowed at once; beyond that, `ratio` (0.0..=1.0) retries per call that was sent.
     pub fn new(reserve: u32, ratio: f64) -> Self {
         let full = u64::from(reserve) * TOKEN;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 just before")]
@@ -42,14 +42,14 @@ impl Budget {
         Self { balance: AtomicU64::new(full), full, deposit }
     }
 
-    /// Counts a call of which something was sent. Costs one load while the budget is full.
+    /// Counts a call that was sent. Costs one atomic load while the budget is full.
     pub fn deposit(&self) {
         if self.balance.load(Ordering::Relaxed) < self.full {
             self.add(self.deposit);
         }
     }
 
-    /// Takes one retry out of the budget.
+    /// Takes one retry from the budget.
     ///
     /// # Errors
     /// [`BudgetExhausted`] when no whole token is left.
@@ -59,12 +59,12 @@ impl Budget {
         taken.map(|_| Token(self)).map_err(|_| BudgetExhausted)
     }
 
-    /// Puts a spent token back: the retry was not sent after all.
+    /// Returns a spent token: the retry was not sent after all.
     pub(crate) fn put_back(&self) {
         self.add(TOKEN);
     }
 
-    /// What does not fit is lost: the budget never holds more than its reserve.
+    /// The budget never holds more than its reserve; any excess is dropped.
     fn add(&self, amount: u64) {
         let add = |balance: u64| Some((balance + amount).min(self.full));
         let _always_some = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -72,7 +72,7 @@ impl Budget {
 }
 
 impl Token<'_> {
-    /// The retry is sent.
+    /// Marks the retry as sent.
     pub fn spend(self) {
         std::mem::forget(self);
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_when_empty_and_fills_up_again() {
+    fn refuses_when_empty_and_refills() {
         let budget = Budget::new(2, 0.5);
         for _ in 0..2 {
             budget.withdraw().expect("the reserve").spend();

@@ -1,18 +1,18 @@
-//! A point in time after which an answer is worth nothing, handed down from the request to everything it waits for.
+//! A point in time after which an answer is worthless, passed from the request to everything it waits for.
 //!
 //! # In the order of time
-//! The middleware makes one [`Deadline`] per request. Each step asks [`Deadline::cap`] how long it may take: its own limit
-//! or what is left, whichever is shorter. When nothing is left the step is not begun: [`DeadlineExceeded`].
+//! The middleware creates one [`Deadline`] per request. Each step asks [`Deadline::cap`] how long it may take: its own
+//! limit or the time left, whichever is shorter. When no time is left, the step does not start: [`DeadlineExceeded`].
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When the answer must be there; `None` inside means "no deadline" (the mechanism is switched off).
+/// When the answer must be available; `None` inside means "no deadline" (the mechanism is switched off).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
-/// The deadline has passed before the step began.
+/// The deadline passed before the step started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline has passed")]
 pub struct DeadlineExceeded;
@@ -26,15 +26,15 @@ impl Deadline {
     /// A deadline that never comes.
     pub const NEVER: Self = Self(None);
 
-    /// What is left; `None` means without end.
+    /// The time left; `None` means unlimited.
     pub fn remaining(self, now: Instant) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(now))
     }
 
-    /// How long a step with the limit `own` may take: the shorter of `own` and what is left (`None`: without end).
+    /// How long a step with the limit `own` may take: the shorter of `own` and the time left (`None`: unlimited).
     ///
     /// # Errors
-    /// [`DeadlineExceeded`] when nothing is left, so that the step is not begun at all.
+    /// [`DeadlineExceeded`] when no time is left, so that the step does not start at all.
     pub fn cap(self, now: Instant, own: Option<Duration>) -> Result<Option<Duration>, DeadlineExceeded> {
         match (self.remaining(now), own) {
             (Some(Duration::ZERO), _) => Err(DeadlineExceeded),
@@ -44,7 +44,7 @@ impl Deadline {
         }
     }
 
-    /// The same deadline, `reserve` earlier: what is left over is for the work after the step.
+    /// The same deadline, `reserve` earlier: the reserve is for the work after the step.
     #[must_use]
     pub fn minus(self, reserve: Duration) -> Self {
         Self(self.0.map(|at| at.checked_sub(reserve).unwrap_or(at)))

@@ -4,7 +4,7 @@
 //! take. It does no I/O, knows no HTTP and no configuration, and the caller decides what counts as a failure. Time and
 //! randomness are arguments (`now`, `chance`), so that every property can be tested without waiting.
 //!
-//! In the order in which a request meets them:
+//! In the order in which a request passes them:
 //! [`rate_limit`] → [`admission`] → [`deadline`] → [`single_flight`] → [`breaker`] → [`retry`] with its [`backoff`] and
 //! its [`budget`].
 

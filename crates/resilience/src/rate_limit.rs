@@ -1,8 +1,8 @@
 //! A token bucket: at most `rate` requests per second, with a small burst.
 //!
 //! # In the order of time
-//! Each request asks [`RateLimit::try_take`] with the present time. The bucket is kept as one number, the time at which
-//! it would be full again (the generic cell rate algorithm, ITU-T I.371), so that asking is one atomic operation.
+//! Each request calls [`RateLimit::try_take`] with the current time. The bucket is one number, the time at which it is
+//! full again (the generic cell rate algorithm, ITU-T I.371), so that a call is one atomic operation.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -27,12 +27,12 @@ pub struct RateLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the rate limit is reached")]
 pub struct RateLimited {
-    /// When the next token is there.
+    /// When the next token is available.
     pub retry_after: Duration,
 }
 
 impl RateLimit {
-    /// `rate` requests per second (1..), `burst` of them (1..) may come at once.
+    /// `rate` requests per second (1..), of which `burst` (1..) may arrive at once.
     pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let interval = 1_000_000_000 / u64::from(rate.max(1));
         Self { start: now, full_at: AtomicU64::new(0), interval, capacity: interval * u64::from(burst.max(1)) }
@@ -41,7 +41,7 @@ impl RateLimit {
     /// Takes one token.
     ///
     /// # Errors
-    /// [`RateLimited`] with the wait for the next token; nothing is taken then.
+    /// [`RateLimited`] with the wait for the next token; no token is taken.
     pub fn try_take(&self, now: Instant) -> Result<(), RateLimited> {
         let now = u64::try_from(now.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX / 2);
         let take = |full_at: u64| {

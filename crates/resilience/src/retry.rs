@@ -2,17 +2,16 @@
 //!
 //! # In the order of time
 //! ## First attempt
-//! [`Retry::call`] runs it. The caller says what a failure is worth: see [`Failure`]. A call of which something was
-//! sent makes its deposit in the budget, also one that failed; a call that was refused before it was sent makes none,
-//! so that an open breaker does not fill the budget for the time after it. A call that is cancelled under way makes
-//! none either.
+//! [`Retry::call`] runs it. The caller classifies a failure: see [`Failure`]. A call that was sent makes its deposit in
+//! the budget, even if it failed. A call that was refused before it was sent makes none, so that an open breaker does
+//! not fill the budget. A call that is cancelled while it runs makes none either.
 //! ## Wait
-//! After a retryable failure: is an attempt left, is the wait shorter than what remains of the deadline, does the
-//! budget hold a token? A call that is cancelled in the wait puts its token back: nothing was sent for it.
+//! A retryable failure is retried if an attempt is left, the wait is shorter than the time left until the deadline, and
+//! the budget holds a token. A call that is cancelled during the wait returns its token: nothing was sent for it.
 //! ## Next attempt
-//! The token is spent as the attempt begins: one that is cancelled under way may have been sent. If it turns out that
-//! it was not sent, the token goes back, and the call ends: nothing is tried again that was not sent, so nothing is
-//! retried into an open breaker.
+//! The token is spent when the attempt starts: an attempt that is cancelled while it runs may have been sent. If it
+//! turns out that it was not sent, the token is returned and the call ends: an attempt that was not sent is never
+//! retried, so an open breaker causes no retries.
 //!
 //! The caller's hook receives the outcome of each retry. The caller must pass idempotent operations only.
 
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{backoff::Backoff, budget::Budget, deadline::Deadline};
 
-/// How often and when to try again. Clones share the budget.
+/// How often and when to retry. Clones share the budget.
 #[derive(Debug, Clone)]
 pub struct Retry {
     attempts: u32,
@@ -35,19 +34,19 @@ pub struct Retry {
 pub enum Failure {
     /// Nothing was sent: the breaker is open, there is no connection, the deadline has passed.
     NotSent,
-    /// It was sent, and another attempt would end in the same way.
+    /// It was sent, and another attempt would fail in the same way.
     Final,
     /// It was sent, or may have been, and another attempt may succeed.
     Retryable,
 }
 
-/// Why there was no further attempt.
+/// Why no further attempt was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RetryRefused {
     /// All attempts are used up.
     #[error("no attempt is left")]
     Attempts,
-    /// The wait would reach past the deadline.
+    /// The wait would end after the deadline.
     #[error("the deadline leaves no room for another attempt")]
     Deadline,
     /// The retry budget is exhausted.
@@ -55,7 +54,7 @@ pub enum RetryRefused {
     Budget,
 }
 
-/// What became of a retry; for metrics.
+/// The outcome of a retry; for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryOutcome {
     /// An attempt after the first succeeded.
@@ -64,24 +63,24 @@ pub enum RetryOutcome {
     Failed,
     /// An attempt after the first was not sent, see [`Failure::NotSent`].
     NotSent,
-    /// There was no further attempt although the failure was retryable.
+    /// No further attempt was made although the failure was retryable.
     Refused(RetryRefused),
 }
 
 impl Retry {
-    /// `attempts` counts the first one: 1 means no retry. Zero is taken as 1. Without a budget only the attempts and
+    /// `attempts` includes the first one: 1 means no retry. Zero is taken as 1. Without a budget only the attempts and
     /// the deadline bound the retries.
     pub fn new(attempts: u32, backoff: Backoff, budget: Option<Arc<Budget>>) -> Self {
         Self { attempts: attempts.max(1), backoff, budget }
     }
 
-    /// Calls `operation` until it succeeds, fails finally, is not sent, or a bound is reached. Its argument is the
-    /// number of the attempt, from 1. `judge` classifies a failure, `chance` is called for each wait, and `outcome` for
-    /// each retry.
+    /// Calls `operation` until it succeeds, fails with a failure that is not retryable, is not sent, or a bound is
+    /// reached. Its argument is the number of the attempt, from 1. `judge` classifies a failure, `chance` is called for
+    /// each wait, and `outcome` for each retry.
     ///
     /// # Errors
-    /// The error of the last attempt that was sent: an attempt that was refused after one whose effect is in doubt must
-    /// not make it look as if nothing had been sent. The error of the first attempt when none was sent.
+    /// The error of the last attempt that was sent: a refused attempt after one whose effect is in doubt must not make
+    /// it look as if nothing was sent. If none was sent, the error of the first attempt.
     pub async fn call<T, E, Operation, Attempt>(
         &self,
         deadline: Deadline,
@@ -102,7 +101,7 @@ impl Retry {
         let mut attempt = 1;
         while failure == Failure::Retryable {
             if let Err(refused) = self.wait(attempt, deadline, &chance).await {
-                // Running out of attempts is the plan, not a refusal.
+                // Running out of attempts is expected and not counted as a refusal.
                 if refused != RetryRefused::Attempts {
                     outcome(RetryOutcome::Refused(refused));
                 }
@@ -130,7 +129,7 @@ impl Retry {
         Err(error)
     }
 
-    /// Judges the first attempt, and makes the deposit of a call that was sent.
+    /// Classifies the first attempt, and makes the deposit of a call that was sent.
     fn first<T, E>(&self, result: Result<T, E>, judge: impl Fn(&E) -> Failure) -> Result<T, (E, Failure)> {
         let result = result.map_err(|error| {
             let failure = judge(&error);

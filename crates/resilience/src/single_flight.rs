@@ -7,10 +7,10 @@
 //! ## Waiting
 //! A call of [`SingleFlight::run_next`] must not get a value that was read before the call, so it does not join a
 //! running flight. The first such call becomes the leader of the next flight. All such calls before that flight begins
-//! share it. It also has its own task, and begins when the current flight has ended, however it ended. So a key has at
+//! share it. It also has its own task, and begins when the current flight has ended for any reason. So a key has at
 //! most one running and one waiting flight, and a call waits for at most two flights.
 //! ## Landed
-//! When the result is available the key is free again; nothing is stored. A flight that panics ends in [`FlightLost`]
+//! When the result is available, the key is free again; nothing is stored. A flight that panics ends in [`FlightLost`]
 //! for all callers that waited for it, and for no others.
 
 use std::{
@@ -27,12 +27,12 @@ pub struct SingleFlight<K, V> {
     flights: Flights<K, V>,
 }
 
-/// How the caller came to its result; for metrics.
+/// How the caller got its result; for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The caller's `fetch` is used.
     Leader,
-    /// The caller waited for the flight of another.
+    /// The caller waited for the flight of another caller.
     Follower,
 }
 
@@ -45,8 +45,8 @@ type Flights<K, V> = Arc<Mutex<HashMap<K, Slot<V>>>>;
 type Guard<'a, K, V> = MutexGuard<'a, HashMap<K, Slot<V>>>;
 type Landed<V> = watch::Receiver<Option<V>>;
 
-/// The flights of one key. It is in the map as long as it has one; between the end of one flight and the beginning of
-/// the next it has only the waiting one.
+/// The flights of one key. A slot is in the map as long as it has a flight; between the end of one flight and the start
+/// of the next it has only the waiting one.
 struct Slot<V> {
     flying: Option<Landed<V>>,
     waiting: Option<Landed<V>>,
@@ -57,27 +57,27 @@ where
     K: Eq + Hash + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// No flight is under way.
+    /// Creates a group without flights.
     pub fn new() -> Self {
         Self { flights: Arc::default() }
     }
 
-    /// Whether a flight for `key` is under way.
+    /// Whether a flight for `key` is running.
     pub fn is_flying(&self, key: &K) -> bool {
         lock(&self.flights).contains_key(key)
     }
 
-    /// How many flights are under way; those that wait for the end of another are not counted.
+    /// The number of running flights; waiting ones are not counted.
     pub fn len(&self) -> usize {
         lock(&self.flights).len()
     }
 
-    /// Whether no flight is under way.
+    /// Whether no flight is running.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The result of the flight for `key`: of the one under way, or of a new one that runs `fetch`.
+    /// The result of the flight for `key`: of the running one, or of a new one that runs `fetch`.
     ///
     /// # Errors
     /// [`FlightLost`] when the flight panicked.
@@ -90,9 +90,9 @@ where
         (role, result(landed).await)
     }
 
-    /// The result of a flight for `key` that begins after this call: of a new one that runs `fetch`, or of the one that
-    /// waits for the end of the flight under way. Inside a `fetch` it must not be asked for the same key: it would wait
-    /// for its own end.
+    /// The result of a flight for `key` that starts after this call: of a new one that runs `fetch`, or of the one that
+    /// waits for the end of the running flight. A `fetch` must not call this for its own key: it would wait for its own
+    /// end.
     ///
     /// # Errors
     /// [`FlightLost`] when the flight panicked.
@@ -111,7 +111,7 @@ where
         Fetch: Future<Output = V> + Send + 'static,
     {
         let flights = lock(&self.flights);
-        // Between two flights the waiting one is about to begin.
+        // Between two flights the waiting one is about to start.
         match flights.get(&key).and_then(|slot| slot.flying.as_ref().or(slot.waiting.as_ref())) {
             Some(flight) => (Role::Follower, flight.clone()),
             None => (Role::Leader, self.begin(flights, key, fetch)),
@@ -132,7 +132,7 @@ where
                 *waiting = Some(landed.clone());
                 drop(flights);
                 tokio::spawn(async move {
-                    // An error says that the present flight was lost; it has ended, too.
+                    // An error means that the running flight was lost; it has ended too.
                     drop(present.wait_for(Option::is_some).await);
                     drop(present);
                     flight.take_off();
@@ -144,7 +144,7 @@ where
         }
     }
 
-    /// Begins a flight at once: `key` is free.
+    /// Starts a flight at once: `key` is free.
     fn begin<F, Fetch>(&self, mut flights: Guard<'_, K, V>, key: K, fetch: F) -> Landed<V>
     where
         F: FnOnce() -> Fetch,
@@ -158,22 +158,21 @@ where
         landed
     }
 
-    /// The caller holds the lock and puts the receiver into the place that `stage` names.
+    /// The caller holds the lock and stores the receiver in the place that `stage` names.
     fn flight(&self, key: K, stage: Stage) -> (Flight<K, V>, Landed<V>) {
         let (land, landed) = watch::channel(None);
         (Flight { flights: Arc::clone(&self.flights), key, stage, land, value: None }, landed)
     }
 }
 
-/// Which place of its slot a flight has.
+/// The place of a flight in its slot.
 #[derive(Clone, Copy)]
 enum Stage {
     Waiting,
     Flying,
 }
 
-/// A flight from the taking of its place on. Dropping it frees the place and then lets those who wait for it know,
-/// however it ended.
+/// A flight that has its place. Dropping it frees the place and then notifies the waiters, however it ended.
 struct Flight<K: Eq + Hash, V> {
     flights: Flights<K, V>,
     key: K,
@@ -183,7 +182,7 @@ struct Flight<K: Eq + Hash, V> {
 }
 
 impl<K: Eq + Hash, V> Flight<K, V> {
-    /// From waiting to flying: from now on nobody joins it who must not see what was read before.
+    /// From waiting to running: from now on no caller of `run_next` joins it.
     fn take_off(&mut self) {
         if let Some(slot) = lock(&self.flights).get_mut(&self.key) {
             slot.flying = slot.waiting.take();
@@ -191,7 +190,7 @@ impl<K: Eq + Hash, V> Flight<K, V> {
         self.stage = Stage::Flying;
     }
 
-    /// The end with a result.
+    /// Ends the flight with a result.
     fn land(mut self, value: V) {
         self.value = Some(value);
     }
@@ -210,9 +209,8 @@ impl<K: Eq + Hash, V> Drop for Flight<K, V> {
             }
         }
         drop(flights);
-        // The key is freed before the result is published, so that a caller that has seen the result cannot join the
-        // old flight. Without a result the sender is dropped after this, which tells the waiters that the flight was
-        // lost.
+        // The key is freed before the result is published, so that a caller that has the result cannot join the old
+        // flight. Without a result the sender is dropped after this, which tells the waiters that the flight was lost.
         if let Some(value) = self.value.take() {
             self.land.send_replace(Some(value));
         }

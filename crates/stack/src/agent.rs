@@ -1,6 +1,6 @@
-//! What has to hold on after the lab has returned: a lock, a pause, a proxy. Each is a process of its own, the lab's program
-//! started again with the argument `agent` and its task on standard input. It is recorded like every server, so `lab heal`
-//! and `lab down` find it after any crash, and what it keeps up ends with it.
+//! Faults that must continue after the lab has returned: a lock, a pause, a proxy. Each runs in its own process: the
+//! lab's program, started again with the argument `agent` and its task on standard input. The process is recorded like
+//! every server, so `lab heal` and `lab down` find it after any crash, and the fault ends with the process.
 
 use std::{
     fs,
@@ -26,7 +26,8 @@ use crate::{
     },
 };
 
-/// One slice of a pause. `CLIENT UNPAUSE` would be paused like every other command, so a pause ends by its own end.
+/// One slice of a pause. `CLIENT UNPAUSE` is paused like every other command, so a pause ends only when its time is
+/// over.
 const SLICE: Duration = Duration::from_secs(1);
 
 /// Between two looks at a process that leaks: at 10 MB/s it is ended within 200 kB of its limit.
@@ -38,35 +39,37 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) enum AgentTask {
     /// A transaction that never ends.
     HoldLock { url: String, statement: String },
-    /// `CLIENT PAUSE`, slice after slice.
+    /// `CLIENT PAUSE`, repeated slice by slice.
     PauseClients { url: String },
     /// Ends a process that uses more memory, where the kernel cannot be told to.
     LimitMemory { process: Identity, bytes: u64 },
-    /// Passes connections on, shaped as the file says; SIGHUP makes it read the file again.
+    /// Forwards connections, shaped as the file says; SIGHUP makes it read the file again.
     Proxy { listen: SocketAddr, upstream: SocketAddr, shape: PathBuf },
 }
 
 /// Starts an agent under this name.
 pub(crate) fn start(folder: &Folder, program: &Path, name: &str, task: &AgentTask) -> Result<(), StackError> {
     if program.as_os_str().is_empty() {
-        return Err(StackError::Usage("this program has no agent for faults that outlast it; use `lab`".to_owned()));
+        return Err(StackError::Usage(
+            "this program cannot run an agent, which this fault needs; use `lab`".to_owned(),
+        ));
     }
-    // It has a password in it, so it does not come as an argument.
+    // The task contains a password, so it is not passed as an argument.
     let input = folder.run().join(format!("{name}.task"));
     let text = serde_json::to_string(task).map_err(io::Error::from).context(|| cannot("write", &input))?;
     write_private(&input, &text)?;
     let mut launch = Launch::new(name, program, folder.root()).arguments(["agent"]);
     launch.input = Some(input.clone());
-    // `recorded` waits until the program runs, which has its input open by then.
+    // `recorded` waits until the program runs; by then the program has opened its input.
     let started = launch.start(folder).and_then(|_| launch::recorded(folder, name)).map(drop);
     let _ = fs::remove_file(&input);
     started
 }
 
-/// Does the task that stands on standard input. Returns only when it cannot be done any more.
+/// Runs the task that is read from standard input. Returns only when the task cannot continue.
 ///
 /// # Errors
-/// Always, in the end: the connection was lost, or the port was taken.
+/// Every return is an error: the connection was lost, or the port was taken.
 pub fn run_agent() -> Result<(), StackError> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text).context(|| "cannot read the task".to_owned())?;
@@ -80,7 +83,7 @@ pub fn run_agent() -> Result<(), StackError> {
         }),
         AgentTask::LimitMemory { process, bytes } => limit_memory(process, bytes),
         AgentTask::Proxy { listen, upstream, shape } => {
-            proxy::run(listen, upstream, &shape).context(|| format!("the proxy before {upstream} has ended"))
+            proxy::run(listen, upstream, &shape).context(|| format!("the proxy in front of {upstream} has ended"))
         }
     }
 }
@@ -88,17 +91,17 @@ pub fn run_agent() -> Result<(), StackError> {
 fn hold_lock(url: &str, statement: &str) -> Result<(), StackError> {
     let mut sql = Sql::connect(url)?;
     sql.run("BEGIN")?;
-    // As long as it takes: somebody else may have the lock.
+    // Without a limit: another session may hold the lock.
     sql.run_unbounded(&format!("SET LOCAL idle_in_transaction_session_timeout = 0; {statement}"))?;
     loop {
-        // Answered as long as the transaction lives.
+        // Succeeds as long as the transaction is open.
         std::thread::sleep(SLICE);
         sql.run("SELECT 1")?;
     }
 }
 
-/// The next pause is always sent before the last one ends. Redis serves those who wait in the order of their coming, and this
-/// connection waits longest, so nobody else is served in between.
+/// The next pause is always sent before the last one ends. Redis serves waiting clients in order of arrival, and this
+/// connection has waited longest, so no other client is served in between.
 fn pause_clients(url: &str) -> Result<(), redis::RedisError> {
     let mut connection: Connection = redis::Client::open(url)?.get_connection()?;
     let pause = redis::cmd("CLIENT").arg("PAUSE").arg(SLICE.as_millis() as u64).arg("ALL").get_packed_command();

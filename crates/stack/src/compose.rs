@@ -36,21 +36,21 @@ use crate::{
 /// Postgres may have to recover; a health check runs every two seconds.
 const LONGEST_START: Duration = Duration::from_secs(90);
 
-/// What this driver remembers; the rest is asked from the engine.
+/// The state that this driver stores; it asks the engine for the rest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ComposeRecord {
     project: Project,
-    /// Compose's name for the project, by which its containers are found.
+    /// Compose's name of the project, which identifies its containers.
     name: String,
-    /// Files of variables for the compose file; a later one wins.
+    /// Files of variables for the compose file; a later file overrides an earlier one.
     env_files: Vec<PathBuf>,
-    /// Where nginx is published.
+    /// The address at which nginx is published.
     host: String,
     port: u16,
     topology: Topology,
-    /// Where Prometheus is published, if it was asked for.
+    /// The port at which Prometheus is published, if it was requested.
     prometheus_port: Option<u16>,
-    /// The compose file's names of its volumes.
+    /// The volumes, by their names in the compose file.
     volumes: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ impl Starter for ComposeStarter {
         operation: &Operation<'_>,
     ) -> Result<(), StackError> {
         let repair = |record: &ComposeRecord| {
-            // No replica is there to ask for the address before the first start, and then there is nothing to repair.
+            // Before the first start there is no replica that knows the address, and nothing to repair.
             record.endpoints()?.postgres_admin_url.map_or(Ok(()), |url| repair(&url))
         };
         up::up(folder, options, &repair, operation)
@@ -155,11 +155,11 @@ impl Starter for ComposeStarter {
     }
 }
 
-/// A running stack of this driver. Every call asks the record and the engine again.
+/// A running stack of this driver. Every call reads the record and asks the engine again.
 #[derive(Debug)]
 struct ComposeStack {
     folder: Folder,
-    /// What a watcher knows, good until the next event.
+    /// The last result for a watcher, valid until the next event.
     watched: Mutex<Option<(Events, Vec<Target>)>>,
 }
 
@@ -184,7 +184,7 @@ impl ComposeStack {
     }
 }
 
-/// By the engine's health check.
+/// Waits for the engine's health check.
 fn await_up(record: &ComposeRecord, target: Target, operation: &Operation<'_>) -> Result<(), StackError> {
     let events = Events::follow(&record.name);
     let is_up = events.wait_for(LONGEST_START, &operation.interrupt, || {
@@ -196,10 +196,10 @@ fn await_up(record: &ComposeRecord, target: Target, operation: &Operation<'_>) -
     })
 }
 
-/// All that the stack should have, whether its container is there or not.
+/// All targets that the stack should have, whether their containers exist or not.
 fn targets(record: &ComposeRecord, containers: &[(Target, Container)]) -> Vec<Target> {
     let mut all = vec![Target::Postgres, Target::Redis, Target::Nginx];
-    // Compose gives each replica the next free number, so they need not be 1 to N.
+    // Compose gives each replica the next free number, so the numbers are not always 1 to N.
     all.extend(containers.iter().map(|(target, _)| *target).filter(|target| matches!(target, Target::Api(_))));
     let missing = (record.topology.replicas as usize + 3).saturating_sub(all.len());
     let free: Vec<Target> = (1..).map(Target::Api).filter(|target| !all.contains(target)).take(missing).collect();
@@ -260,7 +260,7 @@ impl Driver for ComposeStack {
     }
 
     fn state(&self, target: Target) -> Result<State, StackError> {
-        // A container that is not there can be made again, like one that does not run.
+        // A missing container can be created again, like one that does not run.
         Ok(match self.record()?.container(target)?.map_or(State::Stopped, |container| container.state()) {
             State::Starting => State::Up,
             state => state,
@@ -372,7 +372,7 @@ impl Driver for ComposeStack {
 
     fn proxy(&self, target: Target, _: &Path, _: &Operation<'_>) -> Result<u16, StackError> {
         Err(StackError::Usage(format!(
-            "with containers there is no proxy before {target}; use a stack of `--driver process` for a bad network"
+            "the compose driver has no proxy in front of {target}; use `--driver process` for network faults"
         )))
     }
 
@@ -404,7 +404,7 @@ impl Driver for ComposeStack {
     }
 }
 
-/// Past nginx, from the engine's own machine; empty where that is elsewhere.
+/// The URL of a replica without nginx, reachable from the engine's machine; empty if that is another machine.
 fn replica_url(container: Option<&Container>) -> String {
     container.and_then(Container::address).map(|ip| format!("http://{ip}:8000")).unwrap_or_default()
 }

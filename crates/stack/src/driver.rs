@@ -1,4 +1,4 @@
-//! What a driver has to be able to do. The drivers know this interface and what is below it; only `stack` knows the
+//! The interface of a driver. The drivers depend on this interface and on what is below it; only `stack` depends on the
 //! drivers.
 
 use std::{
@@ -30,15 +30,15 @@ impl fmt::Display for DriverKind {
     }
 }
 
-/// What this crate needs from the program's environment; it reads no variable itself.
+/// The values that this crate needs from the program's environment; it reads no variable itself.
 #[derive(Debug, Clone, Default)]
 pub struct HostEnvironment {
-    /// `PATH`: where servers are looked for, before the usual folders.
+    /// `PATH`: searched for servers before the usual folders.
     pub search_path: OsString,
-    /// Who called `sudo`: a candidate for the user that Postgres runs as.
+    /// The user that called `sudo`: a candidate for the user that Postgres runs as.
     pub sudo_user: Option<String>,
     /// A program that calls [`run_agent`](crate::run_agent) when its only argument is `agent`. It is started for faults
-    /// that have to last longer than the program that gives them (a lock, a slow network); empty where there is none.
+    /// that must outlast the program that injects them (a lock, a slow network); empty if there is none.
     pub agent: PathBuf,
 }
 
@@ -54,21 +54,21 @@ pub struct UpOptions {
     pub phase: Option<u8>,
     /// More variables for the replicas.
     pub env: Vec<(String, String)>,
-    /// nginx's port. `None`: 8080 or the next free one; 0: all ports are drawn at random.
+    /// nginx's port. `None`: 8080 or the next free port; 0: all ports are random.
     pub port: Option<u16>,
     /// CPU quota of each replica, in cores.
     pub cpus: Option<f64>,
-    /// The API's program; the process driver needs it.
+    /// The API's program; required by the process driver.
     pub api: PathBuf,
     /// Whether missing servers may be installed by the package manager.
     pub install: bool,
 }
 
-/// The part of a start and an end that each driver does in its own way. The lock is held by the caller.
+/// The driver-specific part of starting and stopping a stack. The caller holds the lock.
 pub(crate) trait Starter {
-    /// What can be refused before anything is touched.
+    /// Checks the options before anything is changed.
     fn check(&self, options: &UpOptions) -> Result<(), StackError>;
-    /// A word on what runs, if anything of this stack does.
+    /// A description of what runs, if anything of this stack does.
     fn alive(&self, folder: &Folder, record: &Record) -> Result<Option<String>, StackError>;
     /// Starts everything. `repair` is called as soon as Postgres answers: an earlier run may have left a fault in its data.
     /// When this fails, nothing of the stack runs any more.
@@ -80,7 +80,7 @@ pub(crate) trait Starter {
         operation: &Operation<'_>,
     ) -> Result<(), StackError>;
     fn connect(&self, folder: &Folder) -> Box<dyn Driver>;
-    /// Stops all that is left, with or without a record. True when there was anything.
+    /// Stops everything that is left, with or without a record. True if there was anything.
     fn stop(
         &self,
         folder: &Folder,
@@ -90,17 +90,17 @@ pub(crate) trait Starter {
     ) -> Result<bool, StackError>;
 }
 
-/// A running stack. The lock is held by the caller of everything that changes it.
+/// A running stack. The caller of every method that changes it holds the lock.
 pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn kind(&self) -> DriverKind;
-    /// What faults can be given to.
+    /// The possible targets of faults.
     fn targets(&self) -> Result<Vec<Target>, StackError>;
-    /// Without faults and session, which no driver knows.
+    /// The status without faults and session, which a driver does not know.
     fn status(&self) -> Result<Status, StackError>;
     fn endpoints(&self) -> Result<Endpoints, StackError>;
-    /// As the kernel or the engine has it: `Up` is said of all that runs, whether it answers or not.
+    /// The state according to the kernel or the engine: `Up` means that it runs, whether it answers or not.
     fn state(&self, target: Target) -> Result<State, StackError>;
-    /// As a client finds it.
+    /// The state as a client sees it.
     fn reach(&self, target: Target) -> Result<Reach, StackError>;
     /// Which run of a server this is: each start makes another one. `None`: it does not run.
     fn incarnation(&self, target: Target) -> Result<Option<String>, StackError>;
@@ -118,46 +118,47 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn make_small_disk(&self) -> Result<(), StackError>;
     fn fill_small_disk(&self) -> Result<(), StackError>;
     fn remove_small_disk(&self) -> Result<(), StackError>;
-    /// Refuses what this machine does not permit.
+    /// Refuses a fault that this machine does not permit.
     fn permits(&self, fault: ServerFault) -> Result<(), StackError>;
-    /// Breaks a server and says what was done. It is confirmed elsewhere.
+    /// Injects a fault and returns a description of what was done. The caller confirms the effect.
     fn inject(&self, fault: ServerFault, target: Target, operation: &Operation<'_>) -> Result<String, StackError>;
-    /// Undoes what takes no time: a cut, a freeze. Says what there was. `cut`: a cut is known to have been made.
+    /// Undoes what can be undone at once: a cut, a freeze. Returns descriptions of what was undone. `cut`: a cut is
+    /// known to exist.
     fn restore(&self, target: Target, cut: bool) -> Result<Vec<String>, StackError>;
-    /// Starts a server that does not run; `None` when it does.
+    /// Starts a server that does not run; `None` if it already runs.
     fn start(&self, target: Target, operation: &Operation<'_>) -> Result<Option<String>, StackError>;
-    /// Waits until a server that runs answers.
+    /// Waits until a running server answers.
     fn await_answer(&self, target: Target, operation: &Operation<'_>) -> Result<(), StackError>;
     fn topology(&self) -> Result<Topology, StackError>;
     fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError>;
     fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError>;
-    /// The port of the proxy through which the replicas reach a dependency; brought between them if it is not there.
+    /// The port of the proxy through which the replicas reach a dependency; the proxy is started if there is none.
     fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<u16, StackError>;
-    /// Where each server's words are.
+    /// The location of each server's log.
     fn logs(&self) -> Result<Logs, StackError>;
-    /// Starts what watches the stack. Returns what is to be said about it.
+    /// Starts the monitoring of the stack. Returns notes for the user.
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
-    /// Servers that do not run although the stack is complete.
+    /// Servers that do not run although the stack is up.
     fn dead(&self) -> Result<Vec<Target>, StackError>;
 }
 
-/// Where to read what servers have said.
+/// Where the logs of the servers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Logs {
-    /// A file for each name.
+    /// One file per name.
     Files(Vec<(String, PathBuf)>),
-    /// A command that prints them, to which `--follow` and the names of services may be added.
+    /// A command that prints them; `--follow` and the names of services may be added.
     Command(Vec<String>),
 }
 
-/// What a watcher has told already.
+/// What a watcher has already reported.
 #[derive(Debug, Default)]
 pub struct Watched {
     dead: Vec<Target>,
 }
 
 impl Watched {
-    /// The new ones among those that are dead now.
+    /// The servers that are dead now and not yet reported.
     pub(crate) fn update(&mut self, dead: Vec<Target>) -> Vec<Target> {
         let new = dead.iter().filter(|target| !self.dead.contains(target)).copied().collect();
         self.dead = dead;

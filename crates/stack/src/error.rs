@@ -1,10 +1,10 @@
-//! Everything that can go wrong with a stack, in words for the person at the terminal.
+//! The errors of this crate, worded for the user at the terminal.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::{Healed, Holder, Target};
 
-/// Each variant's text says what happened and, where there is one, the next step.
+/// Each variant's text says what happened and, if there is one, the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     #[error("no stack is running in {folder} (start one with `lab up`)")]
@@ -13,31 +13,33 @@ pub enum StackError {
     #[error("a stack is already running in {folder} ({detail}); see `lab status`, stop it with `lab down`")]
     AlreadyRunning { folder: PathBuf, detail: String },
 
-    #[error("another lab is at work in {folder} ({holder}); wait for it, or end it there with Ctrl-C")]
+    #[error("another lab is running in {folder} ({holder}); wait for it, or stop it with Ctrl-C")]
     Busy { folder: PathBuf, holder: String },
 
-    #[error("the stack is held by {holder}; wait for its end, or `lab down` asks it to undo its faults and end")]
+    #[error(
+        "the stack is held by {holder}; wait until it ends, or use `lab down`, which asks it to undo its faults and end"
+    )]
     Held { holder: Holder },
 
     #[error("interrupted")]
     Interrupted,
 
-    /// The request itself cannot be met, whatever the stack's state.
+    /// The request is invalid, whatever the stack's state.
     #[error("{0}")]
     Usage(String),
 
     #[error("unknown target `{given}`: this stack has {}", list(valid))]
     UnknownTarget { given: String, valid: Vec<Target> },
 
-    /// The request makes no sense in the stack's present state.
+    /// The request conflicts with the stack's present state.
     #[error("{0}")]
     Conflict(String),
 
-    /// A fault whose effect was not seen from outside.
+    /// A fault whose effect could not be observed from outside.
     #[error("{0}")]
     NotConfirmed(String),
 
-    /// What could be healed is healed.
+    /// Some faults could not be healed; all others are healed.
     #[error("not healed:{}", failed.iter().map(|text| format!("\n  {text}")).collect::<String>())]
     NotAllHealed { healed: Vec<Healed>, failed: Vec<String> },
 
@@ -56,7 +58,7 @@ pub enum StackError {
     #[error("`{command}` failed: {detail}")]
     Command { command: String, detail: String },
 
-    #[error("{path} cannot be understood ({detail}); `lab down` still stops what was started from it")]
+    #[error("cannot read {path} ({detail}); `lab down` still stops everything that was started from it")]
     Record { path: PathBuf, detail: String },
 
     #[error("{what}: {source}")]
@@ -75,7 +77,7 @@ fn quote(log: &std::path::Path, tail: &str) -> String {
     format!("\n  end of {}:{lines}", log.display())
 }
 
-/// Says what was being done when the operating system refused.
+/// Adds what was being done when the operating system returned an error.
 pub(crate) trait Context<T> {
     fn context(self, what: impl FnOnce() -> String) -> Result<T, StackError>;
 }

@@ -1,11 +1,13 @@
-//! What can be broken and how. The life of a fault, in the order of time:
+//! The faults that can be injected. The life of a fault, in the order of time:
 //!
-//! 1. It is checked: does it exist for this target, is it permitted, would it change anything, can it be undone?
-//! 2. It is noted in the [`ledger`], with all that its undoing will need.
-//! 3. It acts.
-//! 4. Its effect is confirmed from outside, as a client meets it; the ledger says when and how. A fault whose effect does not
-//!    show is taken back.
-//! 5. It is undone, by whoever gave it or by `lab heal` (see [`healing`]), and waited for until its target answers.
+//! 1. It is checked: does it exist for this target, is it permitted, does it change anything, can it be undone?
+//! 2. It is recorded in the [`ledger`], with all data that the undo needs.
+//! 3. It is injected.
+//! 4. Its effect is confirmed from outside, as a client sees it; the ledger says when and how. A fault whose effect
+//! does not
+//!    show is undone.
+//! 5. It is undone, by the program that injected it or by `lab heal` (see [`healing`]), which waits until its target
+//! answers.
 
 mod cache;
 mod database;
@@ -25,42 +27,42 @@ use time::OffsetDateTime;
 pub(crate) use self::network::Shape;
 use crate::{StackError, Target};
 
-/// A way to break a server.
+/// A kind of fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// It crashes: SIGKILL, no chance to say goodbye. It stays dead until it is healed.
+    /// It crashes (SIGKILL, without a clean shutdown) and stays dead until it is healed.
     Kill,
-    /// It is shut down in good order and stays away.
+    /// It shuts down cleanly and stays down.
     Stop,
-    /// It hangs: connections are accepted, nothing is answered.
+    /// It hangs: connections are accepted, but nothing is answered.
     Pause,
-    /// It lives but cannot be reached: packets vanish.
+    /// It runs but cannot be reached: packets are dropped.
     Cut,
-    /// Postgres, Redis: what it says reaches the replicas later, through a proxy of the lab's own.
+    /// Postgres, Redis: its answers reach the replicas late, through a proxy of the lab.
     Slow {
         /// Added to every answer.
         #[serde(with = "milliseconds", rename = "latency_ms")]
         latency: Duration,
-        /// Up to so much more or less than `latency`, drawn anew for each piece of an answer; not more than it.
+        /// The latency varies by up to this much, at random for each piece of an answer; at most `latency`.
         #[serde(with = "milliseconds", rename = "jitter_ms")]
         jitter: Duration,
-        /// Bytes per second and connection in each direction; `None`: no limit.
+        /// Bytes per second per connection and direction; `None`: no limit.
         bandwidth: Option<u64>,
     },
-    /// Postgres, Redis: every connection of a replica is reset, those that are open and those to come.
+    /// Postgres, Redis: every connection of a replica is reset, open ones and new ones.
     Reset,
-    /// Postgres, Redis: connections stay open and nothing passes any more, as when the other machine lost its power.
+    /// Postgres, Redis: connections stay open but nothing is transmitted, as when the other machine loses power.
     HalfOpen,
-    /// Postgres: somebody holds an exclusive lock on a table.
+    /// Postgres: another session holds an exclusive lock on a table.
     LockTable { table: String },
-    /// Postgres: somebody holds a lock on one row.
+    /// Postgres: another session holds a lock on one row.
     LockRow { table: String, row: i64 },
-    /// Postgres: so many connections of all replicas together, and no more.
+    /// Postgres: a limit on the connections of all replicas together.
     LimitConnections { most: u32 },
-    /// Postgres: every connection of the replicas is ended, once.
+    /// Postgres: every connection of the replicas is terminated, once.
     EndConnections,
-    /// Postgres: nothing can be written.
+    /// Postgres: read-only, all writes are refused.
     ReadOnly,
     /// Postgres: a column gets another type that holds the same values, as an online migration does it. Statements that
     /// were prepared before fail once on each connection (0A000).
@@ -71,7 +73,7 @@ pub enum FaultKind {
     PauseClients,
     /// Redis: no memory for writes (`maxmemory` in bytes, nothing is evicted).
     LimitMemory { bytes: u64 },
-    /// Redis: everything is forgotten, once (`FLUSHALL`).
+    /// Redis: all entries are deleted, once (`FLUSHALL`).
     Flush,
     /// Redis: what stands under a key becomes something that no replica can read, once.
     Corrupt { key: String },
@@ -86,7 +88,7 @@ pub enum FaultKind {
     },
 }
 
-/// What a driver does to a server as a whole.
+/// A fault of a whole server, which a driver injects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerFault {
     Kill,
@@ -116,7 +118,7 @@ impl fmt::Display for ServerFault {
 }
 
 impl FaultKind {
-    /// As in commands and JSON.
+    /// The name used in commands and JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -133,17 +135,17 @@ impl FaultKind {
             Self::EndConnections => "end-connections",
             Self::ReadOnly => "read-only",
             Self::AlterColumn { .. } => "alter-column",
+            Self::Corrupt { .. } => "corrupt",
+            Self::FullDisk => "full-disk",
             Self::PauseClients => "pause-clients",
             Self::LimitMemory { .. } => "limit-memory",
             Self::Flush => "flush",
-            Self::Corrupt { .. } => "corrupt",
-            Self::FullDisk => "full-disk",
             Self::Crash => "crash",
             Self::Leak { .. } => "leak",
         }
     }
 
-    /// `None` for what is done inside a dependency or on the way to it.
+    /// `None` for a fault inside a dependency or on the network to it.
     pub(crate) fn of_server(&self) -> Option<ServerFault> {
         match self {
             Self::Kill => Some(ServerFault::Kill),
@@ -160,32 +162,32 @@ impl FaultKind {
             | Self::EndConnections
             | Self::ReadOnly
             | Self::AlterColumn { .. }
+            | Self::Corrupt { .. }
             | Self::FullDisk
             | Self::PauseClients
             | Self::LimitMemory { .. }
             | Self::Flush
-            | Self::Corrupt { .. }
             | Self::Leak { .. } => None,
         }
     }
 
-    /// Whether it is on the way between replicas and a dependency.
+    /// Whether it is a fault of the network between replicas and a dependency.
     pub(crate) fn is_of_network(&self) -> bool {
         matches!(self, Self::Slow { .. } | Self::Reset | Self::HalfOpen)
     }
 
-    /// Over as soon as it was done: there is nothing to undo.
+    /// Whether it is over as soon as it was injected: there is nothing to undo.
     #[must_use]
     pub fn is_momentary(&self) -> bool {
         matches!(self, Self::EndConnections | Self::Flush | Self::Corrupt { .. })
     }
 
-    /// It is written into Postgres' own data: it would outlive the server's end.
+    /// Whether it is stored in Postgres' data, so that it outlives the server.
     pub(crate) fn is_persistent(&self) -> bool {
         matches!(self, Self::LimitConnections { .. } | Self::ReadOnly | Self::AlterColumn { .. } | Self::FullDisk)
     }
 
-    /// Refuses what this target cannot have, and absurd values.
+    /// Refuses a fault that this target cannot have, and absurd values.
     pub(crate) fn check(&self, target: Target) -> Result<(), StackError> {
         let usage = |text: String| Err(StackError::Usage(text));
         let fits = match self {
@@ -204,18 +206,23 @@ impl FaultKind {
             Self::Crash | Self::Leak { .. } => matches!(target, Target::Api(_)),
         };
         if !fits {
-            return usage(format!("{} is no fault of {target}", self.name()));
+            return usage(format!("the fault {} is not available for {target}", self.name()));
         }
         match self {
             Self::Slow { latency, jitter, bandwidth } => {
                 if latency.is_zero() && bandwidth.is_none() {
-                    usage("slow by how much? --latency or --bandwidth".to_owned())
+                    usage("give --latency or --bandwidth".to_owned())
                 } else if *latency > LONGEST_LATENCY {
-                    usage(format!("a latency of more than {} s is none: use half-open", LONGEST_LATENCY.as_secs()))
+                    usage(format!(
+                        "the latency must be at most {} s; use half-open for more",
+                        LONGEST_LATENCY.as_secs()
+                    ))
                 } else if jitter > latency {
-                    usage("the jitter is larger than the latency".to_owned())
+                    usage("the jitter must not be larger than the latency".to_owned())
                 } else if bandwidth.is_some_and(|bytes| bytes < LEAST_BANDWIDTH) {
-                    usage(format!("a bandwidth below {LEAST_BANDWIDTH} bytes per second is none: use half-open"))
+                    usage(format!(
+                        "the bandwidth must be at least {LEAST_BANDWIDTH} bytes per second; use half-open for less"
+                    ))
                 } else {
                     Ok(())
                 }
@@ -231,9 +238,9 @@ impl FaultKind {
                 usage(format!("a key has 1 to {LONGEST_KEY} bytes"))
             }
             Self::LimitConnections { most } if *most > MOST_CONNECTIONS => {
-                usage(format!("Postgres itself has no more than {MOST_CONNECTIONS} connections"))
+                usage(format!("Postgres itself allows only {MOST_CONNECTIONS} connections"))
             }
-            Self::LimitMemory { bytes: 0 } => usage("for Redis a limit of 0 bytes means none".to_owned()),
+            Self::LimitMemory { bytes: 0 } => usage("Redis treats a limit of 0 bytes as no limit".to_owned()),
             Self::Leak { rate, .. } if !LEAK_RATES.contains(rate) => {
                 usage(format!("a leak is of {} to {} bytes per second", LEAK_RATES.start(), LEAK_RATES.end()))
             }
@@ -249,7 +256,7 @@ impl FaultKind {
 const LONGEST_LATENCY: Duration = Duration::from_secs(60);
 /// A handshake of a few hundred bytes ends within seconds.
 const LEAST_BANDWIDTH: u64 = 100;
-/// `max_connections` as the drivers set it.
+/// `max_connections`, as the drivers set it.
 const MOST_CONNECTIONS: u32 = 100;
 
 /// Those of the API have a tenth of it.
@@ -308,20 +315,20 @@ impl fmt::Display for FaultKind {
     }
 }
 
-/// A fault that has taken hold.
+/// A fault that has taken effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Injected {
-    /// By which it can be undone alone; never used twice in the life of a stack.
+    /// Identifies the fault, so that it can be undone alone; never reused during the life of a stack.
     pub id: u64,
     pub target: Target,
     #[serde(flatten)]
     pub kind: FaultKind,
     #[serde(with = "time::serde::rfc3339")]
     pub asked_at: OffsetDateTime,
-    /// The beginning of the first look from outside that met the effect.
+    /// The start of the first check from outside that observed the effect.
     #[serde(with = "time::serde::rfc3339")]
     pub took_effect_at: OffsetDateTime,
-    /// What that look met.
+    /// What that check observed.
     pub evidence: String,
     /// What was done.
     pub action: String,
@@ -333,16 +340,16 @@ impl fmt::Display for Injected {
     }
 }
 
-/// A target that was put right again.
+/// A healed target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Healed {
     pub target: Target,
-    /// What had been done to it; `None` when it was not right for another reason.
+    /// The fault; `None` if the target was down for another reason.
     pub kind: Option<FaultKind>,
-    /// When the undoing of this one began: recovery is counted from here.
+    /// When the undo of this fault started: recovery time is counted from here.
     #[serde(with = "time::serde::rfc3339")]
     pub asked_at: OffsetDateTime,
-    /// When it was first seen to answer again.
+    /// When it was first observed to answer again.
     #[serde(with = "time::serde::rfc3339")]
     pub answered_at: OffsetDateTime,
     /// What was done.
@@ -355,18 +362,18 @@ impl fmt::Display for Healed {
     }
 }
 
-/// A fault that was given and not undone yet, as the ledger has it.
+/// An injected fault that is not undone yet, as recorded in the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActiveFault {
     pub id: u64,
     pub target: Target,
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// Who gave it.
+    /// The program that injected it.
     pub by: String,
     #[serde(with = "time::serde::rfc3339")]
     pub asked_at: OffsetDateTime,
-    /// `None`: not confirmed, because the lab is still at it or was cut short.
+    /// `None`: not confirmed, because the injection is still running or was interrupted.
     #[serde(with = "time::serde::rfc3339::option", default)]
     pub took_effect_at: Option<OffsetDateTime>,
     #[serde(default)]
@@ -374,19 +381,19 @@ pub struct ActiveFault {
 }
 
 impl ActiveFault {
-    /// How long it has been there by the machine's clock.
+    /// Its age by the machine's clock.
     #[must_use]
     pub fn age(&self) -> Duration {
         (now() - self.took_effect_at.unwrap_or(self.asked_at)).try_into().unwrap_or_default()
     }
 }
 
-/// The time of day, to be compared with that of other programs.
+/// The wall-clock time, comparable with that of other programs.
 pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// A duration as a number of milliseconds.
+/// Serializes a duration as a number of milliseconds.
 mod milliseconds {
     use std::time::Duration;
 
@@ -411,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_read_as_it_was_written() {
+    fn a_fault_survives_a_round_trip_through_json() {
         for kind in [
             FaultKind::Kill,
             slow(50, 5, Some(1000)),
@@ -439,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn absurd_faults_are_refused() {
         let table = |name: &str| FaultKind::LockTable { table: name.into() };
         let alter = |column: &str, to: &str| FaultKind::AlterColumn {
             table: "records".into(),

@@ -1,11 +1,11 @@
-//! The state folder: where each file of a stack lies.
+//! The state folder: the location of each file of a stack.
 //!
 //! ```text
 //! .stack/
-//!   lab.lock      held while a lab changes the stack (see `lock`); its presence marks the folder as ours
-//!   state.json    the record: what was started and how (see `record`)
+//!   lab.lock      held while a lab changes the stack (see `lock`); marks the folder as a state folder
+//!   state.json    the record: what was started, and how (see `record`)
 //!   faults.json   the ledger: what is broken on purpose (see `fault::ledger`)
-//!   holder        held by a program that has the stack to itself (see `session`)
+//!   holder        held by a program that has reserved the stack (see `session`)
 //!   run/NAME.pid  one per process, written by the process itself (see `process::launch`)
 //!   logs/         one file per server
 //!   postgres/     the data and its passwords; the only part that survives `down`
@@ -38,9 +38,9 @@ pub(crate) const LOCK: &str = "lab.lock";
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes the folder, or takes an existing one unless it holds something else.
+    /// Creates the folder, or opens an existing one unless it holds other files.
     pub(crate) fn create(path: &Path) -> Result<Self, StackError> {
-        // Postgres's and nginx's own users have to pass through; to list or read it they have no need.
+        // The users of Postgres and nginx must be able to traverse the folder, but not to list or read it.
         let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
@@ -65,7 +65,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// A folder that an earlier `create` made.
+    /// Opens a folder that an earlier `create` made.
     pub(crate) fn open(path: &Path) -> Result<Self, StackError> {
         match path.canonicalize() {
             Ok(root) if root.join(LOCK).exists() => Ok(Self(root)),
@@ -98,7 +98,7 @@ impl Folder {
         self.0.join("controllers")
     }
 
-    /// The shape of the way to a dependency.
+    /// The shape of the proxy in front of a dependency.
     pub(crate) fn proxy(&self, target: Target) -> PathBuf {
         self.0.join("proxies").join(format!("{target}.json"))
     }
@@ -111,7 +111,7 @@ impl Folder {
         self.0.join("logs").join(format!("{name}.log"))
     }
 
-    /// Name and file of every log there is, in the order of the names.
+    /// Name and file of every log, sorted by name.
     pub(crate) fn logs(&self) -> Result<Vec<(String, PathBuf)>, StackError> {
         let folder = self.0.join("logs");
         let files = fs::read_dir(&folder).context(|| cannot("read", &folder))?.flatten();
@@ -132,7 +132,7 @@ impl Folder {
         self.0.join("nginx")
     }
 
-    /// Of those who watch the stack.
+    /// Files of the monitoring programs.
     pub(crate) fn observe(&self) -> PathBuf {
         self.0.join("observe")
     }
@@ -141,7 +141,7 @@ impl Folder {
         self.0.join("outside")
     }
 
-    /// Where the files of the servers with their own user are.
+    /// The location of the files of servers that run as another user.
     pub(crate) fn services(&self) -> PathBuf {
         fs::read_link(self.outside()).unwrap_or_else(|_| self.0.clone())
     }
@@ -154,14 +154,14 @@ impl Folder {
         self.postgres().join("data")
     }
 
-    /// A word that no other state folder has, for names in the kernel and in the engine.
+    /// A string that is unique to this state folder, for names in the kernel and in the engine.
     pub(crate) fn tag(&self) -> String {
         // FNV-1a: the same in every version of this program.
         let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         format!("{:08x}", self.0.as_os_str().as_bytes().iter().fold(0x811c_9dc5, hash))
     }
 
-    /// Removes all that this crate put there, and the folder when nothing else is left in it.
+    /// Removes all files of this crate, and the folder if nothing else is left in it.
     pub(crate) fn purge(&self) -> Result<(), StackError> {
         let outside = fs::read_link(self.outside()).ok();
         for path in outside.iter().cloned().chain(
@@ -191,14 +191,14 @@ impl Folder {
             };
             removed.context(|| cannot("remove", &path))?;
         }
-        // Both fail when anything else is in there, which is right.
+        // Both fail if the folder contains anything else, as intended.
         let _ = fs::remove_dir(&self.0);
         let _ = outside.as_deref().and_then(Path::parent).map(fs::remove_dir);
         Ok(())
     }
 }
 
-/// Replaces a file in one step, readable by its owner alone.
+/// Replaces a file atomically; only its owner can read it.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), StackError> {
     let new = path.with_added_extension("new");
     let write = || -> io::Result<()> {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn purge_leaves_what_is_not_ours() {
+    fn purge_keeps_other_files() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         fs::write(folder.root().join("notes.txt"), "mine").unwrap();

@@ -1,8 +1,8 @@
-//! A fault that is undone when whoever gave it is done with it, however that comes about.
+//! A fault that is undone when its guard is dropped.
 
 use crate::{Healed, Injected, Operation, Stack, StackError};
 
-/// Undoes its fault, and no other, when it is dropped: by a return, an error or a panic.
+/// Undoes its fault, and no other, when it is dropped by a return, an error or a panic.
 #[derive(Debug)]
 pub struct FaultGuard<'a> {
     stack: &'a Stack,
@@ -20,10 +20,10 @@ impl<'a> FaultGuard<'a> {
         &self.injected
     }
 
-    /// `None`: it had been undone by somebody else.
+    /// `None`: it was already undone by another program.
     ///
     /// # Errors
-    /// It could not be undone; it stays known to `lab heal`.
+    /// It could not be undone; it stays in the ledger for `lab heal`.
     pub fn undo(mut self, operation: &Operation<'_>) -> Result<Option<Healed>, StackError> {
         self.done = true;
         self.stack.undo(self.injected.id, operation)
@@ -33,7 +33,7 @@ impl<'a> FaultGuard<'a> {
 impl Drop for FaultGuard<'_> {
     fn drop(&mut self) {
         if !self.done {
-            // Nobody is left to be told of an error; what could not be undone is still in the ledger.
+            // `drop` cannot return an error; a fault that could not be undone is still in the ledger.
             let _ = self.stack.undo(self.injected.id, &Operation::default());
         }
     }

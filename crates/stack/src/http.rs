@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// More than any probe's answer; the rest of a longer one is not read.
+/// More than any probe's answer; the rest of a longer answer is not read.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -18,7 +18,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The first header of this name, which is compared without regard to case.
+    /// The first header with this name; the comparison ignores case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
@@ -28,7 +28,7 @@ impl Answer {
     }
 }
 
-/// Asks `http://host:port/path` and reads the answer to its end.
+/// Requests `http://host:port/path` and reads the whole answer.
 pub fn get(url: &str, within: Duration) -> io::Result<Answer> {
     let bad_url = || io::Error::new(io::ErrorKind::InvalidInput, format!("not an http URL: {url}"));
     let rest = url.strip_prefix("http://").ok_or_else(bad_url)?;
@@ -56,7 +56,7 @@ pub fn get(url: &str, within: Duration) -> io::Result<Answer> {
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
 }
 
-/// The body is given as it came: a chunked one keeps its chunk marks, which a look into it does not mind.
+/// The body is returned as received: a chunked one keeps its chunk headers, which do not matter for a search in it.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -69,13 +69,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_taken_apart() {
+    fn an_answer_is_parsed() {
         let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\nX-Instance: api-2\r\n\r\n{}").unwrap();
         assert_eq!((answer.status, answer.header("x-instance"), answer.body.as_str()), (503, Some("api-2"), "{}"));
     }
 
     #[test]
-    fn what_is_not_http_is_no_answer() {
+    fn an_answer_that_is_not_http_is_refused() {
         for bytes in [&b""[..], b"-ERR\r\n", b"HTTP/1.1\r\n\r\n", b"HTTP/1.1 x y\r\n\r\n", b"HTTP/1.1 200 OK\r\n"] {
             assert!(parse(bytes).is_none(), "{bytes:?}");
         }

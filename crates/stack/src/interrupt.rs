@@ -1,4 +1,4 @@
-//! The wish of the user to stop: raised by the program's signal handling, looked at wherever this crate waits.
+//! The user's request to stop: raised by the program's signal handling, checked wherever this crate waits.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -7,14 +7,14 @@ use std::{
 
 use crate::StackError;
 
-/// How often a condition is looked at while waiting for it.
+/// The polling interval while waiting for a condition.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Counts the requests to stop. The first one asks for a clean end, the second for a hard one.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     raised: Arc<(Mutex<u32>, Condvar)>,
-    /// How many this handle does not count any more.
+    /// The number of requests that this handle ignores.
     acknowledged: u32,
 }
 
@@ -30,18 +30,18 @@ impl Interrupt {
         *self.raised.0.lock().unwrap_or_else(PoisonError::into_inner) - self.acknowledged
     }
 
-    /// A handle for what has to be done because of the interrupt: it counts only the ones to come.
+    /// A handle for the clean-up that an interrupt causes: it counts only later interrupts.
     #[must_use]
     pub fn acknowledged(&self) -> Self {
         Self { raised: self.raised.clone(), acknowledged: self.acknowledged + self.count() }
     }
 
-    /// The error that ends an operation once it was interrupted.
+    /// Returns the error that ends an interrupted operation.
     pub fn check(&self) -> Result<(), StackError> {
         if self.count() > 0 { Err(StackError::Interrupted) } else { Ok(()) }
     }
 
-    /// Sleeps; wakes early when the count rises.
+    /// Sleeps; returns early when the count rises.
     pub fn sleep(&self, time: Duration) {
         let (count, changed) = &*self.raised;
         let guard = count.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,7 +49,7 @@ impl Interrupt {
         drop(changed.wait_timeout_while(guard, time, |now| *now == before));
     }
 
-    /// Looks until `look` finds something; `None` when `limit` has passed.
+    /// Polls `look` until it returns something; `None` when `limit` has passed.
     pub(crate) fn wait_for<T>(
         &self,
         limit: Duration,
@@ -68,7 +68,8 @@ impl Interrupt {
         }
     }
 
-    /// Waits to clean up, which a first interrupt does not shorten: false when `limit` has passed or it was pressed again.
+    /// Waits during clean-up, which the first interrupt does not shorten: false when `limit` has passed or another
+    /// interrupt arrived.
     pub(crate) fn wait_while_cleaning(&self, limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         let end = Instant::now() + limit;
         while !done() {

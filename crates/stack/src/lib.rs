@@ -1,8 +1,8 @@
-//! One interface over the running stack: start it, ask how it is, break it, heal it, change its size, stop it.
+//! One interface to the running stack: start, status, faults, healing, scaling, stop.
 //!
-//! Two drivers stand behind it. `process` starts the distribution's own Postgres, Redis and nginx and the API's replicas
-//! as processes on loopback; `compose` drives `docker-compose.yml` through the Docker command line. Both keep what they
-//! know in one state folder, so that any later program (another `lab`, an experiment) can take over:
+//! It has two drivers. `process` starts the distribution's own Postgres, Redis and nginx and the API's replicas as
+//! processes on loopback; `compose` drives `docker-compose.yml` through the Docker command line. Both keep their state
+//! in one state folder, so that any later program (another `lab`, an experiment) can take over:
 //!
 //! ```no_run
 //! # fn main() -> Result<(), stack::StackError> {
@@ -19,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! Every call blocks until what it says is true (a killed server refuses, a healed one answers), and is bounded in time; none
-//! is to be made from inside of an asynchronous task.
-//! The API is known here only by HTTP, environment variables, signals and its own commands.
+//! Every call blocks until its result can be observed (a killed server refuses, a healed one answers), and is bounded
+//! in time. Do not call it from an asynchronous task. This crate knows the API only through HTTP, environment variables,
+//! signals and its own commands.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("the process driver reads /proc, so this crate needs Linux; elsewhere use `docker compose` directly");

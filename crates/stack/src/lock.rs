@@ -1,5 +1,5 @@
-//! The lock by which labs take turns in a state folder. It belongs to the open file, so it ends with its process however
-//! that ends.
+//! The lock that serializes labs in a state folder. It belongs to the open file, so it ends with its process, however
+//! the process ends.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -27,7 +27,7 @@ pub(crate) struct Lock {
 }
 
 impl Folder {
-    /// Takes the lock or says who has it.
+    /// Takes the lock, or returns its holder as an error.
     pub(crate) fn try_lock(&self, command: &str) -> Result<Lock, StackError> {
         match self.attempt_lock(command)? {
             Ok(lock) => Ok(lock),
@@ -40,21 +40,21 @@ impl Folder {
         let mut waiting = Waiting::new(self, command);
         let lock = operation.interrupt.wait_for(WAIT_FOR_LOCK, || {
             waiting.attempt(|holder| {
-                let text = format!("waiting for {holder}, at work in this folder");
+                let text = format!("waiting for {holder}, which is running in this folder");
                 operation.progress.note(&text);
             })
         })?;
         lock.ok_or_else(|| waiting.busy())
     }
 
-    /// Waits for the lock, ending a start that is under way: whoever asks for `down` does not want it any more.
+    /// Waits for the lock, and ends a start that is running: `down` makes it pointless.
     pub(crate) fn lock_to_stop(&self, operation: &Operation<'_>) -> Result<Lock, StackError> {
         let mut waiting = Waiting::new(self, "down");
         let mut outcome = Ok(None);
         operation.interrupt.wait_while_cleaning(WAIT_FOR_LOCK, || {
             outcome = waiting.attempt(|holder| {
                 if holder.command != "up" {
-                    return operation.progress.note(&format!("waiting for {holder}, at work in this folder"));
+                    return operation.progress.note(&format!("waiting for {holder}, which is running in this folder"));
                 }
                 operation.progress.note(&format!("{holder} is still starting this stack; asking it to stop"));
                 let _ = holder.process.map(|process| process.signal(Signal::TERM));
@@ -79,7 +79,7 @@ impl Folder {
             }
             Err(TryLockError::Error(source)) => return Err(StackError::Io { what: what(), source }),
         }
-        // A `down --purge` may have removed the folder between the opening and the locking.
+        // A `down --purge` may have removed the folder between opening and locking.
         let same = fs::metadata(self.root().join(LOCK))
             .is_ok_and(|now| file.metadata().is_ok_and(|ours| now.ino() == ours.ino()));
         if !same {
@@ -93,7 +93,7 @@ impl Folder {
     }
 }
 
-/// Makes the file if it is not there.
+/// Creates the file if it does not exist.
 pub(crate) fn open_file(folder: &Folder) -> Result<File, StackError> {
     let path = folder.root().join(LOCK);
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(|source| {
@@ -102,7 +102,7 @@ pub(crate) fn open_file(folder: &Folder) -> Result<File, StackError> {
     })
 }
 
-/// Attempts at a lock that others may have.
+/// Attempts to take a lock that another process may hold.
 struct Waiting<'a> {
     folder: &'a Folder,
     command: &'a str,
@@ -115,7 +115,7 @@ impl<'a> Waiting<'a> {
         Self { folder, command, told: false, last: String::new() }
     }
 
-    /// Tells who has the lock, once.
+    /// Reports the holder of the lock, once.
     fn attempt(&mut self, tell: impl Fn(&Holder)) -> Result<Option<Lock>, StackError> {
         let holder = match self.folder.attempt_lock(self.command)? {
             Ok(lock) => return Ok(Some(lock)),
@@ -134,7 +134,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// Who has the lock, as it wrote itself into the file.
+/// The holder of the lock, as it wrote itself into the file.
 struct Holder {
     /// `None` until the holder has written it.
     process: Option<Identity>,
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_one_is_told_who_has_the_lock() {
+    fn the_second_lab_is_told_the_holder_of_the_lock() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         let first = folder.try_lock("up").unwrap();

@@ -1,4 +1,4 @@
-//! Whether a server answers, and how it does not: the smallest exchange that only a working one completes.
+//! Whether a server answers, and if not, how it fails: the smallest exchange that only a working server completes.
 
 use std::{
     fmt,
@@ -12,26 +12,26 @@ use crate::{Target, http};
 /// A working server on the same machine answers in a millisecond; this is for a busy machine.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How much an answer has to say.
+/// What an answer has to prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
     /// The server itself works.
     Itself,
-    /// It can do its task: a replica reaches Postgres, nginx reaches a replica.
+    /// It can do its task: a replica reaches Postgres, or nginx reaches a replica.
     Whole,
 }
 
-/// How a client finds a server.
+/// The state of a server as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
     Answers,
-    /// It says something else than a server in good health.
+    /// It answers with an error.
     Troubled,
     /// Connections are refused or reset.
     Refused,
-    /// Connections are accepted, nothing is answered.
+    /// Connections are accepted, but nothing is answered.
     Silent,
-    /// Not even a connection: packets vanish.
+    /// No connection can be opened: packets are dropped.
     Dropped,
     /// It has no address.
     Gone,
@@ -41,26 +41,26 @@ impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Answers => "it answers",
-            Self::Troubled => "it answers that it cannot work",
+            Self::Troubled => "it answers with an error",
             Self::Refused => "connections are refused",
-            Self::Silent => "connections are accepted and nothing is answered",
-            Self::Dropped => "packets vanish",
-            Self::Gone => "it has no address any more",
+            Self::Silent => "connections are accepted, but nothing is answered",
+            Self::Dropped => "packets are dropped",
+            Self::Gone => "it no longer has an address",
         })
     }
 }
 
-/// Asks a server for a sign of life.
+/// Probes a server.
 pub(crate) fn reach(target: Target, address: SocketAddr) -> Reach {
     match target {
         Target::Postgres => raw(address, &hello(target), |answer| answer.first() == Some(&b'R')),
-        // Without the password: that it asks for one is the sign of life.
+        // Without the password: the request for one proves that it works.
         Target::Redis => {
             raw(address, &hello(target), |answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
         }
         Target::Nginx | Target::Api(_) => {
             let good = |answer: &[u8]| match target {
-                // Whatever it says of the replicas, it is there.
+                // Any answer about the replicas proves that nginx itself works.
                 Target::Nginx => answer.starts_with(b"HTTP/1.1 "),
                 _ => answer.starts_with(b"HTTP/1.1 200"),
             };
@@ -80,12 +80,12 @@ pub(crate) fn answers(target: Target, port: u16, depth: Depth) -> bool {
     http::get(&format!("http://127.0.0.1:{port}{path}"), PATIENCE).is_ok_and(|answer| answer.status == 200)
 }
 
-/// What a server is asked.
+/// The request that is sent to a server.
 pub(crate) fn hello(target: Target) -> Vec<u8> {
     match target {
         Target::Postgres => postgres_hello(),
         Target::Redis => b"PING\r\n".to_vec(),
-        // Answered by nginx itself, whatever is with the replicas; the refusal is the right answer.
+        // nginx answers this itself, whatever the state of the replicas; the refusal is the expected answer.
         Target::Nginx => b"GET /metrics HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".to_vec(),
         Target::Api(_) => b"GET /readyz HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n".to_vec(),
     }
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_refusal_and_an_answer_are_told_apart() {
+    fn silence_refusal_and_an_answer_are_distinguished() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(reach(Target::Redis, address), Reach::Silent);
         let server = std::thread::spawn(move || {
-            // The first connection is the one of above.
+            // The first connection is the one above.
             let _silent = listener.accept().unwrap();
             listener.accept().unwrap().0.write_all(b"-NOAUTH Authentication required.\r\n").unwrap();
             listener.accept().unwrap().0.write_all(b"-LOADING\r\n").unwrap();

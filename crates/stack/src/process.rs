@@ -44,10 +44,10 @@ use crate::{
     topology::Restart,
 };
 
-/// What this driver remembers. Together with the process numbers in `run/` it is enough to start any server again.
+/// The state that this driver stores. Together with the pids in `run/` it is enough to restart any server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct ProcessRecord {
-    /// The machine's start that the process numbers belong to.
+    /// The boot of the machine that the pids belong to.
     boot_id: String,
     project: Project,
     programs: Programs,
@@ -55,9 +55,9 @@ struct ProcessRecord {
     postgres_account: Option<Account>,
     nginx_account: Option<Account>,
     topology: Topology,
-    /// Dependencies first, then the replicas in the order of their numbers.
+    /// Dependencies first, then the replicas by number.
     servers: Vec<Server>,
-    /// The ports by which replicas reach a dependency, where a proxy stands between them.
+    /// The ports at which replicas reach a dependency, if there is a proxy.
     proxies: BTreeMap<Target, u16>,
 }
 
@@ -72,7 +72,7 @@ impl ProcessRecord {
         self.servers.iter().find(|server| server.name == name)
     }
 
-    /// 0, which nobody listens on, for a server that the stack does not have.
+    /// 0, on which no server listens, for a server that the stack does not have.
     fn port(&self, name: Target) -> u16 {
         self.server(name).map_or(0, |server| server.port)
     }
@@ -140,7 +140,8 @@ impl Starter for ProcessStarter {
     }
 }
 
-/// A running stack of this driver. It holds nothing: every call reads the record again, since others may change it.
+/// A running stack of this driver. It holds no state: every call reads the record again, because other programs may
+/// change it.
 #[derive(Debug)]
 struct ProcessStack {
     folder: Folder,
@@ -169,7 +170,7 @@ impl ProcessStack {
             None => State::Stopped,
             Some(entry) if entry.is_stopped() => State::Paused,
             Some(_) => match probe::reach(server.name, (Ipv4Addr::LOCALHOST, server.port).into()) {
-                // Dropped packets say nothing of the server: it was cut off.
+                // Dropped packets mean that the server is isolated; they say nothing about its health.
                 Reach::Answers | Reach::Dropped => State::Up,
                 Reach::Troubled | Reach::Refused | Reach::Silent | Reach::Gone => State::Starting,
             },
@@ -195,7 +196,7 @@ impl Driver for ProcessStack {
 
     fn status(&self) -> Result<Status, StackError> {
         let record = self.record()?;
-        // At the same time: each server that hangs costs a whole probe.
+        // In parallel: each server that hangs costs a whole probe timeout.
         let looks: Vec<(Target, ServerStatus)> = std::thread::scope(|scope| {
             let look = |server| scope.spawn(move || self.server_status(server));
             let threads: Vec<_> = record.servers.iter().map(|server| (server.name, look(server))).collect();

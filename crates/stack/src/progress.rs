@@ -1,4 +1,4 @@
-//! How an operation tells what it is doing, without knowing where that is shown.
+//! How an operation reports its progress, independent of where it is shown.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub trait Progress: Sync {
     fn begin(&self, step: &str);
     /// The step that began last is over.
     fn end(&self, outcome: &str);
-    /// Something worth a line of its own.
+    /// A message on its own line.
     fn note(&self, text: &str);
 }
 
@@ -24,7 +24,7 @@ impl Progress for Silent {
     fn note(&self, _: &str) {}
 }
 
-/// What every operation is given: where to tell its steps, and what can end it early.
+/// The context of every operation: where it reports its steps, and the interrupt that can end it early.
 #[derive(Clone)]
 pub struct Operation<'a> {
     pub progress: &'a dyn Progress,
@@ -32,7 +32,7 @@ pub struct Operation<'a> {
 }
 
 impl Default for Operation<'_> {
-    /// Silent, and never interrupted.
+    /// Without output, and never interrupted.
     fn default() -> Self {
         Self { progress: &Silent, interrupt: Interrupt::default() }
     }

@@ -1,4 +1,4 @@
-//! Where the project's files are: the configurations and the compose file that the drivers use.
+//! The project's files that the drivers use: the configurations and the compose file.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ impl Project {
             return Ok(project);
         }
         let file = project.nginx_configuration();
-        Err(StackError::Usage(format!("{} is no project folder: there is no {}", root.display(), file.display())))
+        Err(StackError::Usage(format!("{} is not a project folder: {} is missing", root.display(), file.display())))
     }
 
     #[must_use]

@@ -1,16 +1,16 @@
-//! A small TCP proxy between replicas and a dependency, by which the network between them can be made bad: late, narrow, cut
-//! off in the middle. (The kernel can do that only with a module that many machines do not have.)
+//! A small TCP proxy between replicas and a dependency that simulates a bad network: latency, low bandwidth, resets,
+//! half-open connections. (The kernel can do that only with a module that many machines do not have.)
 //!
-//! # Of one connection, in the order of time
+//! # One connection, in the order of time
 //! ## Accepted
-//! The dependency is connected to at once; when it refuses, the client's connection is reset.
+//! The proxy connects to the dependency at once; if the dependency refuses, the client's connection is reset.
 //! ## Passing
-//! Each direction is two tasks: one reads and notes when each piece is due, the other waits for that and for its place within
-//! the bandwidth, and writes. Pieces never overtake each other. A bounded queue between them makes a narrow way slow down
-//! the sender in the end, as a real one does.
+//! Each direction has two tasks: one reads and records when each piece is due, the other waits for that time and for
+//! the bandwidth, and writes. Pieces never overtake each other. The queue between the tasks is bounded, so that a low
+//! bandwidth slows down the sender, as on a real network.
 //! ## Reset, half-open
-//! A reset ends every connection at once. Half-open ones pass nothing; when that ends they are reset, since their other end
-//! knows them no longer.
+//! A reset closes every connection at once. Half-open connections transmit nothing; when the fault ends they are reset,
+//! because their peer no longer knows them.
 
 use std::{
     fs, io,
@@ -29,18 +29,18 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// What is read at once.
+/// The most bytes in one read.
 const PIECE: usize = 16 * 1024;
-/// Pieces under way in one direction; a megabyte, as much as a socket buffers.
+/// The most pieces queued in one direction; one megabyte, as much as a socket buffers.
 const QUEUE: usize = 64;
 
-/// How connections are passed on.
+/// How connections are forwarded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Shape {
-    /// Added to what the dependency answers.
+    /// Added to each answer of the dependency.
     pub latency_us: u64,
-    /// Up to so much more or less.
+    /// The latency varies by up to this much.
     pub jitter_us: u64,
     /// Bytes per second in each direction; `None`: no limit.
     pub bandwidth: Option<u64>,
@@ -57,13 +57,13 @@ pub(crate) enum Mode {
 }
 
 impl Shape {
-    /// The time that a piece is held back; `chance` is between 0 and 1.
+    /// The delay of a piece; `chance` is between 0 and 1.
     fn delay(&self, chance: f64) -> Duration {
         let jitter = self.jitter_us as f64 * (2.0 * chance - 1.0);
         Duration::from_micros((self.latency_us as f64 + jitter).max(0.0) as u64)
     }
 
-    /// The time that so many bytes take on their way.
+    /// The transmission time of this many bytes.
     fn transmission(&self, bytes: usize) -> Duration {
         self.bandwidth.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64))
     }
@@ -88,7 +88,7 @@ async fn serve(listen: SocketAddr, upstream: SocketAddr, file: PathBuf) -> io::R
                 }
             }
             accepted = listener.accept() => {
-                // Out of descriptors: the others go on, and one of them will end.
+                // Out of file descriptors: retry, because other connections will end.
                 let Ok((client, _)) = accepted else {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
@@ -106,7 +106,7 @@ fn read(file: &Path) -> io::Result<Shape> {
 async fn pass(client: TcpStream, upstream: SocketAddr, mut shape: watch::Receiver<Shape>) {
     let client_socket = SockRef::from(&client).try_clone();
     let reset = || {
-        // With nothing to linger for, closing is a reset.
+        // With a linger time of zero, closing sends a reset.
         if let Ok(socket) = &client_socket {
             let _ = socket.set_linger(Some(Duration::ZERO));
         }
@@ -116,7 +116,7 @@ async fn pass(client: TcpStream, upstream: SocketAddr, mut shape: watch::Receive
     }
     let Ok(server) = TcpStream::connect(upstream).await else { return reset() };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    // Halves that say no goodbye when they are dropped: before a reset there must be none.
+    // Halves that do not shut down the connection when they are dropped: a reset must not be preceded by a FIN.
     let (from_client, to_client) = split(client);
     let (from_server, to_server) = split(server);
     let there = tokio::spawn(direction(from_client, to_server, shape.clone(), false));
@@ -139,7 +139,7 @@ async fn pass(client: TcpStream, upstream: SocketAddr, mut shape: watch::Receive
             stop_there.abort();
             stop_back.abort();
         }
-        // Each direction ends by itself, so that a half-closed connection stays what it is.
+        // Each direction ends separately, so that a half-closed connection stays half-closed.
         _ = async { tokio::join!(there, back) } => {}
     }
 }
@@ -159,7 +159,7 @@ where
                 Ok(0) | Err(_) => return,
                 Ok(length) => length,
             };
-            // Nothing passes while the way is half-open; this connection is reset when that ends.
+            // Nothing is transmitted while the connection is half-open; it is reset when that ends.
             if reading_shape.wait_for(|shape| shape.mode == Mode::Pass).await.is_err() {
                 return;
             }
@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// A proxy before an echo server; returns its address and what sets its shape.
+    /// A proxy in front of an echo server; returns its address and the sender of its shape.
     fn proxy() -> (SocketAddr, watch::Sender<Shape>) {
         let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let upstream = echo.local_addr().unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_connection_becomes_late_and_narrow_and_prompt_again() {
+    fn an_open_connection_becomes_slow_and_normal_again() {
         let (address, shape) = proxy();
         let mut stream = connect(address);
         assert!(exchange(&mut stream, 10).unwrap() < Duration::from_millis(80));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_ends_open_connections_and_those_to_come() {
+    fn a_reset_ends_open_connections_and_new_ones() {
         let (address, shape) = proxy();
         let mut open = connect(address);
         exchange(&mut open, 1).unwrap();

@@ -1,8 +1,8 @@
-//! `state.json`: what a lab has to know to take over a stack that another lab started.
+//! `state.json`: what a lab needs to know to take over a stack that another lab started.
 //!
-//! It is written *before* anything is started. Which processes live is not in it: each process puts its own number into
-//! `run/`, so no moment of a crash can separate the two. What is broken on purpose is not in it either (see
-//! `fault::ledger`). Its larger part belongs to the driver and is read by the driver alone.
+//! It is written *before* anything is started. It does not list the running processes: each process writes its own pid
+//! to `run/`, so that a crash at any moment leaves both consistent. Active faults are not in it either (see
+//! `fault::ledger`). Its larger part belongs to the driver, and only the driver reads it.
 
 use std::{fs, io, path::PathBuf};
 
@@ -14,18 +14,18 @@ use crate::{
     folder::{Folder, write_private},
 };
 
-/// Raised when a field changes its meaning; a record of another number is not read.
+/// Raised when a field changes its meaning; a record with another schema is not read.
 const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
-    /// `up` is at work, or was cut short.
+    /// `up` is running, or was interrupted.
     Starting,
     Running,
-    /// `down` is at work, or was cut short.
+    /// `down` is running, or was interrupted.
     Stopping,
-    /// Nothing runs; what is left are the engine's volumes, which `down --purge` has to find.
+    /// Nothing runs; only the engine's volumes are left, which `down --purge` has to find.
     Stopped,
 }
 
@@ -34,13 +34,13 @@ pub(crate) struct Record {
     schema: u32,
     pub driver: DriverKind,
     pub stage: Stage,
-    /// The program that is started again for what has to hold on after a lab has ended (see `agent`).
+    /// The program that runs the faults that must continue after a lab has ended (see `agent`).
     pub agent: PathBuf,
     part: serde_json::Value,
 }
 
 impl Record {
-    /// Of a stack that is about to be started.
+    /// The record of a stack that is about to be started.
     pub(crate) fn new(driver: DriverKind, agent: PathBuf, part: &impl Serialize) -> Result<Self, StackError> {
         Self { schema: SCHEMA, driver, stage: Stage::Starting, agent, part: serde_json::Value::Null }.with(part)
     }
@@ -94,13 +94,13 @@ impl Record {
         }
     }
 
-    /// An error unless the stack is complete and meant to stay.
+    /// An error unless the stack is up and not stopping.
     pub(crate) fn check_complete(&self) -> Result<(), StackError> {
         let what = match self.stage {
             Stage::Running => return Ok(()),
-            Stage::Starting => "has not come up completely",
-            Stage::Stopping | Stage::Stopped => "is on its way down",
+            Stage::Starting => "did not start completely",
+            Stage::Stopping | Stage::Stopped => "is stopping",
         };
-        Err(StackError::Conflict(format!("the stack {what}; `lab down` clears it, then `lab up` starts afresh")))
+        Err(StackError::Conflict(format!("the stack {what}; `lab down` cleans up, then `lab up` starts a new one")))
     }
 }

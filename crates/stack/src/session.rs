@@ -1,5 +1,5 @@
-//! Holding a stack for as long as a run needs it to itself. The hold is a lock on an open file, so it ends with its process
-//! however that ends; the file says who has it.
+//! Exclusive use of a stack during a run. The hold is a lock on an open file, so it ends with its process, however the
+//! process ends; the file names the holder.
 
 use std::{
     fmt,
@@ -22,12 +22,12 @@ use crate::{
     supervise::table::Identity,
 };
 
-/// Those who only look have the lock for a moment.
+/// Readers hold the lock only for a moment.
 const MOMENT: Duration = Duration::from_secs(2);
-/// The undoing of faults: a restart of Postgres is the longest.
+/// Enough to undo all faults: a restart of Postgres takes longest.
 const LONGEST_UNDO: Duration = Duration::from_secs(120);
 
-/// Who has a stack to itself.
+/// The holder of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// What it is doing.
@@ -44,7 +44,7 @@ impl Holder {
         self.process.pid
     }
 
-    /// For how long by the machine's clock.
+    /// How long it has held the stack, by the machine's clock.
     #[must_use]
     pub fn age(&self) -> Duration {
         (now() - self.since).try_into().unwrap_or_default()
@@ -62,12 +62,12 @@ impl fmt::Display for Holder {
 pub(crate) struct Hold {
     _file: File,
     pub(crate) why: String,
-    /// By which its faults are known in the ledger.
+    /// Identifies its faults in the ledger.
     pub(crate) token: String,
 }
 
-/// A stack that is held by this program: only through this, faults can be given and the stack be changed, until it is dropped.
-/// Dropping it, also by a panic, undoes every fault that was given through it.
+/// A stack that is held by this program: until the session is dropped, only the session can inject faults and change
+/// the stack. Dropping it, even by a panic, undoes every fault that was injected through it.
 #[derive(Debug)]
 pub struct Session {
     stack: Stack,
@@ -87,10 +87,10 @@ impl Session {
         Self { stack, ended: false }
     }
 
-    /// Undoes the session's faults and lets go of the stack.
+    /// Undoes the session's faults and releases the stack.
     ///
     /// # Errors
-    /// Not everything could be undone; what is left stays known to `lab heal`.
+    /// Not everything could be undone; the rest stays in the ledger for `lab heal`.
     pub fn end(mut self, operation: &Operation<'_>) -> Result<Vec<Healed>, StackError> {
         self.ended = true;
         self.stack.undo_session(operation)
@@ -100,13 +100,13 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if !self.ended {
-            // Nobody is left to be told of an error; what it could not undo is still in the ledger.
+            // `drop` cannot return an error; a fault that could not be undone is still in the ledger.
             let _ = self.stack.undo_session(&Operation::default());
         }
     }
 }
 
-/// Takes the hold or says who has it.
+/// Takes the hold, or returns its holder as an error.
 pub(crate) fn reserve(folder: &Folder, why: &str) -> Result<Hold, StackError> {
     let path = folder.holder();
     let what = || cannot("write", &path);
@@ -114,7 +114,7 @@ pub(crate) fn reserve(folder: &Folder, why: &str) -> Result<Hold, StackError> {
     let locked = crate::Interrupt::default().wait_while_cleaning(MOMENT, || file.try_lock().is_ok());
     if !locked {
         return Err(held(folder)?.map_or_else(
-            || StackError::Conflict("another program is just taking or leaving the stack; try again".to_owned()),
+            || StackError::Conflict("another program is just acquiring or releasing the stack; try again".to_owned()),
             |holder| StackError::Held { holder },
         ));
     }
@@ -126,7 +126,7 @@ pub(crate) fn reserve(folder: &Folder, why: &str) -> Result<Hold, StackError> {
     Ok(Hold { _file: file, why: why.to_owned(), token })
 }
 
-/// Who has it now.
+/// The present holder.
 pub(crate) fn held(folder: &Folder) -> Result<Option<Holder>, StackError> {
     let path = folder.holder();
     let Ok(mut file) = File::open(&path) else { return Ok(None) };
@@ -137,31 +137,28 @@ pub(crate) fn held(folder: &Folder) -> Result<Option<Holder>, StackError> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).context(|| cannot("read", &path))?;
-    // Empty for as long as its holder has not written it yet.
+    // Empty until the holder has written it.
     Ok(serde_json::from_str(&text).ok())
 }
 
-/// Refuses when somebody else has it.
+/// Returns an error if another program holds the stack.
 pub(crate) fn check_free(folder: &Folder) -> Result<(), StackError> {
     held(folder)?.map_or(Ok(()), |holder| Err(StackError::Held { holder }))
 }
 
-/// Asks the holder to undo its faults and to end, and waits for it. A holder that does neither keeps nobody from stopping the
-/// stack.
+/// Asks the holder to undo its faults and to end, and waits for it. A holder that does neither cannot prevent the stop.
 pub(crate) fn ask_to_end(folder: &Folder, operation: &Operation<'_>) -> Result<(), StackError> {
     let Some(holder) = held(folder)? else { return Ok(()) };
     if Identity::own() == Some(holder.process) {
-        return Err(StackError::Conflict(
-            "this program holds the stack itself; its session has to end first".to_owned(),
-        ));
+        return Err(StackError::Conflict("this program holds the stack itself; its session must end first".to_owned()));
     }
-    operation.progress.note(&format!("{holder} has this stack; asking it to undo its faults and end"));
+    operation.progress.note(&format!("{holder} holds this stack; asking it to undo its faults and end"));
     holder.process.signal(Signal::TERM).context(|| format!("cannot signal {holder}"))?;
     let ended = operation
         .interrupt
         .wait_while_cleaning(LONGEST_UNDO, || held(folder).is_ok_and(|now| now.as_ref() != Some(&holder)));
     if !ended {
-        operation.progress.note(&format!("{holder} does not end; stopping the stack under it"));
+        operation.progress.note(&format!("{holder} does not end; stopping the stack anyway"));
     }
     Ok(())
 }
@@ -177,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_one_is_told_who_has_it_until_the_first_lets_go() {
+    fn the_second_program_is_told_the_holder_until_the_first_releases_the_stack() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         assert_eq!(held(&folder).unwrap(), None);

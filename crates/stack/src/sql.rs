@@ -1,5 +1,5 @@
-//! A connection to Postgres as its superuser or as the replicas' user, for faults: one statement after the other, each
-//! within a bounded time.
+//! A connection to Postgres as its superuser or as the replicas' user, for faults: one statement at a time, each with a
+//! time limit.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::StackError;
 
-/// For a connection, and for one statement.
+/// The limit for connecting, and for one statement.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What fails a statement.
+/// The error of a statement.
 #[derive(Debug)]
 pub(crate) struct SqlError {
     statement: String,
-    /// The server's five letters; `None` when it did not answer.
+    /// The SQLSTATE; `None` if the server did not answer.
     pub(crate) state: Option<String>,
     detail: String,
 }
@@ -26,7 +26,7 @@ impl From<SqlError> for StackError {
     }
 }
 
-/// Blocks; not to be used inside of an asynchronous task.
+/// Blocks; do not use it in an asynchronous task.
 pub(crate) struct Sql {
     runtime: Runtime,
     connection: PgConnection,
@@ -41,9 +41,9 @@ impl Sql {
         };
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| failed(None, error.to_string()))?;
-        // Its text has the password in it.
+        // The error text contains the password.
         let options: PgConnectOptions =
-            url.parse().map_err(|_| failed(None, "the address of Postgres cannot be read".to_owned()))?;
+            url.parse().map_err(|_| failed(None, "the URL of Postgres is invalid".to_owned()))?;
         let options = options.application_name("lab").statement_cache_capacity(0);
         let connected = runtime.block_on(async { tokio::time::timeout(ANSWERS_WITHIN, options.connect()).await });
         match connected {
@@ -53,12 +53,12 @@ impl Sql {
         }
     }
 
-    /// One or several statements; several are one transaction.
+    /// Runs one or several statements; several form one transaction.
     pub(crate) fn run(&mut self, statement: &str) -> Result<(), SqlError> {
         self.text(statement).map(drop)
     }
 
-    /// Waits for it as long as the server does.
+    /// Runs a statement without a time limit.
     pub(crate) fn run_unbounded(&mut self, statement: &str) -> Result<(), SqlError> {
         let query = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
         let ran = self.runtime.block_on(query.execute(&mut self.connection));
@@ -69,7 +69,7 @@ impl Sql {
         })
     }
 
-    /// The first value of the last statement's first row; it has to be a text. Empty when there is no row.
+    /// The first value of the last statement's first row; it must be text. Empty if there is no row.
     pub(crate) fn text(&mut self, statement: &str) -> Result<String, SqlError> {
         let query = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
         let ran = self

@@ -1,4 +1,4 @@
-//! A running stack, whichever driver started it. This is the one file that knows which drivers there are.
+//! A running stack, independent of its driver. This is the only file that knows the drivers.
 
 use std::path::Path;
 
@@ -26,17 +26,17 @@ fn starter(driver: DriverKind) -> &'static dyn Starter {
     }
 }
 
-/// A stack that was started, by this program or another.
+/// A stack that was started by this program or another.
 #[derive(Debug)]
 pub struct Stack {
     folder: Folder,
     driver: Box<dyn Driver>,
-    /// Whether this program has it to itself.
+    /// The hold, if this program has reserved the stack.
     hold: Option<Hold>,
 }
 
 impl Stack {
-    /// Starts everything and returns when it answers. On any failure all that was started is stopped again.
+    /// Starts everything and returns when it answers. On failure everything that was started is stopped again.
     pub fn up(options: &UpOptions, operation: &Operation<'_>) -> Result<Self, StackError> {
         Topology::from(options).check()?;
         let starter = starter(options.driver);
@@ -49,7 +49,7 @@ impl Stack {
         Self::from_folder(folder.clone())
     }
 
-    /// The stack that runs from this state folder.
+    /// Connects to the stack of this state folder.
     pub fn connect(folder: &Path) -> Result<Self, StackError> {
         Self::from_folder(Folder::open(folder)?)
     }
@@ -73,11 +73,11 @@ impl Stack {
         self.driver.kind()
     }
 
-    /// Takes the stack for this program alone: until the session ends, faults are given and the stack is changed only through
-    /// it. `why` is what others are told.
+    /// Reserves the stack for this program: until the session ends, only the session can inject faults and change the
+    /// stack. `why` is shown to other programs.
     ///
     /// # Errors
-    /// [`StackError::Held`] names who has it.
+    /// [`StackError::Held`] names the holder.
     pub fn reserve(&self, why: &str, operation: &Operation<'_>) -> Result<Session, StackError> {
         let _lock = self.folder.lock("reserve", operation)?;
         let hold = session::reserve(&self.folder, why)?;
@@ -85,7 +85,7 @@ impl Stack {
         Ok(Session::new(Self { hold: Some(hold), ..stack }))
     }
 
-    /// All servers with their faults, and who holds the stack.
+    /// All servers with their faults, and the holder of the stack.
     pub fn status(&self) -> Result<Status, StackError> {
         let mut status = self.driver.status()?;
         status.session = session::held(&self.folder)?;
@@ -102,12 +102,12 @@ impl Stack {
         self.driver.topology()
     }
 
-    /// Where to read what its servers have said.
+    /// Where the logs of its servers are.
     pub fn logs(&self) -> Result<Logs, StackError> {
         self.driver.logs()
     }
 
-    /// Reads a target's name; the error lists the valid ones.
+    /// Parses a target's name; the error lists the valid ones.
     pub fn target(&self, text: &str) -> Result<Target, StackError> {
         let valid = self.driver.targets()?;
         match text.parse() {
@@ -116,7 +116,7 @@ impl Stack {
         }
     }
 
-    /// Breaks a server and returns once the effect was seen from outside.
+    /// Injects a fault and returns once the effect was observed from outside.
     pub fn inject(&self, fault: FaultKind, target: Target, operation: &Operation<'_>) -> Result<Injected, StackError> {
         let (_lock, agent) = self.change("fault", operation)?;
         self.target(&target.to_string())?;
@@ -128,7 +128,7 @@ impl Stack {
         injection::inject(&self.site(&agent, operation), fault, target, Giver { by: &by, session })
     }
 
-    /// As [`inject`](Self::inject), for as long as the guard lives.
+    /// Like [`inject`](Self::inject); the fault is undone when the guard is dropped.
     pub fn inject_guarded(
         &self,
         fault: FaultKind,
@@ -138,19 +138,19 @@ impl Stack {
         Ok(FaultGuard::new(self, self.inject(fault, target, operation)?))
     }
 
-    /// Undoes one fault and no other. `None`: it is undone already.
+    /// Undoes one fault and no other. `None`: it is already undone.
     pub fn undo(&self, id: u64, operation: &Operation<'_>) -> Result<Option<Healed>, StackError> {
         let _lock = self.folder.lock("heal", operation)?;
         let record = self.complete()?;
         let site = self.site(&record.agent, operation);
-        // Whoever gave a fault may take it back, also when somebody else has taken the stack meanwhile.
+        // The program that injected a fault may undo it, even if another program holds the stack by now.
         healing::undo_one(&site, id)
     }
 
-    /// Undoes every fault (or those of one server) and starts again what is not running; waits until it answers.
+    /// Undoes every fault (or those of one server) and restarts servers that are not running; waits until they answer.
     ///
     /// # Errors
-    /// [`StackError::NotAllHealed`] after all that could be healed is.
+    /// [`StackError::NotAllHealed`], after everything that can be healed is healed.
     pub fn heal(&self, only: Option<Target>, operation: &Operation<'_>) -> Result<Vec<Healed>, StackError> {
         let (_lock, agent) = self.change("heal", operation)?;
         if let Some(target) = only {
@@ -159,7 +159,7 @@ impl Stack {
         healing::heal(&self.site(&agent, operation), only)
     }
 
-    /// Undoes what was given through this session, the last first.
+    /// Undoes the faults of this session, the last one first.
     pub(crate) fn undo_session(&self, operation: &Operation<'_>) -> Result<Vec<Healed>, StackError> {
         let Some(hold) = &self.hold else { return Ok(Vec::new()) };
         let ledger = Ledger::load(&self.folder)?;
@@ -174,13 +174,13 @@ impl Stack {
         outcome.into_result()
     }
 
-    /// Changes the number of replicas; those that go drain first.
+    /// Changes the number of replicas; removed replicas drain first.
     pub fn scale(&self, replicas: u32, operation: &Operation<'_>) -> Result<(), StackError> {
         self.configure(&Topology { replicas, ..self.topology()? }, operation)
     }
 
-    /// Gives the running stack another shape: replicas come and go, and where they have to run otherwise they are restarted
-    /// one after the other. Dependencies and data stay.
+    /// Changes the topology of the running stack: replicas are added or removed, and if their settings change they are
+    /// restarted one by one. Dependencies and data stay.
     pub fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError> {
         wanted.check()?;
         let (_lock, agent) = self.change("configure", operation)?;
@@ -189,7 +189,7 @@ impl Stack {
         configured
     }
 
-    /// Restarts every replica that runs.
+    /// Restarts every running replica.
     pub fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
         let (_lock, agent) = self.change("restart", operation)?;
         let restarted = self.driver.restart(restart, operation);
@@ -197,19 +197,19 @@ impl Stack {
         restarted
     }
 
-    /// Starts what watches the stack: Prometheus, and what tells it of nginx, Postgres and Redis. The stack runs without
-    /// them as well, so what is missing is no error: it is said in the lines that this returns.
+    /// Starts the monitoring: Prometheus, and its exporters for nginx, Postgres and Redis. The stack runs without them
+    /// too, so a missing program is not an error: the returned lines mention it.
     pub fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
         let _lock = self.folder.lock("observe", operation)?;
         self.complete()?;
         self.driver.observe(host, operation)
     }
 
-    /// For a program that stays beside the stack: servers that have died since the last look without a fault.
+    /// For a program that watches the stack: servers that have died without a fault since the last call.
     pub fn watch(&self, watched: &mut Watched) -> Result<Vec<Target>, StackError> {
         let mut dead = self.driver.dead()?;
         if !dead.is_empty() {
-            // A fault is noted before it acts, so one that killed is there by now.
+            // A fault is recorded before it acts, so the fault that killed a server is already in the ledger.
             let ledger = Ledger::load(&self.folder)?;
             let is_meant = |target| {
                 let mut kinds = ledger.of(target).map(|entry| &entry.fault.kind);
@@ -222,7 +222,7 @@ impl Stack {
         Ok(watched.update(dead))
     }
 
-    /// The right to change the stack, and the program that keeps faults up.
+    /// The right to change the stack, and the program that runs the agents.
     fn change(
         &self,
         command: &str,
@@ -235,7 +235,7 @@ impl Stack {
         Ok((lock, self.complete()?.agent))
     }
 
-    /// What never was complete cannot be mended.
+    /// A stack that never started completely cannot be healed.
     fn complete(&self) -> Result<Record, StackError> {
         let record = Record::load(&self.folder)?;
         let record = record.ok_or_else(|| StackError::NotRunning { folder: self.folder.root().to_owned() })?;
@@ -248,13 +248,14 @@ impl Stack {
     }
 }
 
-/// Stops whatever is left of a stack, whole or wrecked. True when there was something. `purge` removes the data too.
+/// Stops everything that is left of a stack, complete or not. True if there was anything. `purge` removes the data too.
 pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<bool, StackError> {
     let folder = match Folder::open(folder) {
         Ok(folder) => folder,
         Err(StackError::NotRunning { folder }) => {
             if purge {
-                // A start that was cut short before its first file leaves an empty folder; no other goes.
+                // A start that was interrupted before its first file leaves an empty folder; no other folder is
+                // removed.
                 let _ = std::fs::remove_dir(folder);
             }
             return Ok(false);
@@ -262,7 +263,7 @@ pub fn down(folder: &Path, purge: bool, operation: &Operation<'_>) -> Result<boo
         Err(error) => return Err(error),
     };
     session::ask_to_end(&folder, operation)?;
-    // From here on an interrupt no longer ends the operation, it only hurries it: see `Interrupt::count`.
+    // From here on an interrupt no longer ends the operation, it only shortens waits: see `Interrupt::count`.
     let _lock = match folder.lock_to_stop(operation) {
         // The holder has stopped it, and removed the folder.
         Err(StackError::NotRunning { .. }) => return Ok(true),
@@ -279,12 +280,12 @@ fn stop(folder: &Folder, purge: bool, operation: &Operation<'_>) -> Result<bool,
     let record = match Record::load(folder) {
         Ok(record) => record,
         Err(error) => {
-            operation.progress.note(&format!("{error}; stopping what the folder knows of"));
+            operation.progress.note(&format!("{error}; stopping everything that is recorded in the folder"));
             None
         }
     };
     undo_what_would_stay(folder, record.as_ref(), purge, operation);
-    // Without a record only processes can be left: containers are found by the record's name.
+    // Without a record only processes can be left: containers are found by the name in the record.
     let starter = starter(record.as_ref().map_or(DriverKind::Process, |record| record.driver));
     let found = starter.stop(folder, record.as_ref(), purge, operation)?;
     let mut ledger = Ledger::load(folder).unwrap_or_default();
@@ -293,8 +294,8 @@ fn stop(folder: &Folder, purge: bool, operation: &Operation<'_>) -> Result<bool,
     Ok(found)
 }
 
-/// A fault in Postgres' data would outlive the stack. It is undone while Postgres runs; where it does not, the ledger keeps it
-/// and the next start undoes it.
+/// A fault in Postgres' data outlives the stack. It is undone while Postgres runs; otherwise the ledger keeps it and
+/// the next start undoes it.
 fn undo_what_would_stay(folder: &Folder, record: Option<&Record>, purge: bool, operation: &Operation<'_>) {
     let Some(record) = record.filter(|record| record.stage == Stage::Running && !purge) else { return };
     let ledger = Ledger::load(folder).unwrap_or_default();
@@ -303,12 +304,12 @@ fn undo_what_would_stay(folder: &Folder, record: Option<&Record>, purge: bool, o
         let site = Site { folder, driver: driver.as_ref(), agent: &record.agent, operation };
         let restored = driver.restore(entry.fault.target, false).map(drop);
         if let Err(error) = restored.and_then(|()| healing::undo_one(&site, entry.fault.id).map(drop)) {
-            operation.progress.note(&format!("`{}` is undone by the next `lab up`: {error}", entry.fault.kind));
+            operation.progress.note(&format!("the next `lab up` undoes `{}`: {error}", entry.fault.kind));
         }
     }
 }
 
-/// Before a start: refuses when a stack runs, clears what an earlier lab left unfinished.
+/// Before a start: returns an error if a stack runs, and cleans up what an earlier lab left.
 fn clear_wreckage(folder: &Folder, operation: &Operation<'_>) -> Result<(), StackError> {
     let record = Record::load(folder);
     if let Ok(Some(record)) = &record
@@ -323,9 +324,9 @@ fn clear_wreckage(folder: &Folder, operation: &Operation<'_>) -> Result<(), Stac
         Err(_) => false,
     };
     if !is_clear {
-        operation.progress.note("an earlier run did not end in good order; clearing what it left");
+        operation.progress.note("an earlier run did not shut down cleanly; cleaning up what it left");
     }
-    // Also without a record: process numbers may be left from a run whose record was removed by hand.
+    // Also without a record: pid files may be left from a run whose record was removed by hand.
     stop(folder, false, &Operation { progress: operation.progress, interrupt: Interrupt::default() })?;
     operation.interrupt.check()
 }

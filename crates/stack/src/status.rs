@@ -1,4 +1,4 @@
-//! How the stack is and where to reach it: the shapes that `lab status --json` prints and experiments read.
+//! The status and the addresses of the stack: the types that `lab status --json` prints and experiments read.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -34,13 +34,13 @@ impl State {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
     pub driver: DriverKind,
-    /// Through nginx, as a client sees the stack.
+    /// The stack's URL, through nginx.
     pub base_url: String,
     pub replicas: Vec<ReplicaStatus>,
     pub dependencies: Dependencies,
-    /// Name to address of what watches the stack; empty when nothing does.
+    /// The monitoring programs, name to address; empty if there are none.
     pub observability: BTreeMap<String, String>,
-    /// Who has the stack to itself.
+    /// The holder of the stack, if it is reserved.
     #[serde(default)]
     pub session: Option<Holder>,
 }
@@ -48,7 +48,7 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReplicaStatus {
     pub name: Target,
-    /// The replica itself, past nginx.
+    /// The replica's own URL, without nginx.
     pub url: String,
     #[serde(flatten)]
     pub server: ServerStatus,
@@ -63,13 +63,13 @@ pub struct Dependencies {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DependencyStatus {
-    /// `host:port`; empty when it cannot be reached from this machine.
+    /// `host:port`; empty if it cannot be reached from this machine.
     pub address: String,
     #[serde(flatten)]
     pub server: ServerStatus,
 }
 
-/// What replicas and dependencies have in common. `pid` is the process driver's, `container` is compose's.
+/// Fields that replicas and dependencies share. `pid` is set by the process driver, `container` by compose.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerStatus {
     pub state: State,
@@ -77,7 +77,7 @@ pub struct ServerStatus {
     pub pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// Given and not undone yet.
+    /// Injected and not undone yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ActiveFault>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,7 +85,8 @@ pub struct ServerStatus {
 }
 
 impl Status {
-    /// Which replica an answer's `X-Instance` names: its own name with one driver, its container's with the other.
+    /// The replica that an answer's `X-Instance` names: its own name with the process driver, its container's with
+    /// compose.
     #[must_use]
     pub fn instance(&self, x_instance: &str) -> Option<Target> {
         let is_it = |replica: &&ReplicaStatus| {
@@ -94,7 +95,7 @@ impl Status {
         self.replicas.iter().find(is_it).map(|replica| replica.name)
     }
 
-    /// Every fault that is not undone, in the order in which the servers are shown.
+    /// Every active fault, in the order in which the servers are shown.
     pub fn faults(&self) -> impl Iterator<Item = &ActiveFault> {
         self.servers().flat_map(|(.., server)| &server.faults)
     }
@@ -120,23 +121,23 @@ impl Status {
     }
 }
 
-/// Addresses for programs, with passwords where they need them. Not printed by `lab status`.
+/// Addresses for programs, with passwords where needed. Not printed by `lab status`.
 #[derive(Clone)]
 pub struct Endpoints {
     pub base_url: String,
     pub replicas: Vec<ReplicaEndpoint>,
-    /// As the replicas use it; `None` when the driver does not publish it to this machine.
+    /// The URL that the replicas use; `None` if it cannot be reached from this machine.
     pub postgres_url: Option<String>,
     /// The database's superuser, for experiments that lock tables or limit connections.
     pub postgres_admin_url: Option<String>,
-    /// As the replicas use it: only the commands and keys that they need.
+    /// The URL that the replicas use: only the commands and keys that they need.
     pub redis_url: Option<String>,
     /// Redis' own administrator, for experiments.
     pub redis_admin_url: Option<String>,
 }
 
 impl std::fmt::Debug for Endpoints {
-    /// Without the addresses that carry a password.
+    /// Omits the addresses that contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoints")
             .field("base_url", &self.base_url)

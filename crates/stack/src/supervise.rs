@@ -1,5 +1,5 @@
-//! Processes that outlive the lab and are never lost: started so that their number is on disk before they run, found again
-//! with all their workers, ended in good order. Both drivers stand on this; it knows neither.
+//! Processes that outlive the lab and are never lost: their pid is on disk before they run, they are found again with
+//! all their workers, and they are stopped cleanly. Both drivers use this module; it depends on neither.
 
 pub(crate) mod launch;
 pub(crate) mod ports;

@@ -1,4 +1,4 @@
-//! What a fault can be given to.
+//! The targets of faults.
 
 use std::{fmt, str::FromStr};
 

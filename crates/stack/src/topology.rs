@@ -1,42 +1,42 @@
-//! The shape of a stack that can be changed while it runs.
+//! The settings of a stack that can be changed while it runs.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{StackError, UpOptions};
 
-/// Each replica holds a handful of Postgres's 100 connections.
+/// Each replica holds a few of Postgres's 100 connections.
 const MOST_REPLICAS: u32 = 16;
 
-/// A hundredth of a core is the least that the kernel accepts.
+/// A hundredth of a core is the minimum that the kernel accepts.
 const CPUS: std::ops::RangeInclusive<f64> = 0.01..=64.0;
 
-/// The variable by which a replica is told how many connections to Postgres it may hold.
+/// The variable that sets how many connections to Postgres a replica may hold.
 const CONNECTIONS: &str = "DB_MAX_CONNECTIONS";
 
-/// How many replicas, and how each of them is run.
+/// The number of replicas and their settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
     pub replicas: u32,
     /// Sets `PHASE`; `None` leaves every mechanism on.
     pub phase: Option<u8>,
-    /// More variables: the switches.
+    /// More variables, such as the switches.
     pub env: Vec<(String, String)>,
     /// CPU quota of each replica, in cores; `None`: no quota.
     pub cpus: Option<f64>,
 }
 
-/// In which order replicas are restarted.
+/// The order in which replicas are restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {
-    /// One after the other; each drains first and answers before the next one goes.
+    /// One by one; each drains first and answers again before the next one stops.
     Rolling,
-    /// All are stopped, then all are started: there is a gap.
+    /// All are stopped, then all are started: the service is unavailable in between.
     AllAtOnce,
 }
 
 impl Topology {
-    /// Sets a variable, in the place of an earlier value.
+    /// Sets a variable; replaces an earlier value.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         match self.env.iter_mut().rfind(|(known, _)| known == name) {
@@ -52,7 +52,7 @@ impl Topology {
         self.with(CONNECTIONS, &most.to_string())
     }
 
-    /// Whether the replicas that are there can stay as they are.
+    /// Whether existing replicas can keep running unchanged.
     pub(crate) fn runs_alike(&self, other: &Self) -> bool {
         self.phase == other.phase && self.env == other.env && self.cpus == other.cpus
     }
@@ -65,7 +65,7 @@ impl Topology {
         if let Some(phase) = self.phase
             && !(1..=4).contains(&phase)
         {
-            return Err(StackError::Usage(format!("there are the phases 1 to 4, not {phase}")));
+            return Err(StackError::Usage(format!("the phase must be 1 to 4, not {phase}")));
         }
         match self.cpus {
             Some(cpus) if !CPUS.contains(&cpus) => {

@@ -1,5 +1,5 @@
-//! Who may know whom, held by the sources themselves: a driver knows the interface and what is below it, never the other
-//! driver, the stack or a session; what both stand on knows neither.
+//! Checks the dependencies between modules in the sources: a driver depends on the interface and on what is below it,
+//! never on the other driver, the stack or a session; modules that both use depend on neither.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-/// Every module of the crate's first level with the ones that its files name.
+/// Every top-level module of the crate with the modules that its files name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let modules: Vec<String> = fs::read_dir(&root)
@@ -22,7 +22,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     for module in &modules {
         let mut text = fs::read_to_string(root.join(format!("{module}.rs"))).unwrap();
         collect(&root.join(module), &mut text);
-        // Comments name what the code does not.
+        // Comments may name modules that the code does not use.
         let code: String = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
         let mut named: BTreeSet<String> = BTreeSet::new();
         for (place, _) in code.match_indices("crate::") {
@@ -48,7 +48,7 @@ fn collect(folder: &Path, text: &mut String) {
     }
 }
 
-/// Where the brace that opens a text is closed.
+/// The position of the brace that closes the opening brace of a text.
 fn closing(text: &str) -> usize {
     let mut depth = 0;
     for (place, c) in text.char_indices() {
@@ -65,16 +65,16 @@ fn drivers_depend_on_the_interface_and_one_file_chooses() {
     let dependencies = dependencies();
     let of = |module: &str| &dependencies[module];
     for driver in ["process", "compose"] {
-        assert!(of(driver).contains("driver"), "the look finds nothing: {dependencies:#?}");
+        assert!(of(driver).contains("driver"), "no dependency was found: {dependencies:#?}");
         for forbidden in ["process", "compose", "stack", "session", "guard", "lock"] {
             assert!(!of(driver).contains(forbidden), "{driver} depends on {forbidden}");
         }
         let who: Vec<_> = dependencies.iter().filter(|(_, known)| known.contains(driver)).map(|(who, _)| who).collect();
-        assert_eq!(who, ["stack"], "who knows {driver}");
+        assert_eq!(who, ["stack"], "modules that depend on {driver}");
     }
     for below in ["supervise", "record", "folder", "probe", "proxy", "sql", "lock", "interrupt", "topology", "target"] {
         for above in ["driver", "fault", "session", "stack"] {
-            // Types that everybody shares are named by the crate, not by their module.
+            // Types that all modules share are named through the crate, not through their module.
             assert!(!of(below).contains(above), "{below} depends on {above}");
         }
     }

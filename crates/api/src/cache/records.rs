@@ -21,12 +21,14 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use deadpool_redis::redis::{Cmd, Value};
 use resilience::deadline::Deadline;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     GENERATION, HOLD, MAX_ENTRY, Raw, StoreCounters, Stored,
     entry::{Entry, Kind, Stamp},
     milliseconds,
     missed::MissedWrites,
+    near::NearCache,
     now_ms,
     script::CacheScript,
 };
@@ -36,6 +38,13 @@ use crate::{
     metrics::Metrics,
     records::model::Record,
 };
+
+/// A record's key begins with this; the id follows. It has a type and a version. A new entry format gets a new `v`, so
+/// that old and new replicas can run side by side.
+const PREFIX: &str = "record:v1:";
+
+/// No record has this id.
+const NO_ID: i64 = 0;
 
 const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
 
@@ -57,6 +66,7 @@ struct Inner {
     missing: Duration,
     store: CacheScript,
     missed: MissedWrites,
+    near: Option<NearCache>,
     counters: StoreCounters,
     /// The time-out for updating the cache after a commit, independent of the request's deadline.
     update_timeout: Option<Duration>,
@@ -105,12 +115,23 @@ impl RecordCache {
             missing: config.missing,
             store: CacheScript::new(STORE),
             missed: MissedWrites::new(metrics),
+            near: config.near.as_ref().map(|near| NearCache::new(near, PREFIX, metrics)),
             counters: StoreCounters::new(metrics),
             update_timeout,
         }))
     }
 
-    /// Looks up an id.
+    /// Looks up an id in this process: a fresh entry, and its remaining fresh time in seconds.
+    pub fn find_near(&self, id: i64) -> Option<(Entry, u64)> {
+        let near = self.0.near.as_ref()?;
+        // The same conditions as for an entry in Redis.
+        if self.0.missed.concerns(id) || !self.0.redis.is_settled() {
+            return None;
+        }
+        near.find(id)
+    }
+
+    /// Looks up an id in Redis.
     ///
     /// # Errors
     /// The cache cannot answer: a bypass, never "not found".
@@ -118,13 +139,17 @@ impl RecordCache {
         if self.0.missed.concerns(id) {
             return Err(Bypass::MissedWrite);
         }
-        let mut get = Cmd::with_capacity(2, 32);
-        // Not GET: see the documentation of the parent module.
-        get.arg("GETEX").arg(key(id));
-        match self.0.redis.call(deadline, &get).await {
+        let ticket = self.0.near.as_ref().and_then(|near| near.begin(id));
+        match self.0.redis.call(deadline, &look_up(id)).await {
             Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
             Ok(Raw(None)) => Ok(Found::default()),
-            Ok(Raw(Some(bytes))) => Ok(self.decode(bytes, id)),
+            Ok(Raw(Some(bytes))) => {
+                let found = self.decode(bytes, id);
+                if let (Some(near), Some(entry)) = (&self.0.near, &found.entry) {
+                    near.insert(ticket, id, entry);
+                }
+                Ok(found)
+            }
             Err(RedisError::Corrupt) => Ok(Found { corrupt: true, ..Found::default() }),
             Err(error) => Err(Bypass::Redis(error)),
         }
@@ -162,6 +187,13 @@ impl RecordCache {
         }
     }
 
+    /// An entry was read from Postgres and is going to be the answer.
+    pub fn saw(&self, id: i64, entry: &Entry) {
+        if let Some(near) = &self.0.near {
+            near.saw(id, entry.stamp);
+        }
+    }
+
     /// Stores an entry that was read from Postgres after a look-up that saw `seen`.
     pub async fn store(&self, id: i64, entry: &Entry, seen: Option<Stamp>, deadline: Deadline) -> Stored {
         let stored = self.run_script(id, entry, seen, false, deadline).await;
@@ -195,6 +227,18 @@ impl RecordCache {
             let stored = self.run_script(id, &entry, None, false, self.update_deadline()).await;
             self.0.counters.count(stored);
         }
+    }
+
+    /// Keeps the near cache up to date until `stop`; ends at once without one.
+    pub async fn keep_near(self, stop: CancellationToken) {
+        if let Some(near) = self.0.near.clone() {
+            self.0.redis.clone().track(PREFIX, look_up(NO_ID), near, stop).await;
+        }
+    }
+
+    /// Entries of the near cache, and bytes that they take.
+    pub fn near_size(&self) -> (usize, u64) {
+        self.0.near.as_ref().map_or((0, 0), NearCache::size)
     }
 
     /// Whether a write is waiting to be repaired.
@@ -237,7 +281,9 @@ impl RecordCache {
     async fn delete(&self, id: i64, deadline: Deadline) -> bool {
         let mut delete = Cmd::new();
         delete.arg("DEL").arg(key(id)).arg(GENERATION);
-        self.0.redis.call::<Value>(deadline, &delete).await.is_ok()
+        let deleted = self.0.redis.call::<Value>(deadline, &delete).await.is_ok();
+        self.changed_here(id);
+        deleted
     }
 
     async fn run_script(
@@ -263,10 +309,19 @@ impl RecordCache {
                 command.arg(milliseconds(self.0.keep));
             }
         });
-        match stored.await {
+        let stored = stored.await;
+        self.changed_here(id);
+        match stored {
             Ok(1) => Stored::Yes,
             Ok(_) => Stored::Superseded,
             Err(error) => error.into(),
+        }
+    }
+
+    /// Called after each command that changes an entry, before its result is used: Redis' own report may come later.
+    fn changed_here(&self, id: i64) {
+        if let Some(near) = &self.0.near {
+            near.wrote(id);
         }
     }
 
@@ -279,11 +334,16 @@ fn hold() -> Entry {
     Entry::new(Kind::Hold, Stamp::HOLD, now_ms(), HOLD, b"")
 }
 
-/// The key of a record, with a type and a version. A new entry format gets a new `v`, so that old and new replicas can
-/// run side by side.
+/// The command that reads an entry. Not GET: see the documentation of the parent module.
+fn look_up(id: i64) -> Cmd {
+    let mut command = Cmd::with_capacity(2, 32);
+    command.arg("GETEX").arg(key(id));
+    command
+}
+
 fn key(id: i64) -> String {
     let mut name = String::with_capacity(32);
     // Writing to a String cannot fail.
-    let _infallible = write!(name, "record:v1:{id}");
+    let _infallible = write!(name, "{PREFIX}{id}");
     name
 }

@@ -78,12 +78,37 @@ pub struct CacheConfig {
     pub stale_if_error: bool,
     /// Whether simultaneous reads of one key share one read of Postgres.
     pub single_flight: bool,
+    /// Records in the process; `None`: `NEAR_CACHE` is off.
+    pub near: Option<NearCacheConfig>,
+}
+
+/// What is kept in the process.
+#[derive(Debug, Clone)]
+pub struct NearCacheConfig {
+    /// For all entries, with what the process needs to find them. One entry takes at most a sixteenth.
+    pub bytes: u64,
+}
+
+/// A megabyte holds every record that is as large as a record may be without escapes; four gigabytes are more than a
+/// process of this service should hold.
+const NEAR_BYTES: (u32, u32) = (1024 * 1024, u32::MAX);
+
+impl NearCacheConfig {
+    fn read(reader: &mut Reader, cache_is_on: bool) -> Option<Self> {
+        let enabled = reader.switch("NEAR_CACHE", false, "hot records in the process; reads may be old by 200 ms");
+        let bytes = reader.number("NEAR_CACHE_BYTES", 16 * 1024 * 1024, NEAR_BYTES, "what the near cache may take");
+        if enabled && !cache_is_on {
+            reader.fault("NEAR_CACHE", "is `on` while CACHE is `off`: it holds what the cache in Redis holds");
+        }
+        enabled.then_some(Self { bytes: u64::from(bytes) })
+    }
 }
 
 impl CacheConfig {
     pub(super) fn read(reader: &mut Reader, preset: Preset) -> Self {
+        let enabled = reader.switch("CACHE", preset.cache, "reads through Redis");
         let config = Self {
-            enabled: reader.switch("CACHE", preset.cache, "reads through Redis"),
+            enabled,
             fresh: reader.duration_within(
                 "CACHE_FRESH",
                 Duration::from_secs(30),
@@ -107,6 +132,7 @@ impl CacheConfig {
                 preset.beyond_the_notes,
                 "one read of Postgres per key at a time",
             ),
+            near: NearCacheConfig::read(reader, enabled),
         };
         reader.fits(("CACHE_FRESH", Some(config.fresh)), ("CACHE_KEEP", Some(config.keep)));
         reader.fits(("CACHE_MISSING", Some(config.missing)), ("CACHE_KEEP", Some(config.keep)));

@@ -25,12 +25,14 @@ use tokio_util::sync::CancellationToken;
 mod connection;
 pub mod judge;
 mod settling;
+pub mod tracking;
 
 pub use self::judge::RedisError;
 use self::{
     connection::SharedConnection,
     judge::{Connection, Signal, signal},
     settling::Settling,
+    tracking::{ChangeListener, Tracking},
 };
 use super::{
     LogLevel, Verdict,
@@ -59,6 +61,7 @@ pub struct Redis(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     connection: SharedConnection,
+    tracking: Tracking,
     guard: Guard,
     knowledge: Knowledge,
     settling: Settling,
@@ -83,6 +86,7 @@ impl Redis {
         let budget = config.retry_budget.then(|| Arc::new(Budget::new(BUDGET.0, BUDGET.1)));
         Ok(Self(Arc::new(Inner {
             connection: SharedConnection::new(config, instance)?,
+            tracking: Tracking::new(config)?,
             guard: Guard::new(REDIS, limits.breakers, metrics),
             knowledge: Knowledge::new(REDIS, metrics),
             settling: Settling::new(Instant::now()),
@@ -162,6 +166,20 @@ impl Redis {
         .await;
     }
 
+    /// Reports changed keys that begin with `prefix` to `listener` until `stop`. `heartbeat` has to be a command that
+    /// Redis refuses whenever it refuses writes.
+    pub(crate) async fn track(
+        self,
+        prefix: &'static str,
+        heartbeat: Cmd,
+        listener: impl ChangeListener + Clone,
+        stop: CancellationToken,
+    ) {
+        let notice = |signal: Signal| self.0.notice(signal);
+        stop.run_until_cancelled(self.0.tracking.run(prefix, &heartbeat, &listener, notice)).await;
+        listener.lost();
+    }
+
     /// Closes the connection.
     pub fn close(&self) {
         self.0.connection.close();
@@ -178,16 +196,23 @@ impl Inner {
         };
         let verdict = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling().verdict;
         settle(admitted, verdict);
-        match &result {
-            // Detected before the next probe: request a probe, and do not use entries until it has ended.
-            Err(Signal::RefusesWrites) if self.knowledge.is_up() => {
+        if let Err(signal) = &result {
+            self.notice(*signal);
+        }
+        result
+    }
+
+    /// What a failed command shows before the next probe.
+    fn notice(&self, signal: Signal) {
+        match signal {
+            // Request a probe, and do not use entries until it has ended.
+            Signal::RefusesWrites if self.knowledge.is_up() => {
                 self.settling.trouble();
                 self.knowledge.suspect();
             }
-            _ if verdict == Verdict::Failure => self.knowledge.suspect(),
+            _ if signal.ruling().verdict == Verdict::Failure => self.knowledge.suspect(),
             _ => {}
         }
-        result
     }
 
     async fn send<T: FromRedisValue>(&self, bound: Option<Duration>, command: &Cmd) -> Result<T, Signal> {

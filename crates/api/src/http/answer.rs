@@ -30,6 +30,8 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 #[strum(serialize_all = "snake_case", const_into_str)]
 #[repr(u8)]
 pub enum CacheResult {
+    /// A fresh entry of the near cache answered.
+    Near,
     /// A fresh entry answered.
     Hit,
     /// An old entry answered.
@@ -56,6 +58,11 @@ impl CacheResult {
 /// The value of `Cache-Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
+    /// From the near cache, fresh for so many seconds.
+    Near {
+        /// Seconds.
+        ttl: u64,
+    },
     /// Fresh for so many seconds.
     Hit {
         /// Seconds.
@@ -96,6 +103,7 @@ impl CacheStatus {
     /// The word for logs and metrics.
     pub fn result(self) -> CacheResult {
         match self {
+            Self::Near { .. } => CacheResult::Near,
             Self::Hit { .. } => CacheResult::Hit,
             Self::Stale { .. } => CacheResult::Stale,
             Self::Forward { why: Forward::Miss, .. } => CacheResult::Miss,
@@ -110,6 +118,7 @@ impl CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Near { ttl } => write!(f, "near; hit; ttl={ttl}"),
             Self::Hit { ttl } => write!(f, "redis; hit; ttl={ttl}"),
             Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
             Self::Forward { why, stored, collapsed } => {
@@ -335,6 +344,7 @@ mod tests {
     #[test]
     fn the_cache_status_is_as_documented() {
         let forward = |why, stored, collapsed| CacheStatus::Forward { why, stored, collapsed }.to_string();
+        assert_eq!(CacheStatus::Near { ttl: 27 }.to_string(), "near; hit; ttl=27");
         assert_eq!(CacheStatus::Hit { ttl: 27 }.to_string(), "redis; hit; ttl=27");
         assert_eq!(CacheStatus::Stale { age: 31 }.to_string(), "redis; hit; detail=stale");
         assert_eq!(forward(Forward::Miss, true, false), "redis; fwd=uri-miss; stored");

@@ -162,6 +162,9 @@ impl Source {
             Ok(None) => Ok(self.records.missing_entry(id, seen.flatten())),
             Err(error) => Err(error.into()),
         };
+        if let Ok(entry) = &entry {
+            self.records.saw(id, entry);
+        }
         let stored = match (&entry, seen) {
             (Ok(entry), Some(seen)) => self.records.store(id, entry, seen, deadline).await == Stored::Yes,
             _ => false,

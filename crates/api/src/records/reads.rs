@@ -2,7 +2,7 @@
 //!
 //! # In the order of time
 //! ## Look up
-//! A fresh entry is the answer. If the cache cannot answer, the read is a bypass: it is counted, and is never an error
+//! A fresh entry is the answer, from the near cache if it is on and has one. If the cache cannot answer, the read is a bypass: it is counted, and is never an error
 //! for the client.
 //! ## Fetch
 //! One [flight](super::flights) per key reads Postgres. Other requests for the same key wait for its result.
@@ -89,18 +89,18 @@ impl Reads {
         }))
     }
 
+    /// The record, if the near cache has it: without Redis, and without waiting.
+    pub fn near_record(&self, id: i64, known: impl Fn(u64) -> bool) -> Option<Answer> {
+        let (entry, ttl) = self.0.records.find_near(id)?;
+        let provenance = Provenance { cache: Some(CacheStatus::Near { ttl }), ..Provenance::default() };
+        let (entry, provenance) = self.count((Ok(entry), provenance));
+        Some(Answer { content: entry.and_then(|entry| content(id, &entry, known)), provenance })
+    }
+
     /// Reads one record; the answer is 304 if `known` accepts its version. With `past_cache` it is read from Postgres.
     pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, past_cache: bool, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.count(self.find_record(id, past_cache, deadline).await);
-        let content = entry.and_then(|entry| match entry.kind() {
-            Kind::Missing | Kind::Hold => Err(Error::NoRecord(id)),
-            Kind::Record | Kind::Page => {
-                let version = entry.stamp.version();
-                let body = entry.body();
-                Ok(if known(version) { Content::NotModified { version } } else { Content::Record { body, version } })
-            }
-        });
-        Answer { content, provenance }
+        Answer { content: entry.and_then(|entry| content(id, &entry, known)), provenance }
     }
 
     /// Reads one page. With `past_cache` it is read from Postgres.
@@ -254,6 +254,17 @@ impl Reads {
 impl Forwarded {
     fn bypass(reason: &'static str, provenance: Provenance) -> Self {
         Self { why: Forward::Bypass(reason), old: None, provenance }
+    }
+}
+
+fn content(id: i64, entry: &Entry, known: impl Fn(u64) -> bool) -> Result<Content, Error> {
+    match entry.kind() {
+        Kind::Missing | Kind::Hold => Err(Error::NoRecord(id)),
+        Kind::Record | Kind::Page => {
+            let version = entry.stamp.version();
+            let body = entry.body();
+            Ok(if known(version) { Content::NotModified { version } } else { Content::Record { body, version } })
+        }
     }
 }
 

@@ -39,6 +39,9 @@ fn read_states(state: &AppState) {
     let (idle, in_use) = state.postgres.connections();
     metrics.pool_connections.with_label_values(&[POSTGRES, "idle"]).set(number(idle));
     metrics.pool_connections.with_label_values(&[POSTGRES, "in_use"]).set(number(in_use));
+    let (entries, bytes) = state.records.near_size();
+    metrics.near_cache_entries.set(number(entries));
+    metrics.near_cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     let redis = i64::from(state.redis.is_connected());
     metrics.pool_connections.with_label_values(&[REDIS, "in_use"]).set(redis);
 }

@@ -39,14 +39,18 @@ struct PageQuery {
 
 /// The hot path. The request is taken whole and read in place: extractors for the id and the headers would copy them.
 pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
-    let deadline = deadline(&state);
     let freshness = Freshness::of(request.headers());
     let asked = id_of(&request).and_then(|id| Ok((id, ReadConditions::of(request.headers())?)));
     match asked {
         Ok((id, conditions)) => {
+            if !freshness.is_past_cache()
+                && let Some(answer) = state.reads.near_record(id, |version| conditions.know(version))
+            {
+                return answer.permitted(&conditions);
+            }
             // Nothing of the request is needed any more: the future of a hit stays small.
             drop(request);
-            let past_cache = freshness.is_past_cache();
+            let (past_cache, deadline) = (freshness.is_past_cache(), deadline(&state));
             let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
             answer.permitted(&conditions)
         }

@@ -14,6 +14,7 @@ mod http;
 mod lifecycle;
 mod limits;
 mod methods;
+mod near_cache;
 mod observability;
 mod postgres_outcomes;
 mod privileges;

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
     sync::watch,
@@ -20,6 +21,9 @@ pub enum Mode {
     Silent,
     /// Connections are reset, new ones at once.
     Refuse,
+    /// Bytes pass, and a new connection cannot begin with HELLO: the server does not know the command, as a Redis without
+    /// RESP3.
+    WithoutHello,
 }
 
 pub struct Proxy {
@@ -85,8 +89,20 @@ fn split(url: &str) -> (&str, &str) {
 
 async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>) {
     let first = *mode.borrow_and_update();
-    if first == Mode::Pass {
+    if first == Mode::Pass || first == Mode::WithoutHello {
         let mut upstream = TcpStream::connect(server).await.expect("the real server is there");
+        // Both ends send each message at once, and so does what is between them.
+        for stream in [&client, &upstream] {
+            stream.set_nodelay(true).expect("a socket");
+        }
+        if first == Mode::WithoutHello {
+            let mut beginning = [0; 4096];
+            let read = client.read(&mut beginning).await.unwrap_or(0);
+            if let Some(at) = beginning[..read].windows(5).position(|word| word == b"HELLO") {
+                beginning[at..at + 5].copy_from_slice(b"OLLEH");
+            }
+            drop(upstream.write_all(&beginning[..read]).await);
+        }
         let carried = tokio::io::copy_bidirectional(&mut client, &mut upstream);
         tokio::select! {
             _ = carried => return,
@@ -101,7 +117,7 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Recei
     match last {
         Mode::Silent => std::future::pending().await,
         // Closing with a zero linger resets the connection.
-        Mode::Refuse | Mode::Pass => drop(client.set_zero_linger()),
+        Mode::Refuse | Mode::Pass | Mode::WithoutHello => drop(client.set_zero_linger()),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn run(
     if !verdict.violations.is_empty() {
         return Err(StackError::Conflict(format!("the history has {} violations", verdict.violations.len())));
     }
-    let weak = if history.complete { verdict.too_weak() } else { Some("it has no end".to_owned()) };
+    let weak = if history.complete { verdict.too_weak(&history.head) } else { Some("it has no end".to_owned()) };
     // No violation in a history that could not show one is no result.
     weak.map_or(Ok(()), |why| Err(StackError::Usage(format!("the history proves nothing: {why}"))))
 }
@@ -63,7 +63,8 @@ fn record(
     let seed = arguments.seed.unwrap_or_else(|| fastrand::Rng::new().u64(1..1_000_000));
     let out = arguments.out.clone().unwrap_or_else(|| free_name(seed));
     console.print(&format!("seed {seed}, history in {}", out.display()));
-    history::record(&Plan { up, duration: arguments.duration, seed, out }, operation)
+    let (duration, near_cache) = (arguments.duration, arguments.near_cache);
+    history::record(&Plan { up, duration, seed, near_cache, out }, operation)
 }
 
 /// `history-7.ndjson`, or `history-7-2.ndjson` when the seed was recorded before.
@@ -86,8 +87,13 @@ fn table(history: &History, verdict: &Verdict) -> String {
         ),
         format!("{} reads answered, of which {} had to be new", verdict.reads, verdict.strict),
         format!("{} calls failed while nothing was broken", verdict.failed_in_peace),
-        String::new(),
     ];
+    if history.head.near_us > 0 {
+        let Verdict { near, near_old, near_oldest_us, .. } = verdict;
+        let oldest = *near_oldest_us as f64 / 1e3;
+        lines.push(format!("{near} of them by a near cache, of which {near_old} were old, by at most {oldest:.1} ms"));
+    }
+    lines.push(String::new());
     for promise in Promise::ALL {
         let count = verdict.count(promise);
         let outcome = if count == 0 { "held".to_owned() } else { format!("broken {count} times") };

@@ -36,6 +36,15 @@ pub struct Head {
     pub bound_us: u64,
     /// For how long after its begin a write without an answer may still take effect.
     pub window_us: u64,
+    /// For how long after its acknowledgement a write may stay unseen in an answer of another replica's near cache; 0:
+    /// the near cache is off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub near_us: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde wants")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The version of the format that this program writes and reads.
@@ -89,6 +98,14 @@ pub struct Call {
     /// `Cache-Status`, or the problem's `code`, or why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+impl Call {
+    /// Whether a replica's near cache answered.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.note.as_deref().is_some_and(|note| note.starts_with("near; hit"))
+    }
 }
 
 /// How a call ended.

@@ -11,6 +11,8 @@
 //!   at some time between the write's begin and its end. Then the write may stay unseen until Redis was told of it, and
 //!   for `bound_us` at most; in an answer that says `detail=stale` until Redis was told of it. When a replica ended
 //!   meanwhile, nobody may have told Redis: then `bound_us` holds, and none for an answer that says that it is old.
+//! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It still has to know the writes that this
+//!   replica has answered, and whatever this replica has shown to the same reader before.
 //! - A *page* that says that it is old may be older whenever something is broken: every write ends the pages before it,
 //!   and an ended page is what is left when Postgres is away.
 //!

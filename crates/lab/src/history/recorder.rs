@@ -45,6 +45,8 @@ const RENEWAL: Duration = Duration::from_millis(300);
 const ALLOWANCE: Duration = Duration::from_millis(700);
 /// nginx's patience with a replica: for so long a write without an answer may be on its way.
 const WINDOW: Duration = Duration::from_secs(1);
+/// What is promised of `NEAR_CACHE`: an answer is older than the last write of another replica for so long at most.
+const NEAR: Duration = Duration::from_millis(200);
 /// From when a dependency answers until every replica uses it again: the recovery that is promised.
 pub(super) const RECOVERY: Duration = Duration::from_secs(2);
 /// From then on until Redis was told of every write that it missed: four times of what the replicas need.
@@ -63,6 +65,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Of the load and of the faults.
     pub seed: u64,
+    /// With `NEAR_CACHE=on`.
+    pub near_cache: bool,
     /// The history's file, which must not exist.
     pub out: PathBuf,
 }
@@ -95,10 +99,14 @@ pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackEr
         seed: plan.seed,
         bound_us: micros(plan.fresh() + RENEWAL + ALLOWANCE),
         window_us: micros(WINDOW),
+        near_us: if plan.near_cache { micros(NEAR) } else { 0 },
     };
     let log = Log::create(&plan.out, head)?;
     let mut up = plan.up.clone();
     up.env.insert(0, ("CACHE_FRESH".to_owned(), format!("{}ms", plan.fresh().as_millis())));
+    if plan.near_cache {
+        up.env.insert(0, ("NEAR_CACHE".to_owned(), "on".to_owned()));
+    }
     let recorded = Stack::up(&up, operation).and_then(|stack| {
         let recorded = Recorder::new(&stack, plan, &log, operation).and_then(|recorder| recorder.run());
         // Also after an interrupt: nothing is left running, and nothing broken.

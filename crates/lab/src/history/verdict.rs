@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Head;
+
 /// What the stack promises its clients. Each violation breaks one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Promise {
@@ -93,6 +95,12 @@ pub struct Verdict {
     pub reads: usize,
     /// Reads that had to be as new as the last acknowledged write: Redis was not away at that time.
     pub strict: usize,
+    /// Reads that a replica's near cache answered.
+    pub near: usize,
+    /// Of these, the ones that another replica's write had made old.
+    pub near_old: usize,
+    /// The time from that write's acknowledgement to the begin of the read, at most.
+    pub near_oldest_us: u64,
     /// Calls that failed (a 5xx, or no answer) while nothing was broken. This is told, not judged: a busy machine may be
     /// the cause.
     pub failed_in_peace: usize,
@@ -109,11 +117,14 @@ impl Verdict {
 
     /// Why the history proves too little to be called good, if it does.
     #[must_use]
-    pub fn too_weak(&self) -> Option<String> {
+    pub fn too_weak(&self, head: &Head) -> Option<String> {
         /// Fewer say nothing about rare faults.
         const ENOUGH: usize = 100;
         if self.acknowledged < ENOUGH {
             return Some(format!("only {} writes were acknowledged, {ENOUGH} are the least", self.acknowledged));
+        }
+        if head.near_us > 0 && self.near < ENOUGH {
+            return Some(format!("only {} answers were of a near cache, {ENOUGH} are the least", self.near));
         }
         if self.strict < ENOUGH || self.strict * 10 < self.reads {
             return Some(format!("{} of {} reads had to be new, a tenth is the least", self.strict, self.reads));

@@ -32,6 +32,7 @@ fn worlds(measure: &Measure) -> Vec<World> {
         | Measure::Instances
         | Measure::Failures
         | Measure::Goodput
+        | Measure::Instances
         | Measure::Status(_)
         | Measure::KindFailures(_)
         | Measure::Latency { .. }

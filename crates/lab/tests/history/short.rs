@@ -16,6 +16,16 @@ const SEED: u64 = 9753;
 
 #[test]
 fn every_promise_holds_under_faults() {
+    hold_under_faults(SEED, false);
+}
+
+/// The same faults, with the bound of the near cache.
+#[test]
+fn every_promise_holds_with_near_caches() {
+    hold_under_faults(SEED, true);
+}
+
+fn hold_under_faults(seed: u64, near_cache: bool) {
     let api = Path::new(env!("CARGO_BIN_EXE_lab")).with_file_name("api");
     assert!(api.exists(), "this test runs the API: build it first with `cargo build -p api`");
     let place = tempfile::tempdir().unwrap();
@@ -34,13 +44,13 @@ fn every_promise_holds_under_faults() {
         install: false,
     };
     let out = place.path().join("history.ndjson");
-    let plan = Plan { up, duration: Duration::from_secs(22), seed: SEED, out: out.clone() };
+    let plan = Plan { up, duration: Duration::from_secs(22), seed, near_cache, out: out.clone() };
     let recorded = history::record(&plan, &Operation::default()).unwrap();
     let verdict = history::check(&recorded);
     let first = verdict.violations.first().map(|violation| recorded.excerpt(violation));
     let proof = first.map(|excerpt| excerpt.lines().map(|line| format!("{line:?}\n")).collect::<String>());
     assert!(verdict.violations.is_empty(), "{:#?}\n{}", verdict.violations, proof.unwrap_or_default());
-    assert_eq!(verdict.too_weak(), None, "{verdict:?}");
+    assert_eq!(verdict.too_weak(&recorded.head), None, "{verdict:?}");
 
     // The file says the same as the memory.
     let read = history::History::read(&out).unwrap();

@@ -157,7 +157,7 @@ fn a_fault_in_the_data_of_a_dead_postgres_is_undone_by_the_next_start() {
     place.ok(&["fault", "read-only", "postgres"]);
     place.ok(&["fault", "kill", "postgres"]);
     let down = place.lab(&["down"]);
-    assert!(down.code == Some(0) && down.stderr.contains("undone by the next `lab up`"), "{down:?}");
+    assert!(down.code == Some(0) && down.stderr.contains("the next `lab up` undoes"), "{down:?}");
     let status = place.up(&["--replicas", "1"]);
     assert_eq!(status.faults().count(), 0);
     assert_eq!(place.ok(&["psql", "--", "-Atc", "SHOW default_transaction_read_only"]).trim(), "off");

@@ -93,7 +93,7 @@ fn what_cannot_be_is_said() {
     }
     place.ok(&["fault", "pause", "redis"]);
     let outcome = place.lab(&["fault", "pause", "redis"]);
-    assert!(outcome.code == Some(1) && outcome.stderr.contains("paused already"), "{outcome:?}");
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("already paused"), "{outcome:?}");
 }
 
 #[test]

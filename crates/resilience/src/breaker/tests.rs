@@ -21,7 +21,7 @@ fn opened(failures: u32, probes: u32) -> (Breaker, Instant) {
 }
 
 #[test]
-fn opens_after_so_many_failures_in_a_row_and_a_success_between_starts_anew() {
+fn opens_after_consecutive_failures_and_a_success_clears_the_count() {
     let (breaker, now) = breaker(3, 1);
     for _ in 0..5 {
         breaker.admit(now).expect("closed").fail(now);
@@ -64,14 +64,14 @@ fn an_invitation_ends_the_wait() {
 }
 
 #[test]
-fn a_cancelled_probe_gives_its_place_back() {
+fn a_cancelled_probe_frees_its_place() {
     let (breaker, now) = opened(1, 1);
     drop(breaker.admit(now + OPEN_FOR).expect("half-open"));
     assert!(breaker.admit(now + OPEN_FOR).is_ok());
 }
 
 #[test]
-fn an_outcome_of_a_time_that_is_over_is_ignored() {
+fn an_outcome_of_an_earlier_epoch_is_ignored() {
     let (breaker, now) = breaker(1, 2);
     let early = breaker.admit(now).expect("closed");
     breaker.admit(now).expect("closed").fail(now);
@@ -81,11 +81,11 @@ fn an_outcome_of_a_time_that_is_over_is_ignored() {
     assert_eq!(breaker.state(), BreakerState::HalfOpen, "a call from before the opening does not open it again");
     first.succeed();
     second.fail(now + OPEN_FOR);
-    assert_eq!(breaker.state(), BreakerState::Closed, "the second probe's verdict came too late");
+    assert_eq!(breaker.state(), BreakerState::Closed, "the second probe's outcome came too late");
 }
 
 #[test]
-fn every_change_is_heard_of_once() {
+fn every_change_is_reported_once() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let hook = Arc::clone(&heard);
     let config = BreakerConfig { failures: 2, open_for: OPEN_FOR, probes: 1 };
@@ -98,7 +98,7 @@ fn every_change_is_heard_of_once() {
     assert_eq!(*heard.lock().expect("whole"), [BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed]);
 }
 
-/// Through an outage and out of it; returns the time after it.
+/// Opens the breaker and closes it again; returns the time afterwards.
 fn open_and_close(breaker: &Breaker, mut now: Instant, failures: u32) -> Instant {
     for _ in 0..failures {
         breaker.admit(now).expect("closed").fail(now);
@@ -136,7 +136,7 @@ fn a_success_of_a_call_from_before_an_outage_does_not_clear_the_failures_after_i
 }
 
 #[test]
-fn numbers_of_failures_outside_the_bounds_are_taken_as_the_nearer_one() {
+fn numbers_of_failures_outside_the_bounds_are_clamped() {
     let (least, now) = breaker(0, 1);
     least.admit(now).expect("closed").fail(now);
     assert_eq!(least.state(), BreakerState::Open);
@@ -149,12 +149,12 @@ fn numbers_of_failures_outside_the_bounds_are_taken_as_the_nearer_one() {
     assert_eq!(most.state(), BreakerState::Open);
 }
 
-/// What the breaker is to do, for one caller at a time, in plain fields.
+/// The expected behaviour of the breaker for one caller at a time, in plain fields.
 struct Model {
     failures: u32,
     probes: u32,
     state: BreakerState,
-    /// How many changes of state there were.
+    /// The number of changes of state.
     epoch: usize,
     in_a_row: u32,
     open_until: Instant,
@@ -174,7 +174,7 @@ impl Model {
         self.heard.push(to);
     }
 
-    /// The epoch of the admitted call; `out` are the epochs of those that have not ended.
+    /// The epoch of the admitted call; `out` holds the epochs of the calls that have not ended.
     fn admit(&mut self, now: Instant, out: &[usize]) -> Option<usize> {
         if self.state == BreakerState::Open && now >= self.open_until {
             self.change(BreakerState::HalfOpen);
@@ -227,7 +227,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn does_what_the_model_does(failures in 1u32..5, probes in 1u32..4, steps in proptest::collection::vec(step(), 0..400)) {
+    fn behaves_like_the_model(failures in 1u32..5, probes in 1u32..4, steps in proptest::collection::vec(step(), 0..400)) {
         let mut now = Instant::now();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hook = Arc::clone(&heard);
@@ -270,7 +270,7 @@ proptest! {
 }
 
 #[test]
-fn from_many_threads_each_change_follows_from_the_one_before_and_no_place_is_lost() {
+fn with_many_threads_each_change_follows_from_the_one_before_and_no_place_is_lost() {
     let heard = Arc::new(Mutex::new(vec![BreakerState::Closed]));
     let hook = Arc::clone(&heard);
     let config = BreakerConfig { failures: 3, open_for: Duration::ZERO, probes: 2 };

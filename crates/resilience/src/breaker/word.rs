@@ -1,9 +1,9 @@
-//! State, epoch and failures in a row of a breaker in one word, so that a call reads and changes them together without a
-//! lock.
+//! A breaker's state, epoch and count of consecutive failures in one word, so that a call reads and changes them
+//! together without a lock.
 
 use super::BreakerState;
 
-/// From the top: epoch (32 bits), failures in a row (30 bits), state (2 bits).
+/// From the highest bit: epoch (32 bits), consecutive failures (30 bits), state (2 bits).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Word(u64);
 
@@ -13,7 +13,7 @@ const EPOCH_SHIFT: u32 = 32;
 const FAILURES_MASK: u64 = (1 << EPOCH_SHIFT) - 1 - STATE_MASK;
 
 impl Word {
-    /// The most failures in a row that fit.
+    /// The largest count of consecutive failures that fits.
     pub(super) const MOST_FAILURES: u32 = (FAILURES_MASK >> STATE_BITS) as u32;
 
     /// Closed, in the first epoch, without a failure.
@@ -39,17 +39,17 @@ impl Word {
         ((self.0 & FAILURES_MASK) >> STATE_BITS) as u32
     }
 
-    /// The same epoch and state without failures: what all words of one epoch have in common.
+    /// The same epoch and state without failures: the part that all words of one epoch have in common.
     pub(super) const fn period(self) -> Self {
         Self(self.0 & !FAILURES_MASK)
     }
 
-    /// One failure more. The caller keeps the number below [`Self::MOST_FAILURES`].
+    /// One more failure. The caller keeps the count below [`Self::MOST_FAILURES`].
     pub(super) const fn with_one_more_failure(self) -> Self {
         Self(self.0 + (1 << STATE_BITS))
     }
 
-    /// The next epoch begins, in the state `to`. After 2^32 changes of state the numbers begin anew.
+    /// The next epoch begins, in the state `to`. After 2^32 changes of state the epoch wraps around.
     pub(super) const fn next(self, to: BreakerState) -> Self {
         let epoch = (self.0 >> EPOCH_SHIFT).wrapping_add(1) << EPOCH_SHIFT;
         Self(epoch | to as u64)
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_do_not_touch_each_other() {
+    fn the_parts_do_not_overlap() {
         let mut word = Word::START.next(BreakerState::Open).next(BreakerState::HalfOpen);
         let period = word.period();
         for failures in 0..5 {
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_of_state_begins_a_period_of_its_own_also_past_the_last_number() {
+    fn each_change_of_state_begins_its_own_period_also_after_the_epoch_wraps() {
         let last = Word::from_bits(u64::MAX << EPOCH_SHIFT);
         for word in [Word::START, last] {
             let again = word.next(BreakerState::Open).next(BreakerState::Closed);

@@ -58,7 +58,7 @@ async fn an_outage_costs_the_reserve_and_then_the_ratio() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_retryable_is_not_tried_again() {
+async fn a_failure_that_is_not_retryable_is_not_retried() {
     let attempts = RefCell::new(0);
     let result: Result<(), &str> = retry(5, None)
         .call(
@@ -93,7 +93,7 @@ async fn planned(retry: &Retry, plan: &[Planned]) -> (Result<u32, (u32, Failure)
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_not_sent_is_not_tried_again_and_deposits_nothing() {
+async fn an_attempt_that_was_not_sent_is_not_retried_and_deposits_nothing() {
     let retry = retry(2, Some(Budget::new(1, 1.0)));
     let budget = retry.budget.as_ref().expect("given");
     budget.withdraw().expect("the reserve").spend();
@@ -107,7 +107,7 @@ async fn what_was_not_sent_is_not_tried_again_and_deposits_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_was_not_sent_costs_nothing_and_leaves_the_error_of_the_one_that_was() {
+async fn a_retry_that_was_not_sent_costs_nothing_and_keeps_the_error_of_the_attempt_that_was() {
     let retry = retry(3, Some(Budget::new(1, 0.0)));
     for _ in 0..10 {
         let (result, outcomes) = planned(&retry, &[Err(Failure::Retryable), Err(Failure::NotSent)]).await;
@@ -116,7 +116,7 @@ async fn a_retry_that_was_not_sent_costs_nothing_and_leaves_the_error_of_the_one
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_cancelled_in_the_wait_puts_its_token_back() {
+async fn a_call_that_is_cancelled_during_the_wait_returns_its_token() {
     let retry = retry(2, Some(Budget::new(1, 0.0)));
     let plan = [Err(Failure::Retryable), Ok(())];
     let in_the_wait = Duration::from_millis(1);
@@ -126,7 +126,7 @@ async fn a_call_that_is_cancelled_in_the_wait_puts_its_token_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_is_cancelled_under_way_has_spent_its_token() {
+async fn a_retry_that_is_cancelled_while_it_runs_has_spent_its_token() {
     let retry = retry(2, Some(Budget::new(1, 0.0)));
     let hangs = |attempt| async move {
         if attempt == 2 {
@@ -170,7 +170,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// One attempt; a retry counts as sent from its beginning, until it is known that it was not.
+    /// One attempt; a retry counts as sent from its start, until it is known that it was not sent.
     async fn attempt(&self, plan: &Plan, attempt: u32, holds: impl Fn()) -> Result<u32, (u32, Failure)> {
         if attempt > 1 {
             self.sent_retries.set(self.sent_retries.get() + 1);
@@ -188,9 +188,9 @@ impl Counted {
     }
 }
 
-/// The law of one call that came to its end, from the attempts that it made.
-fn assert_lawful(plan: &Plan, made: u32, result: Result<u32, (u32, Failure)>) {
-    let (last, before) = plan.attempts[..made as usize].split_last().expect("one attempt at least");
+/// Checks one finished call against the attempts that it made.
+fn assert_consistent(plan: &Plan, made: u32, result: Result<u32, (u32, Failure)>) {
+    let (last, before) = plan.attempts[..made as usize].split_last().expect("at least one attempt");
     assert!(before.iter().all(|attempt| *attempt == Err(Failure::Retryable)), "{before:?} were followed by another");
     let expected = match (last, made) {
         (Ok(()), _) => Ok(made),
@@ -227,13 +227,13 @@ proptest! {
                 let result = tokio::time::timeout(time, call).await;
                 assert!(made.get() <= attempts);
                 match result {
-                    Ok(result) => assert_lawful(&plan, made.get(), result),
+                    Ok(result) => assert_consistent(&plan, made.get(), result),
                     Err(_) => assert!(plan.cancelled_ms.is_some()),
                 }
             })
         }).collect();
         runtime.block_on(calls.run_until(async {
-            for handle in handles { handle.await.expect("no law is broken"); }
+            for handle in handles { handle.await.expect("no assertion fails"); }
         }));
     }
 }

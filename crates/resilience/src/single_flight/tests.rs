@@ -14,7 +14,7 @@ async fn slow(fetches: Arc<AtomicU32>) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_ask_at_once_cause_one_fetch() {
+async fn many_simultaneous_callers_cause_one_fetch() {
     let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
     let mut callers = JoinSet::new();
     for _ in 0..100 {
@@ -28,7 +28,7 @@ async fn many_who_ask_at_once_cause_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_one_to_ask_fetches_anew() {
+async fn the_next_caller_fetches_again() {
     let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
     for expected in 1..=3 {
         let fetches = Arc::clone(&fetches);
@@ -37,7 +37,7 @@ async fn the_next_one_to_ask_fetches_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_hangs_up_leaves_the_result_to_the_others() {
+async fn a_cancelled_leader_leaves_the_result_to_the_others() {
     let (flights, fetches) = (SingleFlight::new(), Arc::new(AtomicU32::new(0)));
     let leader = tokio::spawn({
         let (flights, fetches) = (flights.clone(), Arc::clone(&fetches));
@@ -56,7 +56,7 @@ async fn a_leader_that_hangs_up_leaves_the_result_to_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flight_that_panics_is_lost_for_all_and_blocks_nobody() {
+async fn a_flight_that_panics_is_lost_for_all_and_blocks_no_caller() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let lost = flights.run("key", || async { panic!("the fetch panics on purpose") }).await;
     assert_eq!(lost, (Role::Leader, Err(FlightLost)));
@@ -91,20 +91,20 @@ proptest! {
                     Err(error) => assert!(hangs_up && error.is_cancelled()),
                 }
             }
-            // Flights of callers that hung up may still be under way; they end by themselves.
+            // Flights of cancelled callers may still be running; they end by themselves.
             tokio::time::sleep(Duration::from_millis(50)).await;
             assert!(flights.is_empty());
         });
     }
 }
 
-/// A flight of `run` for `key` that lands when told to.
+/// A flight of `run` for `key` that lands when the returned sender fires.
 async fn held(flights: &SingleFlight<&'static str, u32>, value: u32) -> oneshot::Sender<()> {
     let (land, landing) = oneshot::channel::<()>();
     let task = flights.clone();
     tokio::spawn(async move {
         task.run("key", || async move {
-            landing.await.expect("told to land");
+            landing.await.expect("the test lands the flight");
             value
         })
         .await
@@ -121,7 +121,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_must_not_see_what_was_read_before_shares_the_next_flight() {
+async fn callers_that_must_not_see_an_earlier_read_share_the_next_flight() {
     let flights = SingleFlight::new();
     let land = held(&flights, 1).await;
     let fetches = Arc::new(AtomicU32::new(1));
@@ -131,14 +131,10 @@ async fn who_must_not_see_what_was_read_before_shares_the_next_flight() {
         callers.spawn(async move { flights.run_next("key", || slow(fetches)).await });
     }
     settle().await;
-    assert_eq!(
-        (fetches.load(Ordering::SeqCst), flights.len()),
-        (1, 1),
-        "nothing begins before the present flight ends"
-    );
+    assert_eq!((fetches.load(Ordering::SeqCst), flights.len()), (1, 1), "no flight starts before the running one ends");
     let joined = tokio::spawn({
         let flights = flights.clone();
-        async move { flights.run("key", || async { unreachable!("a flight is under way") }).await }
+        async move { flights.run("key", || async { unreachable!("a flight is running") }).await }
     });
     settle().await;
     land.send(()).expect("it waits");
@@ -158,7 +154,7 @@ async fn a_free_key_is_fetched_at_once_in_both_modes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_present_flight_that_panics_lets_the_waiting_one_begin() {
+async fn a_running_flight_that_panics_lets_the_waiting_one_start() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let land = held(&flights, 1).await;
     let next = tokio::spawn({
@@ -172,7 +168,7 @@ async fn a_present_flight_that_panics_lets_the_waiting_one_begin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_flight_that_panics_is_lost_for_those_who_share_it_alone() {
+async fn a_waiting_flight_that_panics_is_lost_only_for_the_callers_that_share_it() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let land = held(&flights, 1).await;
     let mut lost = JoinSet::new();
@@ -188,7 +184,7 @@ async fn a_waiting_flight_that_panics_is_lost_for_those_who_share_it_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_panics_before_its_future_is_made_frees_the_key_too() {
+async fn a_fetch_that_panics_before_it_returns_its_future_frees_the_key_too() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let land = held(&flights, 1).await;
     let lost = tokio::spawn({
@@ -203,7 +199,7 @@ async fn a_fetch_that_panics_before_its_future_is_made_frees_the_key_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_leader_of_a_waiting_flight_that_hangs_up_leaves_it_to_the_others() {
+async fn a_cancelled_leader_of_a_waiting_flight_leaves_it_to_the_others() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let land = held(&flights, 1).await;
     let next = |value| {
@@ -221,7 +217,7 @@ async fn the_leader_of_a_waiting_flight_that_hangs_up_leaves_it_to_the_others() 
 }
 
 #[test]
-fn a_runtime_that_ends_loses_the_flights_and_frees_their_keys() {
+fn a_runtime_that_shuts_down_loses_the_flights_and_frees_their_keys() {
     let flights: SingleFlight<&str, u32> = SingleFlight::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     let (one, two) = (flights.clone(), flights.clone());
@@ -245,7 +241,7 @@ struct Ask {
     key: u8,
     start_ms: u64,
     fetch_ms: u64,
-    /// Of those who may join a flight under way.
+    /// The caller may join a running flight.
     joins: bool,
     panics: bool,
     hangs_up_ms: Option<u64>,
@@ -265,7 +261,7 @@ fn ask() -> impl Strategy<Value = Ask> {
     )
 }
 
-/// What the fetches of a test did.
+/// Records of the fetches of a test.
 #[derive(Default)]
 struct Fetches {
     begun: AtomicU32,
@@ -273,11 +269,11 @@ struct Fetches {
     overlapped: AtomicBool,
 }
 
-/// A fetch of a key that runs, as long as it lives.
+/// A running fetch of a key; dropping it ends it.
 struct Running(Arc<Fetches>, usize);
 
 impl Running {
-    /// The number of the fetch says how many began before it.
+    /// The number of the fetch is the number of fetches that started before it.
     fn begin(fetches: &Arc<Fetches>, key: u8) -> (Self, u32) {
         let key = usize::from(key);
         if fetches.running[key].swap(true, Ordering::SeqCst) {
@@ -310,36 +306,36 @@ async fn asks(ask: Ask, flights: SingleFlight<u8, (u8, u32)>, fetches: Arc<Fetch
         if ask.joins { flights.run(key, fetch).await.1 } else { flights.run_next(key, fetch).await.1 }
     });
     let answer = answer.await;
-    assert!(answer.is_ok() || ask.hangs_up_ms.is_some(), "everybody gets an answer");
-    // The flight under way and the next one.
+    assert!(answer.is_ok() || ask.hangs_up_ms.is_some(), "every caller gets an answer");
+    // The running flight and the next one.
     assert!(called.elapsed() <= 2 * LONGEST_FETCH, "more than two flights have passed");
     if let Ok(Ok((of, number))) = answer {
         assert_eq!(of, key);
-        assert!(ask.joins || number >= begun_before, "an answer from before the call");
+        assert!(ask.joins || number >= begun_before, "the answer was read before the call");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
-    fn nobody_who_asks_for_the_next_flight_is_answered_from_an_earlier_one(plan in proptest::collection::vec(ask(), 1..80)) {
+    fn no_caller_of_the_next_flight_is_answered_from_an_earlier_one(plan in proptest::collection::vec(ask(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
         runtime.block_on(async {
             let (flights, fetches) = (SingleFlight::new(), Arc::<Fetches>::default());
             let callers: Vec<_> = plan.into_iter().map(|ask| {
                 tokio::spawn(asks(ask, flights.clone(), Arc::clone(&fetches)))
             }).collect();
-            for caller in callers { caller.await.expect("no law is broken"); }
-            // Flights of callers that hung up may still be under way; they end by themselves.
+            for caller in callers { caller.await.expect("no assertion fails"); }
+            // Flights of cancelled callers may still be running; they end by themselves.
             tokio::time::sleep(2 * LONGEST_FETCH).await;
             assert!(flights.is_empty());
-            assert!(!fetches.overlapped.load(Ordering::SeqCst), "two fetches of one key ran at a time");
+            assert!(!fetches.overlapped.load(Ordering::SeqCst), "two fetches of one key overlapped");
         });
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_same_from_many_threads_at_once() {
+async fn the_same_with_many_threads() {
     let (flights, fetches) = (SingleFlight::new(), Arc::<Fetches>::default());
     let mut callers = JoinSet::new();
     for number in 0..4_000u32 {
@@ -354,12 +350,12 @@ async fn the_same_from_many_threads_at_once() {
                 number
             };
             let (_, result) = flights.run_next(key, fetch).await;
-            assert!(result.expect("no flight panics") >= begun_before, "an answer from before the call");
+            assert!(result.expect("no flight panics") >= begun_before, "the answer was read before the call");
         });
     }
     while let Some(caller) = callers.join_next().await {
-        caller.expect("no law is broken");
+        caller.expect("no assertion fails");
     }
     assert!(flights.is_empty());
-    assert!(!fetches.overlapped.load(Ordering::SeqCst), "two fetches of one key ran at a time");
+    assert!(!fetches.overlapped.load(Ordering::SeqCst), "two fetches of one key overlapped");
 }

@@ -1,19 +1,19 @@
-//! The addresses of Postgres and Redis for programs of the lab: with the container's address in place of the name that only
-//! containers know, and with the password from the file that the container was told.
+//! The addresses of Postgres and Redis for programs of the lab: with the container's IP address instead of the name
+//! that only containers can resolve, and with the password from the file that the container uses.
 
 use super::container::Container;
 use crate::StackError;
 
-/// What is known of a server.
+/// The containers from which the address of a server is derived.
 pub(super) struct Told<'c> {
     /// The server itself.
     pub container: Option<&'c Container>,
-    /// Any replica.
+    /// Any one replica.
     pub replica: Option<&'c Container>,
 }
 
 impl Told<'_> {
-    /// As the replicas use it. `kind` is how their variables begin.
+    /// The URL that the replicas use. `kind` is the prefix of their variables.
     pub(super) fn as_the_replicas(&self, kind: &str) -> Result<Option<String>, StackError> {
         let Some((replica, host)) = self.replica.zip(self.host()) else { return Ok(None) };
         let Some((scheme, rest)) = replica.variable(&format!("{kind}_URL")).and_then(|url| url.split_once("://"))
@@ -47,13 +47,13 @@ impl Told<'_> {
         Ok(Some(format!("redis://admin:{password}@{host}:6379/0")))
     }
 
-    /// `None` while the server is stopped or cut off.
+    /// `None` while the server is stopped or isolated.
     fn host(&self) -> Option<&str> {
         self.container.and_then(Container::address)
     }
 }
 
-/// For a place in a URL.
+/// Encodes a text for use in a URL.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -65,7 +65,7 @@ struct Endpoint {
     address: String,
 }
 
-/// Every container of the project that a fault can be given to.
+/// Every container of the project that can be a target of a fault.
 pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackError> {
     let filter = format!("label=com.docker.compose.project={name}");
     let list = || docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter]);
@@ -77,7 +77,7 @@ pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackEr
             docker(&[&["inspect", "--type", "container"], &ids[..]].concat())
         }
     };
-    // One of them may go between the two calls.
+    // A container may disappear between the two calls.
     let text = list().and_then(describe).or_else(|_| list().and_then(describe))?;
     parse(&text)
 }
@@ -85,7 +85,7 @@ pub(super) fn of_project(name: &str) -> Result<Vec<(Target, Container)>, StackEr
 fn parse(text: &str) -> Result<Vec<(Target, Container)>, StackError> {
     let containers: Vec<Container> = serde_json::from_str(text).map_err(|error| StackError::Command {
         command: "docker inspect".to_owned(),
-        detail: format!("its answer cannot be read: {error}"),
+        detail: format!("cannot parse its output: {error}"),
     })?;
     let mut named: Vec<(Target, Container)> =
         containers.into_iter().filter_map(|container| Some((container.target()?, container))).collect();
@@ -98,7 +98,7 @@ impl Container {
         self.config.labels.get(&format!("com.docker.compose.{name}")).map(String::as_str)
     }
 
-    /// `None` for one-offs like the migration and for what only watches.
+    /// `None` for one-off containers like the migration, and for monitoring.
     fn target(&self) -> Option<Target> {
         if self.label("oneoff").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return None;
@@ -124,12 +124,13 @@ impl Container {
         }
     }
 
-    /// Twelve digits, as Docker prints it. It is also the container's host name and so the replica's `X-Instance`.
+    /// Twelve digits, as Docker prints it. It is also the container's host name and therefore the replica's
+    /// `X-Instance`.
     pub(super) fn short_id(&self) -> String {
         self.id.chars().take(12).collect()
     }
 
-    /// The first process, in the numbers of the engine's machine.
+    /// The pid of the first process on the engine's machine.
     pub(super) fn pid(&self) -> u32 {
         self.state.pid
     }
@@ -172,17 +173,19 @@ impl Container {
         self.config.env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// One line of a file in it, also of one in a volume and without a shell: `docker cp` gives an archive.
+    /// The first line of a file in the container. Works without a shell and for files in volumes: `docker cp` writes an
+    /// archive.
     pub(super) fn line_of(&self, path: &str) -> Result<String, StackError> {
         let archive = docker(&["cp", &format!("{}:{path}", self.id), "-"])?;
         first_line(&archive).ok_or_else(|| StackError::Command {
             command: format!("docker cp {}:{path} -", self.short_id()),
-            detail: "its answer cannot be read".to_owned(),
+            detail: "cannot parse its output".to_owned(),
         })
     }
 }
 
-/// Of the one file in a tar archive: a head of 512 bytes, in which the size is octal, and the content.
+/// The first line of the only file in a tar archive: a header of 512 bytes, which contains the size in octal, and the
+/// content.
 fn first_line(archive: &str) -> Option<String> {
     let size = archive.get(124..136)?.trim_matches(['\0', ' ']);
     let size = usize::from_str_radix(size, 8).ok()?;
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_get_the_names_of_the_stack() {
+    fn containers_are_mapped_to_targets() {
         let text = serde_json::Value::from(vec![
             container("api", 7, "running", Some("healthy")),
             container("migrate", 1, "exited", None),
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engines_states_are_put_into_four() {
+    fn engine_states_are_mapped_to_four_states() {
         let state = |status, health| {
             let text = serde_json::Value::from(vec![container("redis", 1, status, health)]).to_string();
             parse(&text).unwrap()[0].1.state()

@@ -1,6 +1,6 @@
-//! Cutting a container off: a packet filter inside of its network drops everything but what it says to itself, as the process
-//! driver does on loopback. (`docker network disconnect` would take its name and its address away: clients would be refused
-//! at once instead of being left without an answer.)
+//! Isolates a container: a packet filter inside its network namespace drops all packets except those on loopback, as
+//! the process driver does for a port. (`docker network disconnect` removes the container's name and address: clients
+//! are refused at once instead of being left without an answer.)
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ const RULES: &str = "table inet phase_observation_cut {\n chain in {\n type filt
 /// Whether a cut is possible here.
 pub(super) fn check() -> Result<(), StackError> {
     if !geteuid().is_root() {
-        return Err(not_permitted("only root can enter a container's network"));
+        return Err(not_permitted("only root can enter a container's network namespace"));
     }
     run(Command::new("nsenter").arg("--version")).map(drop)?;
     run(Command::new("nft").arg("--version")).map(drop)
@@ -32,10 +32,10 @@ pub(super) fn close(container: &Container) -> Result<(), StackError> {
     run(inside(container)?.arg(RULES)).map(drop)
 }
 
-/// True when it was cut off. `known`: it is known to be, so that not being able to look is an error.
+/// True if the container was isolated. `known`: a cut is known to exist, so a failed check is an error.
 pub(super) fn open(container: &Container, known: bool) -> Result<bool, StackError> {
     if container.state() == State::Stopped {
-        // Its network has ended with it.
+        // Its network namespace ended with it.
         return Ok(false);
     }
     match check().and_then(|()| inside(container)) {
@@ -51,13 +51,13 @@ pub(super) fn open(container: &Container, known: bool) -> Result<bool, StackErro
     }
 }
 
-/// `nft` of this machine in the network of the container.
+/// `nft` of this machine in the network namespace of the container.
 fn inside(container: &Container) -> Result<Command, StackError> {
     let pid = container.pid();
-    // The engine may be another machine's: then the number means another process here.
+    // The engine may run on another machine: then the pid belongs to another process here.
     let is_here = fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(&container.id));
     if !is_here {
-        return Err(not_permitted("the engine is not this machine's"));
+        return Err(not_permitted("the engine runs on another machine"));
     }
     let mut command = Command::new("nsenter");
     command.args(["--target", &pid.to_string(), "--net", "nft"]);
@@ -78,7 +78,7 @@ fn run(command: &mut Command) -> Result<String, StackError> {
 
 fn not_permitted(what: &str) -> StackError {
     StackError::NotPermitted {
-        what: format!("cutting a container off: {what}"),
+        what: format!("isolating a container: {what}"),
         remedy: "Use sudo on the engine's own machine, with `nft` and `nsenter` installed; or `lab fault pause`, which also \
                  leaves clients without an answer"
             .to_owned(),

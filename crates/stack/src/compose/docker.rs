@@ -1,4 +1,4 @@
-//! Calls of the `docker` program, with an end in sight and its own words when they fail.
+//! Calls of the `docker` program, with a time limit. An error quotes the program's output.
 
 use std::{
     io::Read,
@@ -10,7 +10,8 @@ use std::{
 
 use crate::{Interrupt, StackError};
 
-/// The slowest single step is stopping a container: 30 s of patience in the compose file, and the engine's own work.
+/// The slowest single step is stopping a container: a grace period of 30 s in the compose file, and the engine's own
+/// work.
 const LONGEST_CALL: Duration = Duration::from_secs(90);
 
 /// Runs `docker WORDS` and returns what it printed.
@@ -19,7 +20,7 @@ pub(super) fn docker<S: AsRef<str>>(words: &[S]) -> Result<String, StackError> {
     let failed = |detail: String| StackError::Command { command: text.clone(), detail };
     let mut command = Command::new("docker");
     command.args(words.iter().map(AsRef::as_ref)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Not in the terminal's group: Ctrl-C must not cut a fault in half.
+    // Not in the terminal's process group: Ctrl-C must not interrupt a fault halfway.
     command.process_group(0);
     let mut child = command.spawn().map_err(|error| missing(&error))?;
     let mut output = child.stdout.take();
@@ -46,19 +47,19 @@ pub(super) fn docker<S: AsRef<str>>(words: &[S]) -> Result<String, StackError> {
         match status {
             Some(status) if status.success() => Ok(output),
             Some(_) => Err(failed(errors.trim().to_owned())),
-            None => Err(failed(format!("no end after {} s", LONGEST_CALL.as_secs()))),
+            None => Err(failed(format!("no result within {} s", LONGEST_CALL.as_secs()))),
         }
     })
 }
 
-/// Whether there is an engine that answers and a compose that is new enough.
+/// Checks that the engine answers and that compose is new enough.
 pub(super) fn check() -> Result<(), StackError> {
     let engine = docker(&["version", "--format", "{{.Server.Version}}"]);
     if let Err(StackError::Command { detail, .. }) = engine {
         let detail = detail.lines().last().unwrap_or_default().to_owned();
         return Err(StackError::MissingPrograms {
             missing: format!("a Docker engine that answers ({detail})"),
-            remedy: "Start it, get access to it, or use `--driver process`, which needs none.".to_owned(),
+            remedy: "Start it, get access to it, or use `--driver process`, which does not need Docker.".to_owned(),
         });
     }
     engine?;
@@ -77,6 +78,6 @@ pub(super) fn check() -> Result<(), StackError> {
 fn missing(error: &std::io::Error) -> StackError {
     StackError::MissingPrograms {
         missing: format!("docker ({error})"),
-        remedy: "Install it, or use `--driver process`, which needs none.".to_owned(),
+        remedy: "Install it, or use `--driver process`, which does not need Docker.".to_owned(),
     }
 }

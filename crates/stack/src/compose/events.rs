@@ -1,4 +1,4 @@
-//! What the engine tells of the project's containers by itself, so that nobody has to ask again and again.
+//! The engine's event stream for the project's containers, used instead of polling.
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,23 +10,24 @@ use std::{
 
 use crate::{Interrupt, StackError};
 
-/// How long an interrupt may go unnoticed.
+/// The longest time until an interrupt is noticed.
 const SLICE: Duration = Duration::from_millis(50);
-/// Between two looks where the engine tells nothing: its stream may have ended, and a container's address is not told.
+/// The interval between checks when no event arrives: the stream may have ended, and changes of a container's address
+/// are not events.
 const LONGEST_SILENCE: Duration = Duration::from_secs(2);
 
-/// A stream of events, until it is dropped.
+/// A stream of events; it ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// `None`: there is no engine to listen to; then looking is all that is left.
+    /// `None`: no stream could be opened; only the checks at intervals remain.
     child: Option<Child>,
     told: Receiver<()>,
 }
 
 impl Events {
-    /// From now on.
+    /// Follows the events from now on.
     pub(super) fn follow(project: &str) -> Self {
-        // One that is not fetched yet says all that the next ones would.
+        // One unread event is enough: further ones carry no more information.
         let (tell, told) = sync_channel(1);
         let filter = format!("label=com.docker.compose.project={project}");
         let mut command = Command::new("docker");
@@ -43,12 +44,12 @@ impl Events {
         Self { child, told }
     }
 
-    /// Whether anything has happened since the last call.
+    /// Whether an event arrived since the last call.
     pub(super) fn any(&self) -> bool {
         self.told.try_recv().is_ok()
     }
 
-    /// Looks now and after each event until `look` finds something; `None` when `limit` has passed.
+    /// Calls `look` now and after each event until it returns something; `None` when `limit` has passed.
     pub(super) fn wait_for<T>(
         &self,
         limit: Duration,

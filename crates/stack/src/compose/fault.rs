@@ -1,9 +1,9 @@
-//! Breaking a container, and taking back what takes no time.
+//! Faults of a whole container, and the undo of those that can be undone at once.
 
 use super::{ComposeRecord, container::Container, cut, docker::docker};
 use crate::{StackError, State, Target, fault::ServerFault};
 
-/// Says what was done.
+/// Returns a description of what was done.
 pub(super) fn inject(record: &ComposeRecord, fault: ServerFault, target: Target) -> Result<String, StackError> {
     let container = record.container(target)?;
     let container = container.ok_or_else(|| StackError::Conflict(format!("{target} has no container")))?;
@@ -11,7 +11,7 @@ pub(super) fn inject(record: &ComposeRecord, fault: ServerFault, target: Target)
     match fault {
         ServerFault::Kill => {
             thaw(&container)?;
-            // As a stop by hand, after which no restart policy acts: it stays dead until it is healed.
+            // Counts as a manual stop, after which no restart policy acts: it stays dead until it is healed.
             docker(&["kill", "--signal", "KILL", id])?;
             Ok("killed".to_owned())
         }
@@ -26,7 +26,7 @@ pub(super) fn inject(record: &ComposeRecord, fault: ServerFault, target: Target)
         }
         ServerFault::Cut => {
             cut::close(&container)?;
-            Ok("cut off (every packet to and from its container is dropped)".to_owned())
+            Ok("isolated (every packet to and from its container is dropped)".to_owned())
         }
         ServerFault::Crash => {
             // Its last command gets no answer: the process that would give it is gone, and the container with it.
@@ -38,7 +38,7 @@ pub(super) fn inject(record: &ComposeRecord, fault: ServerFault, target: Target)
     }
 }
 
-/// Says what there was to take back.
+/// Returns descriptions of what was undone.
 pub(super) fn restore(record: &ComposeRecord, target: Target, is_cut: bool) -> Result<Vec<String>, StackError> {
     let Some(container) = record.container(target)? else { return Ok(Vec::new()) };
     let mut done = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn restore(record: &ComposeRecord, target: Target, is_cut: bool) -> R
     Ok(done)
 }
 
-/// The kernel ends frozen processes of a container only when they are thawed.
+/// The kernel ends the frozen processes of a container only after they are thawed.
 fn thaw(container: &Container) -> Result<bool, StackError> {
     let is_paused = container.state() == State::Paused;
     if is_paused {

@@ -1,5 +1,5 @@
-//! What watches the stack: Prometheus, from the compose file's own profile. Grafana belongs to that profile as well and is left
-//! to `docker compose --profile observability up`.
+//! Monitoring of the stack: Prometheus, from the compose file's profile. Grafana belongs to that profile too and is
+//! started only by `docker compose --profile observability up`.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,12 +8,12 @@ use crate::{Operation, StackError, folder::Folder, http, supervise::ports::Choic
 
 pub(super) const PROFILE: &str = "observability";
 
-/// Pulling its image over a slow line.
+/// Enough to pull its image over a slow connection.
 const LONGEST_START: Duration = Duration::from_secs(600);
 const LONGEST_READY: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Returns a line for each thing that is not as one might expect. The stack runs without it as well.
+/// Returns a line for each problem. The stack runs without Prometheus too.
 pub(super) fn start(
     folder: &Folder,
     record: &mut ComposeRecord,
@@ -21,7 +21,7 @@ pub(super) fn start(
 ) -> Result<Vec<String>, StackError> {
     let lease = if record.port >= 20_000 { Choice::Random.lease(0)? } else { Choice::FromUsual.lease(9090)? };
     record.prometheus_port = Some(lease.port);
-    // Before it is started, so that a `down` after a crash knows the port it was started with.
+    // Saved before the start, so that a `down` after a crash knows the port.
     record.save(folder)?;
     operation.progress.begin("starting prometheus");
     let words = ["--profile", PROFILE, "up", "--detach", "--no-recreate", "--no-deps", "prometheus"];
@@ -36,7 +36,7 @@ pub(super) fn start(
         }
     };
     operation.progress.end(ready.as_ref().map_or("failed", |()| "done"));
-    Ok(ready.err().map(|reason| format!("prometheus does not watch: {reason}")).into_iter().collect())
+    Ok(ready.err().map(|reason| format!("prometheus does not run: {reason}")).into_iter().collect())
 }
 
 pub(super) fn addresses(record: &ComposeRecord) -> BTreeMap<String, String> {

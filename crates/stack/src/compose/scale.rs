@@ -1,4 +1,4 @@
-//! Another shape of the stack while it runs. Compose has no rolling update, so containers are replaced one by one here.
+//! Changes the topology of a running stack. Compose has no rolling update, so containers are replaced one by one here.
 
 use super::{ComposeRecord, await_up, docker::docker, up};
 use crate::{Operation, StackError, State, Target, Topology, folder::Folder, topology::Restart};
@@ -30,7 +30,7 @@ pub(super) fn configure(
     Ok(())
 }
 
-/// Those that run.
+/// Restarts the running replicas.
 pub(super) fn restart(record: &ComposeRecord, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError> {
     let mut running = record.replicas()?;
     running.retain(|(_, container)| container.state() != State::Stopped);
@@ -58,7 +58,7 @@ pub(super) fn restart(record: &ComposeRecord, restart: Restart, operation: &Oper
     Ok(())
 }
 
-/// Of those that run; a fault may have stopped others.
+/// Waits for the running replicas; a fault may have stopped others.
 fn await_running(record: &ComposeRecord, operation: &Operation<'_>) -> Result<(), StackError> {
     for (target, container) in record.replicas()? {
         if matches!(container.state(), State::Up | State::Starting) {

@@ -1,4 +1,4 @@
-//! Start, change of size and end, by `docker compose`.
+//! Starting, scaling and stopping with `docker compose`.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -18,15 +18,15 @@ use crate::{
     },
 };
 
-/// Pulling images over a slow line, or compiling the API's.
+/// Enough to pull images over a slow connection, or to compile the API's.
 const LONGEST_UP: Duration = Duration::from_secs(1800);
 const LONGEST_DOWN: Duration = Duration::from_secs(180);
 const LONGEST_READY: Duration = Duration::from_secs(60);
 
-/// The name of the `docker compose` process among the folder's processes, and of its log.
+/// The name of the `docker compose` process in the folder, and of its log.
 const TASK: &str = "compose";
 
-/// By which a volume says whose it is.
+/// The label that names the owner of a volume.
 const OWNER: &str = "phase-observation.state-folder";
 
 pub(super) fn up(
@@ -49,8 +49,8 @@ pub(super) fn up(
     outcome
 }
 
-/// The project's name is made of the state folder's place, so nobody else has it by chance. What bears it all the same is not
-/// touched.
+/// The project's name is derived from the path of the state folder, so no other project has it by chance. Containers
+/// and volumes that have it anyway are not touched.
 fn refuse_what_is_not_ours(folder: &Folder, record: &ComposeRecord) -> Result<(), StackError> {
     let name = &record.name;
     if let Some((target, _)) = record.containers()?.iter().find(|(_, found)| found.state() != State::Stopped) {
@@ -68,7 +68,7 @@ fn refuse_what_is_not_ours(folder: &Folder, record: &ComposeRecord) -> Result<()
     Ok(())
 }
 
-/// The project's volumes; with a folder, those that a stack of that folder has made.
+/// The project's volumes; with a folder, only those that a stack of that folder created.
 fn volumes(record: &ComposeRecord, owner: Option<&Folder>) -> Result<Vec<String>, StackError> {
     let project = format!("label=com.docker.compose.project={}", record.name);
     let mut words = vec!["volume".to_owned(), "ls".to_owned(), "--quiet".to_owned(), "--filter".to_owned(), project];
@@ -81,7 +81,7 @@ fn volumes(record: &ComposeRecord, owner: Option<&Folder>) -> Result<Vec<String>
 fn plan(folder: &Folder, options: &UpOptions, operation: &Operation<'_>) -> Result<(ComposeRecord, Lease), StackError> {
     let mut record = ComposeRecord {
         project: options.project.clone(),
-        // Never the name that `docker compose up` gives it by hand.
+        // Never the name that a manual `docker compose up` uses.
         name: format!("phase-observation-{}", folder.tag()),
         env_files: env_files(options.project.root()),
         host: String::new(),
@@ -125,7 +125,7 @@ fn bring_up(
     operation.progress.end("done");
     operation.progress.begin("waiting for an answer through nginx");
     await_answer(record, operation)?;
-    // By the engine's health checks as well, so that `status` says the same.
+    // Waits for the engine's health checks too, so that `status` agrees.
     for (target, _) in record.containers()? {
         await_up(record, target, operation)?;
     }
@@ -133,8 +133,8 @@ fn bring_up(
     Ok(())
 }
 
-/// Makes replicas until there are as many as there should be, and ends those beyond that. Nothing but replicas: a dependency
-/// that is stopped for an experiment stays so.
+/// Creates missing replicas and removes surplus ones. Affects only replicas: a dependency that is stopped for an
+/// experiment stays stopped.
 pub(super) fn follow_topology(
     folder: &Folder,
     record: &ComposeRecord,
@@ -144,7 +144,7 @@ pub(super) fn follow_topology(
     run(folder, record, &["up", "--detach", "--no-recreate", "--no-deps", "api"], LONGEST_UP, operation)
 }
 
-/// Makes the containers that are not there, and leaves alone those that are.
+/// Creates missing containers, and does not touch existing ones.
 pub(super) fn recreate_missing(
     folder: &Folder,
     record: &ComposeRecord,
@@ -153,7 +153,7 @@ pub(super) fn recreate_missing(
     run(folder, record, &["up", "--detach", "--no-recreate"], LONGEST_UP, operation)
 }
 
-/// Stops and removes all containers and networks, and with `purge` the data that this stack has made. True when there was
+/// Stops and removes all containers and networks, and with `purge` the data that this stack created. True if there was
 /// anything to stop.
 pub(super) fn stop(
     folder: &Folder,
@@ -167,12 +167,12 @@ pub(super) fn stop(
         return Ok(false);
     }
     record.clone().at(Stage::Stopping).save(folder)?;
-    // Also a `docker compose up` that outlived its lab: it would go on starting what is stopped here.
+    // Stop a `docker compose up` that outlived its lab too: otherwise it continues to start what is stopped here.
     stop_all(folder, operation)?;
     operation.progress.begin("docker compose down");
-    // With the profile, or compose would leave alone what watches the stack.
+    // With the profile, because compose does not stop services of other profiles.
     let words = ["--profile", observe::PROFILE, "down", "--remove-orphans"];
-    // Not ended by the interrupt that may be the reason for it.
+    // Not ended by the interrupt that may have caused it.
     let cleaning = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     run(folder, &part, &words, LONGEST_DOWN, &cleaning)?;
     if purge {
@@ -203,7 +203,7 @@ fn await_answer(record: &ComposeRecord, operation: &Operation<'_>) -> Result<(),
     })
 }
 
-/// `docker compose` for this stack: the project's file, and ours for what `lab up` was told.
+/// `docker compose` for this stack: the project's file, and an override file with the options of `lab up`.
 pub(super) fn run(
     folder: &Folder,
     record: &ComposeRecord,
@@ -234,7 +234,7 @@ fn environment(record: &ComposeRecord) -> Vec<(String, String)> {
     let ports =
         [("HTTP_PORT", Some(record.port).filter(|port| *port != 0)), ("PROMETHEUS_PORT", record.prometheus_port)];
     let ports = ports.into_iter().filter_map(|(name, port)| Some((name.to_owned(), port?.to_string())));
-    // What loads the stack here is the lab itself.
+    // Here the lab itself generates the load.
     ports.chain([("CLIENT_LIMITS".to_owned(), "off".to_owned())]).collect()
 }
 
@@ -244,17 +244,18 @@ fn configuration(folder: &Folder, record: &ComposeRecord) -> Result<serde_json::
     let text = docker(&words)?;
     serde_json::from_str(&text).map_err(|error| StackError::Command {
         command: "docker compose config".to_owned(),
-        detail: format!("its answer cannot be read: {error}"),
+        detail: format!("cannot parse its output: {error}"),
     })
 }
 
-/// The user's own variables, if there are any. Named, because compose does not look for them when it is given another file.
+/// The user's own variables, if there are any. They are named because compose does not look for them when another file
+/// is given.
 fn env_files(root: &Path) -> Vec<std::path::PathBuf> {
     let own = root.join(".env");
     if own.is_file() { vec![own] } else { Vec::new() }
 }
 
-/// Where an official image is missing and `make images` has made the ones in its place, those are used.
+/// Uses the images that `make images` built if an official image is missing.
 fn use_own_images(
     folder: &Folder,
     record: &mut ComposeRecord,
@@ -269,7 +270,7 @@ fn use_own_images(
     if all_here(&wanted) || !all_here(&own) {
         return Ok(());
     }
-    operation.progress.note("the official images are not here; using those that `make images` has made");
+    operation.progress.note("the official images are missing; using the ones that `make images` built");
     record.env_files.push(file);
     self::configuration(folder, record).map(drop)
 }
@@ -282,20 +283,20 @@ fn override_file(folder: &Folder) -> std::path::PathBuf {
     folder.root().join("compose.json")
 }
 
-/// What `lab up` was told, in compose's own terms; JSON is YAML.
+/// The options of `lab up` as a compose file; JSON is YAML.
 fn write_override(folder: &Folder, record: &ComposeRecord) -> Result<(), StackError> {
     let mut environment: serde_json::Map<String, serde_json::Value> = serde_json::Map::new();
     if let Some(phase) = record.topology.phase {
         environment.insert("PHASE".to_owned(), phase.to_string().into());
     }
-    // Compose would read `$` as the beginning of a variable.
+    // Compose reads `$` as the start of a variable.
     let literal = |value: &String| serde_json::Value::from(value.replace('$', "$$"));
     environment.extend(record.topology.env.iter().map(|(name, value)| (name.clone(), literal(value))));
     let mut deploy = json!({ "replicas": record.topology.replicas });
     if let Some(cpus) = record.topology.cpus {
         deploy["resources"]["limits"]["cpus"] = cpus.to_string().into();
     }
-    // The lab asks servers and replicas from this machine, which the compose file keeps apart from them.
+    // The lab connects to servers and replicas from this machine, which the compose file does not allow by default.
     let reachable = json!({ "driver_opts": { "com.docker.network.bridge.inhibit_ipv4": "false" } });
     let owner = json!({ "labels": { OWNER: folder.root().display().to_string().replace('$', "$$") } });
     let volumes: serde_json::Map<String, serde_json::Value> =

@@ -1,4 +1,4 @@
-//! What can be done inside of Redis.
+//! Faults inside Redis.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// The slices of a pause are shorter.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// No key of the API begins like this.
+/// No key of the API has this prefix.
 const MARK: &str = "lab:mark";
 
 fn url(site: &Site<'_>) -> Result<String, StackError> {
-    let unpublished = || StackError::Usage("this stack does not publish Redis to this machine".to_owned());
+    let unpublished = || StackError::Usage("Redis of this stack is not reachable from this machine".to_owned());
     site.driver.endpoints()?.redis_admin_url.ok_or_else(unpublished)
 }
 
@@ -66,17 +66,17 @@ pub(super) fn await_answer(site: &Site<'_>) -> Result<String, StackError> {
     let answered = site.operation.interrupt.wait_for(LONGEST_PAUSE, answers)?;
     answered
         .map(|()| "clients are served again".to_owned())
-        .ok_or_else(|| StackError::Conflict("redis: it stays silent for another reason".to_owned()))
+        .ok_or_else(|| StackError::Conflict("redis: it does not answer, for another reason".to_owned()))
 }
 
-/// As they are before the fault. Refuses a limit that would not be reached.
+/// The settings before the fault. Refuses a limit that is above the current use.
 pub(super) fn memory_settings(site: &Site<'_>, bytes: u64) -> Result<Value, StackError> {
     let mut connection = connect(site)?;
     let info: String = redis::cmd("INFO").arg("memory").query(&mut connection).map_err(failed("INFO"))?;
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse::<u64>().ok());
     if let Some(used) = used.filter(|used| *used <= bytes) {
         return Err(StackError::Conflict(format!(
-            "Redis uses {used} bytes: with {bytes} it would not be out of memory; choose less than it uses"
+            "Redis uses {used} bytes, so a limit of {bytes} bytes has no effect; choose a limit below that"
         )));
     }
     let (limit, policy) = (setting(&mut connection, "maxmemory")?, setting(&mut connection, "maxmemory-policy")?);
@@ -87,7 +87,7 @@ pub(super) fn limit_memory(site: &Site<'_>, bytes: u64) -> Result<String, StackE
     let mut connection = connect(site)?;
     set(&mut connection, "maxmemory-policy", "noeviction")?;
     set(&mut connection, "maxmemory", &bytes.to_string())?;
-    Ok(format!("no memory beyond {bytes} bytes"))
+    Ok(format!("memory limited to {bytes} bytes"))
 }
 
 pub(super) fn is_out_of_memory(site: &Site<'_>) -> Result<Option<String>, StackError> {
@@ -106,10 +106,10 @@ pub(super) fn restore_memory(site: &Site<'_>, undo: &Value) -> Result<String, St
             set(&mut connection, name, value)?;
         }
     }
-    Ok("as much memory as before".to_owned())
+    Ok("memory limit restored".to_owned())
 }
 
-/// By whose absence the forgetting will show.
+/// Sets a marker key; its absence proves the flush.
 pub(super) fn leave_mark(site: &Site<'_>) -> Result<Value, StackError> {
     let marked: Result<(), RedisError> = connect(site)?.set_ex(MARK, "", 60);
     marked.map_err(failed("SET"))?;
@@ -120,13 +120,13 @@ pub(super) fn flush(site: &Site<'_>) -> Result<String, StackError> {
     let mut connection = connect(site)?;
     let entries: u64 = redis::cmd("DBSIZE").query(&mut connection).map_err(failed("DBSIZE"))?;
     let () = redis::cmd("FLUSHALL").query(&mut connection).map_err(failed("FLUSHALL"))?;
-    // The mark was one of them.
-    Ok(format!("{} entries forgotten", entries.saturating_sub(1)))
+    // The marker is one of them.
+    Ok(format!("{} entries deleted", entries.saturating_sub(1)))
 }
 
 pub(super) fn is_mark_gone(site: &Site<'_>) -> Result<Option<String>, StackError> {
     let there: bool = connect(site)?.exists(MARK).map_err(failed("EXISTS"))?;
-    Ok((!there).then(|| "what was there before is gone".to_owned()))
+    Ok((!there).then(|| "the marker key is gone".to_owned()))
 }
 
 /// Bytes that are no entry of any version.

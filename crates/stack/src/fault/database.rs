@@ -1,4 +1,4 @@
-//! What can be done inside of Postgres.
+//! Faults inside Postgres.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::{
     sql::{Sql, SqlError},
 };
 
-/// A lock is not to be had at this moment.
+/// SQLSTATE: the lock is not available now.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const READ_ONLY_TRANSACTION: &str = "25006";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
-/// A lock ends with the connection that has it; Postgres notices within milliseconds.
+/// A lock ends with the connection that holds it; Postgres notices within milliseconds.
 const LONGEST_UNLOCK: Duration = Duration::from_secs(10);
 
 fn unpublished() -> StackError {
-    StackError::Usage("this stack does not publish Postgres to this machine".to_owned())
+    StackError::Usage("Postgres of this stack is not reachable from this machine".to_owned())
 }
 
 fn admin_url(site: &Site<'_>) -> Result<String, StackError> {
@@ -37,12 +37,14 @@ pub(super) fn as_application(site: &Site<'_>) -> Result<Result<Sql, SqlError>, S
     Ok(Sql::connect(&url))
 }
 
-/// The user of the replicas, as it may stand in a statement.
+/// The user of the replicas, checked for use in a statement.
 fn user(site: &Site<'_>) -> Result<String, StackError> {
     let url = site.driver.endpoints()?.postgres_url.ok_or_else(unpublished)?;
     let user = url.split("://").nth(1).and_then(|rest| rest.split([':', '@']).next()).unwrap_or_default();
     if user.is_empty() || user.contains(['"', '\'', '\\', '%']) {
-        return Err(StackError::Usage(format!("the user `{user}` of Postgres is none that faults can be given to")));
+        return Err(StackError::Usage(format!(
+            "faults cannot use the Postgres user `{user}`: its name is not a plain identifier"
+        )));
     }
     Ok(user.to_owned())
 }
@@ -81,7 +83,7 @@ pub(super) fn lock_table(site: &Site<'_>, id: u64, table: &str) -> Result<String
 
 pub(super) fn is_table_locked(site: &Site<'_>, table: &str) -> Result<Option<String>, StackError> {
     let asked = as_admin(site)?.run(&format!("BEGIN; LOCK TABLE \"{table}\" IN ACCESS SHARE MODE NOWAIT"));
-    Ok(is_denied(asked, LOCK_NOT_AVAILABLE)?.then(|| format!("a read does not get its lock ({LOCK_NOT_AVAILABLE})")))
+    Ok(is_denied(asked, LOCK_NOT_AVAILABLE)?.then(|| format!("a read cannot get its lock ({LOCK_NOT_AVAILABLE})")))
 }
 
 pub(super) fn lock_row(site: &Site<'_>, id: u64, table: &str, row: i64) -> Result<String, StackError> {
@@ -92,7 +94,7 @@ pub(super) fn lock_row(site: &Site<'_>, id: u64, table: &str, row: i64) -> Resul
 
 pub(super) fn is_row_locked(site: &Site<'_>, table: &str, row: i64) -> Result<Option<String>, StackError> {
     let asked = as_admin(site)?.run(&format!("SELECT 1 FROM \"{table}\" WHERE id = {row} FOR UPDATE NOWAIT"));
-    Ok(is_denied(asked, LOCK_NOT_AVAILABLE)?.then(|| format!("a write does not get its lock ({LOCK_NOT_AVAILABLE})")))
+    Ok(is_denied(asked, LOCK_NOT_AVAILABLE)?.then(|| format!("a write cannot get its lock ({LOCK_NOT_AVAILABLE})")))
 }
 
 pub(super) fn await_unlocked(site: &Site<'_>, kind: &FaultKind) -> Result<String, StackError> {
@@ -103,10 +105,10 @@ pub(super) fn await_unlocked(site: &Site<'_>, kind: &FaultKind) -> Result<String
     };
     let free = site.operation.interrupt.wait_for(LONGEST_UNLOCK, || Ok(is_locked()?.is_none().then_some(())))?;
     free.map(|()| "unlocked".to_owned())
-        .ok_or_else(|| StackError::Conflict("postgres: the lock does not end; somebody else holds one".to_owned()))
+        .ok_or_else(|| StackError::Conflict("postgres: the lock is still held, by another session".to_owned()))
 }
 
-/// As it is before the fault.
+/// The limit before the fault.
 pub(super) fn connection_limit(site: &Site<'_>) -> Result<Value, StackError> {
     let user = user(site)?;
     let query = format!("SELECT rolconnlimit::text || ' ' || rolsuper::text FROM pg_roles WHERE rolname = '{user}'");
@@ -120,12 +122,13 @@ pub(super) fn connection_limit(site: &Site<'_>) -> Result<Value, StackError> {
     }
 }
 
-/// The connections that are there count against the new limit, but only new ones are refused: so they are ended.
+/// Existing connections count against the new limit, but only new ones are refused: so the existing ones are
+/// terminated.
 pub(super) fn limit_connections(site: &Site<'_>, most: u32) -> Result<String, StackError> {
     let user = user(site)?;
     as_admin(site)?.run(&format!("ALTER ROLE \"{user}\" CONNECTION LIMIT {most}"))?;
     let ended = end(site)?;
-    Ok(format!("{most} connections allowed to `{user}`, {ended} ended"))
+    Ok(format!("`{user}` limited to {most} connections, {ended} terminated"))
 }
 
 pub(super) fn are_connections_limited(site: &Site<'_>, most: u32) -> Result<Option<String>, StackError> {
@@ -149,14 +152,14 @@ pub(super) fn restore_connection_limit(site: &Site<'_>, undo: &Value) -> Result<
 fn restore_limit(sql: &mut Sql, undo: &Value) -> Result<String, StackError> {
     let (user, limit) = (undo["user"].as_str().unwrap_or_default(), undo["limit"].as_i64().unwrap_or(-1));
     sql.run(&format!("ALTER ROLE \"{user}\" CONNECTION LIMIT {limit}"))?;
-    Ok("as many connections as before".to_owned())
+    Ok("connection limit restored".to_owned())
 }
 
 pub(super) fn end_connections(site: &Site<'_>) -> Result<String, StackError> {
-    Ok(format!("{} connections ended", end(site)?))
+    Ok(format!("{} connections terminated", end(site)?))
 }
 
-/// Ends the replicas' connections and waits until Postgres has none of them any more. Returns how many there were.
+/// Terminates the replicas' connections and waits until Postgres has none of them. Returns their number.
 fn end(site: &Site<'_>) -> Result<String, StackError> {
     let mine = format!("usename = '{}' AND pid <> pg_backend_pid() AND application_name <> 'lab'", user(site)?);
     let mut admin = as_admin(site)?;
@@ -169,11 +172,11 @@ fn end(site: &Site<'_>) -> Result<String, StackError> {
     ))?;
     match left.as_str() {
         "0" => Ok(there),
-        _ => Err(StackError::Conflict(format!("postgres: {left} of {there} connections have not ended"))),
+        _ => Err(StackError::Conflict(format!("postgres: {left} of {there} connections are still open"))),
     }
 }
 
-/// For the whole server and at once: sessions that are there follow with their next transaction, as after a failover.
+/// Applies to the whole server at once: existing sessions follow with their next transaction, as after a failover.
 pub(super) fn make_read_only(site: &Site<'_>) -> Result<String, StackError> {
     let mut sql = as_admin(site)?;
     sql.run("ALTER SYSTEM SET default_transaction_read_only = on")?;
@@ -182,7 +185,8 @@ pub(super) fn make_read_only(site: &Site<'_>) -> Result<String, StackError> {
 }
 
 pub(super) fn is_read_only(site: &Site<'_>) -> Result<Option<String>, StackError> {
-    // Refused before it runs, and without effect if it were not; the replicas' user may have no right to it either.
+    // The statement is refused before it runs, and has no effect otherwise; the replicas' user may also lack the
+    // privilege.
     let asked = as_application(site)??.run("CREATE TABLE lab_probe (); DROP TABLE lab_probe");
     if asked.as_ref().is_err_and(|error| error.state.as_deref() == Some(INSUFFICIENT_PRIVILEGE)) {
         return Ok(None);
@@ -253,7 +257,7 @@ fn restore_type(sql: &mut Sql, undo: &Value) -> Result<String, StackError> {
     Ok(format!("`{table}.{column}` is {before} again"))
 }
 
-/// Undoes what an earlier stack left in the data. `url` is the superuser's.
+/// Undoes a fault that an earlier stack left in the data. `url` is the superuser's.
 pub(super) fn repair(url: &str, kind: &FaultKind, undo: &Value) -> Result<(), StackError> {
     let mut sql = Sql::connect(url)?;
     match kind {

@@ -1,4 +1,4 @@
-//! Undoing faults, and starting again what does not run for whatever reason.
+//! Undoing faults, and restarting servers that do not run for any reason.
 
 use time::OffsetDateTime;
 
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{Operation, StackError, State, Target, folder::Folder};
 
-/// What came of it.
+/// The result of healing.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub healed: Vec<Healed>,
     pub failed: Vec<String>,
 }
 
-/// What has to be waited for.
+/// An undo that must still be awaited.
 struct Begun {
     target: Target,
     kind: Option<FaultKind>,
@@ -25,15 +25,15 @@ struct Begun {
     action: String,
 }
 
-/// Puts right all that can be, in the order of the targets: dependencies before those who need them. What cannot is told
-/// at the end and keeps nothing else from being healed. Doing it again does nothing.
+/// Heals everything that can be healed, in the order of the targets: dependencies first. Failures are reported at the
+/// end and do not prevent the rest from being healed. Healing twice is harmless.
 pub(crate) fn heal(site: &Site<'_>, only: Option<Target>) -> Result<Vec<Healed>, StackError> {
     let mut outcome = Outcome::default();
     let mut targets = site.driver.targets()?;
     targets.retain(|target| only.is_none_or(|only| only == *target));
     targets.sort_unstable();
     let mut begun = Vec::new();
-    // First what takes no time, for all.
+    // First undo everything that can be undone at once.
     for target in &targets {
         match restore(site, *target) {
             Ok(restored) => begun.extend(restored),
@@ -49,7 +49,7 @@ pub(crate) fn heal(site: &Site<'_>, only: Option<Target>) -> Result<Vec<Healed>,
     outcome.into_result()
 }
 
-/// Undoes one fault and nothing else. `None` when it is undone already.
+/// Undoes one fault and nothing else. `None` if it is already undone.
 pub(crate) fn undo_one(site: &Site<'_>, id: u64) -> Result<Option<Healed>, StackError> {
     let ledger = Ledger::load(site.folder)?;
     let Some(entry) = ledger.get(id).cloned() else { return Ok(None) };
@@ -73,7 +73,7 @@ pub(crate) fn undo_one(site: &Site<'_>, id: u64) -> Result<Option<Healed>, Stack
     Ok(outcome.into_result()?.pop())
 }
 
-/// What this driver can take back without waiting: cuts and freezes.
+/// Undoes what this driver can undo without waiting: cuts and freezes.
 fn restore(site: &Site<'_>, target: Target) -> Result<Vec<Begun>, StackError> {
     let ledger = Ledger::load(site.folder)?;
     let known = ledger.of_server(target);
@@ -83,7 +83,7 @@ fn restore(site: &Site<'_>, target: Target) -> Result<Vec<Begun>, StackError> {
     Ok(actions.into_iter().map(|action| Begun { target, kind: kind.clone(), asked_at, action }).collect())
 }
 
-/// Starts it if it does not run, undoes what was done inside of it, waits until it answers.
+/// Starts the target if it does not run, undoes faults inside it, waits until it answers.
 fn complete(site: &Site<'_>, target: Target, begun: Vec<Begun>, outcome: &mut Outcome) -> Result<(), StackError> {
     let ledger = Ledger::load(site.folder)?;
     let of_server = ledger.of_server(target).and_then(|(id, _)| ledger.get(id)).cloned();
@@ -139,7 +139,7 @@ fn start_and_await(
     Ok(())
 }
 
-/// Undoes what was done inside a dependency or on the way to it.
+/// Undoes a fault inside a dependency or on the network to it.
 fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<(), StackError> {
     let (id, target, kind) = (entry.fault.id, entry.fault.target, &entry.fault.kind);
     let asked_at = now();
@@ -160,7 +160,7 @@ fn undo_inside(site: &Site<'_>, entry: &Entry, outcome: &mut Outcome) -> Result<
         }
         FaultKind::LimitMemory { .. } => cache::restore_memory(site, &entry.undo)?,
         FaultKind::Leak { .. } => replica::stop_leak(site, id, target, &entry.undo)?,
-        FaultKind::EndConnections | FaultKind::Flush | FaultKind::Corrupt { .. } => "it was over at once".to_owned(),
+        FaultKind::EndConnections | FaultKind::Flush | FaultKind::Corrupt { .. } => "nothing to undo".to_owned(),
     };
     forget(site, id)?;
     outcome.healed.push(Healed { target, kind: Some(kind.clone()), asked_at, answered_at: now(), action });
@@ -173,8 +173,7 @@ fn forget(site: &Site<'_>, id: u64) -> Result<(), StackError> {
     ledger.save(site.folder)
 }
 
-/// After a change of the stack's shape: a replica that was scaled away took its faults with it, and one that was started again
-/// is dead no longer.
+/// After a change of the topology: faults of removed replicas are gone, and a restarted replica is no longer dead.
 pub(crate) fn forget_what_is_over(site: &Site<'_>) -> Result<(), StackError> {
     let targets = site.driver.targets()?;
     let mut ledger = Ledger::load(site.folder)?;
@@ -197,7 +196,7 @@ pub(crate) fn forget_what_is_over(site: &Site<'_>) -> Result<(), StackError> {
     if over.is_empty() { Ok(()) } else { ledger.save(site.folder) }
 }
 
-/// Undoes what an earlier stack has left in Postgres' data; `admin_url` is the superuser's.
+/// Undoes faults that an earlier stack left in Postgres' data; `admin_url` is the superuser's.
 pub(crate) fn repair(folder: &Folder, admin_url: &str, operation: &Operation<'_>) -> Result<(), StackError> {
     let mut ledger = Ledger::load(folder)?;
     let left: Vec<Entry> = ledger.entries().iter().filter(|entry| entry.fault.kind.is_persistent()).cloned().collect();

@@ -1,5 +1,5 @@
-//! Faults that somebody has to keep up: a process of their own does, so that they last after the lab has returned and end
-//! when that process does.
+//! Faults that a process must keep up: each has its own process, so that it continues after the lab has returned and
+//! ends when that process ends.
 
 use super::injection::Site;
 use crate::{
@@ -13,9 +13,9 @@ pub(super) fn begin(site: &Site<'_>, id: u64, task: &AgentTask) -> Result<(), St
     agent::start(site.folder, site.agent, &name(id), task)
 }
 
-/// Ends it. Nothing happens when it has ended already.
+/// Ends it. Does nothing if it has already ended.
 pub(super) fn end(site: &Site<'_>, id: u64) -> Result<(), StackError> {
-    // Its steps are of no interest to anybody.
+    // Its progress is not shown.
     let quiet = crate::Operation { progress: &crate::Silent, interrupt: site.operation.interrupt.clone() };
     stop_together(site.folder, &[name(id)], &quiet).map(drop)
 }

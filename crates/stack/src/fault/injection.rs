@@ -1,4 +1,4 @@
-//! Giving a fault: check, note, act, confirm.
+//! Injecting a fault: check, record, act, confirm.
 
 use std::{path::Path, time::Duration};
 
@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{Operation, StackError, State, Target, driver::Driver, folder::Folder, probe::Reach};
 
-/// How long to look for an effect before the fault is taken back. Signals act at once; a lock waits for those who have it.
+/// How long to wait for an effect before the fault is undone. Signals act at once; a lock waits for its present
+/// holders.
 const LONGEST_EFFECT: Duration = Duration::from_secs(10);
 
-/// Where faults are given.
+/// The stack in which faults are injected.
 pub(crate) struct Site<'a> {
     pub folder: &'a Folder,
     pub driver: &'a dyn Driver,
@@ -22,10 +23,10 @@ pub(crate) struct Site<'a> {
     pub operation: &'a Operation<'a>,
 }
 
-/// Who gives a fault.
+/// The program that injects a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Giver<'a> {
-    /// For people.
+    /// Shown to users.
     pub by: &'a str,
     /// The session's token.
     pub session: Option<&'a str>,
@@ -44,7 +45,7 @@ pub(crate) fn inject(
     if kind.of_server().is_some()
         && let Some((replaced, _)) = ledger.of_server(target)
     {
-        // A paused server that is killed or stopped is paused no longer.
+        // A paused server that is killed or stopped is no longer paused.
         ledger.remove(replaced);
     }
     let (id, asked_at) = ledger.add(target, &kind, giver.by, giver.session, undo.clone());
@@ -68,11 +69,11 @@ pub(crate) fn inject(
     }
 }
 
-/// Half a fault is worse than none. What cannot be undone now stays in the ledger for `lab heal`.
+/// Undoes a fault that was not confirmed. If that fails, it stays in the ledger for `lab heal`.
 fn take_back(site: &Site<'_>, id: u64) {
     let operation = Operation { progress: site.operation.progress, interrupt: site.operation.interrupt.acknowledged() };
     if let Err(error) = healing::undo_one(&Site { operation: &operation, ..*site }, id) {
-        operation.progress.note(&format!("it could not be taken back: {error}"));
+        operation.progress.note(&format!("it could not be undone: {error}"));
     }
 }
 
@@ -88,26 +89,26 @@ fn refuse_what_changes_nothing(
         return conflict("is not running");
     }
     if ledger.of_server(target).is_some_and(|(_, fault)| fault == ServerFault::Cut) {
-        return conflict("is cut off already");
+        return conflict("is already isolated");
     }
     let is_paused = state == State::Paused;
     match kind.of_server() {
         Some(ServerFault::Pause | ServerFault::Cut | ServerFault::Crash) if is_paused => {
-            return conflict("is paused already");
+            return conflict("is already paused");
         }
         Some(fault) => return site.driver.permits(fault),
-        // It has to answer for what is done inside of it.
+        // A fault inside it needs a server that answers.
         None if is_paused => return conflict("is paused"),
         None => {}
     }
     let alike = |other: &FaultKind| other.name() == kind.name() || other.is_of_network() && kind.is_of_network();
     match ledger.of(target).find(|entry| alike(&entry.fault.kind)) {
-        Some(entry) => conflict(&format!("has the fault `{}` already", entry.fault.kind)),
+        Some(entry) => conflict(&format!("already has the fault `{}`", entry.fault.kind)),
         None => Ok(()),
     }
 }
 
-/// What the undoing will need, asked before anything is changed.
+/// The data that the undo needs, collected before anything is changed.
 fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<Value, StackError> {
     match kind {
         FaultKind::Kill | FaultKind::Stop | FaultKind::Pause | FaultKind::Cut => Ok(Value::Null),
@@ -126,7 +127,7 @@ fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<Value, S
     }
 }
 
-/// Says what was done.
+/// Returns a description of what was done.
 fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target, undo: &Value) -> Result<String, StackError> {
     let of_server = |fault| site.driver.inject(fault, target, site.operation);
     match kind {
@@ -141,17 +142,17 @@ fn act(site: &Site<'_>, id: u64, kind: &FaultKind, target: Target, undo: &Value)
         FaultKind::EndConnections => database::end_connections(site),
         FaultKind::ReadOnly => database::make_read_only(site),
         FaultKind::AlterColumn { table, column, to } => database::alter_column(site, table, column, to),
+        FaultKind::Corrupt { key } => cache::corrupt(site, key),
+        FaultKind::FullDisk => full_disk::fill(site, undo),
         FaultKind::PauseClients => cache::pause_clients(site, id),
         FaultKind::LimitMemory { bytes } => cache::limit_memory(site, *bytes),
         FaultKind::Flush => cache::flush(site),
-        FaultKind::Corrupt { key } => cache::corrupt(site, key),
-        FaultKind::FullDisk => full_disk::fill(site, undo),
         FaultKind::Crash => of_server(ServerFault::Crash),
         FaultKind::Leak { rate, limit } => replica::leak(site, id, target, *rate, *limit),
     }
 }
 
-/// Looks from outside until the effect shows: when, and what was met.
+/// Checks from outside until the effect shows. Returns when, and what was observed.
 fn confirm(
     site: &Site<'_>,
     kind: &FaultKind,
@@ -164,11 +165,11 @@ fn confirm(
     })?;
     found.ok_or_else(|| {
         let seconds = LONGEST_EFFECT.as_secs();
-        StackError::NotConfirmed(format!("{target}: `{kind}` shows no effect after {seconds} s; it was taken back"))
+        StackError::NotConfirmed(format!("{target}: `{kind}` shows no effect after {seconds} s; it was undone"))
     })
 }
 
-/// One look; `None`: no effect yet.
+/// One check; `None`: no effect yet.
 fn look(site: &Site<'_>, kind: &FaultKind, target: Target, undo: &Value) -> Result<Option<String>, StackError> {
     let reach = |expected: &[Reach]| -> Result<Option<String>, StackError> {
         let reach = site.driver.reach(target)?;
@@ -182,15 +183,15 @@ fn look(site: &Site<'_>, kind: &FaultKind, target: Target, undo: &Value) -> Resu
         FaultKind::LockTable { table } => database::is_table_locked(site, table),
         FaultKind::LockRow { table, row } => database::is_row_locked(site, table, *row),
         FaultKind::LimitConnections { most } => database::are_connections_limited(site, *most),
-        FaultKind::EndConnections => Ok(Some("the server has none of them any more".to_owned())),
+        FaultKind::EndConnections => Ok(Some("the server has closed all of them".to_owned())),
         FaultKind::ReadOnly => database::is_read_only(site),
         FaultKind::AlterColumn { table, column, .. } => database::is_altered(site, table, column, undo),
-        FaultKind::PauseClients => cache::is_silent(site),
-        FaultKind::LimitMemory { .. } => cache::is_out_of_memory(site),
-        FaultKind::Flush => cache::is_mark_gone(site),
         // A replica that reads it replaces it at once: what Redis answered to the write is the evidence.
         FaultKind::Corrupt { key } => Ok(Some(format!("`{key}` was overwritten"))),
         FaultKind::FullDisk => full_disk::is_full(site),
+        FaultKind::PauseClients => cache::is_silent(site),
+        FaultKind::LimitMemory { .. } => cache::is_out_of_memory(site),
+        FaultKind::Flush => cache::is_mark_gone(site),
         FaultKind::Crash => replica::has_crashed(site, target, undo),
         FaultKind::Leak { rate, .. } => replica::has_grown(site, target, *rate, undo),
     }

@@ -1,5 +1,5 @@
-//! `faults.json`: every fault that was given and is not undone. It is written before a fault acts and cleared after it is
-//! undone, so a lab that is killed at any moment leaves nothing broken that `lab heal` does not know of.
+//! `faults.json`: every fault that was injected and is not undone. An entry is written before a fault acts and removed
+//! after it is undone, so a lab that is killed at any moment leaves no fault that `lab heal` does not know.
 
 use std::{fs, io};
 
@@ -20,9 +20,9 @@ const SCHEMA: u32 = 1;
 pub(crate) struct Entry {
     #[serde(flatten)]
     pub fault: ActiveFault,
-    /// What its undoing needs; each kind of fault knows its own.
+    /// The data that the undo needs; its form depends on the kind of fault.
     pub undo: serde_json::Value,
-    /// The session that gave it, if one did.
+    /// The session that injected it, if any.
     pub session: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Ledger {
         self.entries.iter().find(|entry| entry.fault.id == id)
     }
 
-    /// What the driver has done to a server; there is at most one such fault at a time.
+    /// The fault of the whole server; there is at most one at a time.
     pub(crate) fn of_server(&self, target: Target) -> Option<(u64, ServerFault)> {
         self.of(target).find_map(|entry| Some((entry.fault.id, entry.fault.kind.of_server()?)))
     }
@@ -114,7 +114,7 @@ impl Ledger {
         self.entries.retain(|entry| entry.fault.id != id);
     }
 
-    /// When a stack has ended: what was in memory has ended with it, what is in Postgres' data stays until it is undone.
+    /// After a stack has stopped: faults in memory ended with it, faults in Postgres' data stay until they are undone.
     pub(crate) fn keep_persistent(&mut self) {
         self.entries.retain(|entry| entry.fault.kind.is_persistent());
     }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_stay_until_they_are_removed_and_no_number_comes_twice() {
+    fn faults_stay_until_they_are_removed_and_no_id_is_reused() {
         let place = tempfile::tempdir().unwrap();
         let folder = Folder::create(&place.path().join("stack")).unwrap();
         let mut ledger = Ledger::load(&folder).unwrap();

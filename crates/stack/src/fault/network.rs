@@ -1,4 +1,4 @@
-//! A bad network between the replicas and a dependency: a proxy stands between them and is told how to be.
+//! Network faults between the replicas and a dependency: a proxy between them is given a shape.
 
 use std::{
     io::{Read, Write},
@@ -20,12 +20,13 @@ use crate::{
     supervise::process_tree::ProcessTree,
 };
 
-/// A handshake over the worst network that can be asked for.
+/// A handshake over the worst network that can be configured.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(65);
-/// A connection over loopback and the answer of a server that works, at most; what is beyond is the proxy's doing.
+/// The most that a connection over loopback and the answer of a working server take; anything above is caused by the
+/// proxy.
 const LONGEST_UNDO: Duration = Duration::from_secs(10);
 
-/// The proxy's port; it is put between them if it is not there.
+/// The proxy's port; the proxy is started if there is none.
 pub(super) fn prepare(site: &Site<'_>, target: Target) -> Result<Value, StackError> {
     let port = site.driver.proxy(target, site.agent, site.operation)?;
     Ok(json!({ "port": port }))
@@ -47,7 +48,7 @@ pub(super) fn act(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<S
     Ok(format!("{kind} for the replicas"))
 }
 
-/// One look through the proxy.
+/// One check through the proxy.
 pub(super) fn look(
     site: &Site<'_>,
     kind: &FaultKind,
@@ -73,7 +74,7 @@ pub(super) fn look(
 pub(super) fn undo(site: &Site<'_>, target: Target, undo: &Value) -> Result<String, StackError> {
     tell(site.folder, target, &Shape::default())?;
     let port = port(undo)?;
-    // A dependency that does not run is not the network's fault.
+    // A dependency that does not run is not a network fault.
     let address = (Ipv4Addr::LOCALHOST, port).into();
     let prompt = || {
         let direct = site.driver.reach(target)?;
@@ -81,12 +82,12 @@ pub(super) fn undo(site: &Site<'_>, target: Target, undo: &Value) -> Result<Stri
         let passes = probe::reach(target, address) == direct;
         Ok((passes && start.elapsed() < Duration::from_secs(1)).then_some(()))
     };
-    site.operation.interrupt.wait_for(LONGEST_UNDO, prompt)?.map(|()| "as prompt as before".to_owned()).ok_or_else(
-        || StackError::Conflict(format!("{target} is not reached through its proxy; see `lab logs proxy-{target}`")),
-    )
+    site.operation.interrupt.wait_for(LONGEST_UNDO, prompt)?.map(|()| "normal again".to_owned()).ok_or_else(|| {
+        StackError::Conflict(format!("{target} cannot be reached through its proxy; see `lab logs proxy-{target}`"))
+    })
 }
 
-/// Tells the proxy its new shape.
+/// Gives the proxy a new shape.
 pub(crate) fn tell(folder: &Folder, target: Target, shape: &Shape) -> Result<(), StackError> {
     let path = folder.proxy(target);
     let text = serde_json::to_string(shape).map_err(std::io::Error::from).context(|| "a shape".to_owned())?;
@@ -98,16 +99,16 @@ fn port(undo: &Value) -> Result<u16, StackError> {
     undo["port"]
         .as_u64()
         .and_then(|port| port.try_into().ok())
-        .ok_or_else(|| StackError::Conflict("the ledger of faults does not name the proxy's port".to_owned()))
+        .ok_or_else(|| StackError::Conflict("the ledger does not contain the proxy's port".to_owned()))
 }
 
 fn meets(target: Target, port: u16, expected: Reach) -> bool {
     probe::reach(target, (Ipv4Addr::LOCALHOST, port).into()) == expected
 }
 
-/// A question that any working server answers: how many bytes went each way, and how long it took.
+/// A request that any working server answers. Returns the bytes sent and received, and the duration.
 fn exchange(target: Target, port: u16) -> Result<(usize, usize, Duration), StackError> {
-    let what = || format!("{target} is not reached through its proxy");
+    let what = || format!("{target} cannot be reached through its proxy");
     let hello = probe::hello(target);
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context(what)?;
     stream.set_read_timeout(Some(LONGEST_EXCHANGE)).context(what)?;

@@ -1,4 +1,5 @@
-//! Users of this machine: root may start a stack, but Postgres refuses to run as root, and nginx's workers should not.
+//! The users that servers run as: root may start a stack, but Postgres refuses to run as root, and nginx's workers
+//! should not.
 
 use std::{
     fs,
@@ -17,13 +18,13 @@ use crate::{
     folder::Folder,
 };
 
-/// Where data goes that its user could not reach in the state folder, in order of preference.
+/// Locations for data that its user cannot reach in the state folder, in order of preference.
 const OUTSIDE: [&str; 2] = ["/var/lib/phase-observation", "/var/tmp/phase-observation"];
 
-/// The user of the distribution's own nginx workers: Debian, Red Hat and Alpine, Arch; then nobody in particular.
+/// The user of the distribution's nginx workers: Debian, Red Hat and Alpine, Arch; then `nobody`.
 const NGINX_USERS: [&str; 4] = ["www-data", "nginx", "http", "nobody"];
 
-/// The user that Postgres runs as; `None` when that is the lab's own.
+/// The user that Postgres runs as; `None` if that is the lab's user.
 pub(super) fn for_postgres(folder: &Folder, host: &HostEnvironment) -> Result<Option<Account>, StackError> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -48,14 +49,14 @@ pub(super) fn for_postgres(folder: &Folder, host: &HostEnvironment) -> Result<Op
     })
 }
 
-/// The user of nginx's workers; `None` when that is the lab's own.
+/// The user of nginx's workers; `None` if that is the lab's user.
 pub(super) fn for_nginx() -> Option<Account> {
     let find = || NGINX_USERS.iter().find_map(|name| by(|account| account.name == *name));
     geteuid().is_root().then(find).flatten()
 }
 
-/// Makes sure that this user gets to its files: if the state folder is closed to it (`/root/…`, a private home), they
-/// are kept elsewhere and a link in the folder says where.
+/// Makes sure that this user can reach its files: if it cannot enter the state folder (`/root/…`, a private home), they
+/// are kept elsewhere, and a link in the folder points to them.
 pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), StackError> {
     if can_enter(account, &folder.services()) {
         return Ok(());
@@ -66,7 +67,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
         let made = fs::create_dir_all(&place)
             .and_then(|()| fs::set_permissions(parent, fs::Permissions::from_mode(0o755)))
             .and_then(|()| fs::set_permissions(&place, fs::Permissions::from_mode(0o711)));
-        // Only a folder of our own may be entered by others on our word.
+        // Only folders of this stack may be opened to other users.
         let is_ours = || fs::symlink_metadata(&place).is_ok_and(|found| found.is_dir() && found.uid() == 0);
         if made.is_ok() && is_ours() && can_enter(account, &place) {
             let link = folder.outside();
@@ -75,7 +76,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
         }
     }
     Err(StackError::Usage(format!(
-        "Postgres runs as the user `{}`, who cannot enter {} nor {}; choose another state folder, \
+        "Postgres runs as the user `{}`, which can enter neither {} nor {}; choose another state folder, \
          for example `--state-dir /var/tmp/stack`",
         account.name,
         folder.root().display(),
@@ -83,7 +84,7 @@ pub(super) fn make_reachable(folder: &Folder, account: &Account) -> Result<(), S
     )))
 }
 
-/// The state folder's path in letters that need no quoting anywhere, and a number that keeps similar paths apart.
+/// The state folder's path in characters that never need quoting, and a hash that distinguishes similar paths.
 fn outside_name(root: &Path) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let path: String = root.to_string_lossy().trim_start_matches('/').chars().map(plain).collect();
@@ -92,7 +93,7 @@ fn outside_name(root: &Path) -> String {
     format!("{path}-{:08x}", hasher.finish() as u32)
 }
 
-/// Tried and not computed from permission bits: access lists and mount options count as well.
+/// Tried instead of computed from permission bits: access lists and mount options count too.
 fn can_enter(account: &Account, folder: &Path) -> bool {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", r#"cd "$1""#, "sh"]).arg(folder).uid(account.uid).gid(account.gid).current_dir("/");
@@ -100,7 +101,7 @@ fn can_enter(account: &Account, folder: &Path) -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Makes a folder that belongs to this user alone.
+/// Creates a folder that only this user can use.
 pub(super) fn own_folder(path: &PathBuf, account: Option<&Account>) -> Result<(), StackError> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
@@ -108,7 +109,7 @@ pub(super) fn own_folder(path: &PathBuf, account: Option<&Account>) -> Result<()
     give(path, account)
 }
 
-/// Hands a file or folder over.
+/// Changes the owner of a file or folder.
 pub(super) fn give(path: &Path, account: Option<&Account>) -> Result<(), StackError> {
     let Some(account) = account else { return Ok(()) };
     std::os::unix::fs::chown(path, Some(account.uid), Some(account.gid)).context(|| cannot("hand over", path))
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_user_table_is_read() {
+    fn a_line_of_the_user_table_is_parsed() {
         let line = "postgres:x:101:104:PostgreSQL administrator,,,:/var/lib/postgresql:/bin/bash";
         assert_eq!(parse(line), Some(Account { name: "postgres".into(), uid: 101, gid: 104 }));
         for line in ["", "#", "a:b", "a:x:one:2:", ":x:0:0:"] {

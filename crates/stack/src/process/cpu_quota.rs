@@ -5,7 +5,7 @@ use std::{fs, io, path::PathBuf};
 use super::control_group::{self, Controller, Hierarchy, Missing};
 use crate::{StackError, Target, folder::Folder};
 
-/// The time over which the kernel counts a quota; its default.
+/// The period of a quota; the kernel's default.
 const PERIOD_US: u32 = 100_000;
 
 /// Whether quotas can be given here, before anything is started.
@@ -13,7 +13,7 @@ pub(super) fn check_machine(folder: &Folder) -> Result<(), StackError> {
     home(folder).map(drop)
 }
 
-/// Makes the replica's group and returns the file by which a process joins it.
+/// Creates the replica's group and returns the file through which a process joins it.
 pub(super) fn prepare(folder: &Folder, name: Target, cpus: f64) -> Result<PathBuf, StackError> {
     let quota = (cpus * f64::from(PERIOD_US)).round() as u64;
     let home = home(folder)?;

@@ -1,9 +1,9 @@
-//! Breaking a server as a whole, and taking back what takes no time.
+//! Faults of a whole server, and the undo of those that can be undone at once.
 
 use super::{ProcessRecord, ProcessTree, packet_filter, replica};
 use crate::{Operation, StackError, Target, fault::ServerFault, folder::Folder, supervise::stop};
 
-/// Says what was done.
+/// Returns a description of what was done.
 pub(super) fn inject(
     folder: &Folder,
     record: &ProcessRecord,
@@ -19,7 +19,7 @@ pub(super) fn inject(
         ServerFault::Cut => {
             let port = record.port(target);
             packet_filter::close(folder, port)?;
-            Ok(format!("cut off (packets to and from port {port} are dropped)"))
+            Ok(format!("isolated (packets to and from port {port} are dropped)"))
         }
         ServerFault::Crash => {
             let leader = tree.leader().ok_or_else(|| StackError::Conflict(format!("{target} is not running")))?;
@@ -29,7 +29,7 @@ pub(super) fn inject(
     }
 }
 
-/// Says what there was to take back.
+/// Returns descriptions of what was undone.
 pub(super) fn restore(
     folder: &Folder,
     record: &ProcessRecord,

@@ -1,4 +1,4 @@
-//! Brings missing servers onto the machine through its package manager, or says precisely how.
+//! Installs missing servers through the machine's package manager, or prints the exact command.
 
 use std::{
     fs::OpenOptions,
@@ -20,11 +20,12 @@ use crate::{
     folder::Folder,
 };
 
-/// A slow mirror, or another package manager at work before us.
+/// Enough for a slow mirror, or for another package manager that runs first.
 const LONGEST_INSTALL: Duration = Duration::from_secs(900);
 
-/// Installs without starting anything: Debian starts a server as soon as it is installed, unless this policy forbids it.
-/// An existing policy is the machine's own and stays. Ours loses its effect with this script's end, however it ends.
+/// Installs without starting anything: Debian starts a server as soon as it is installed, unless this policy forbids
+/// it. An existing policy belongs to the machine and stays. The policy written here loses its effect when this script
+/// ends, however it ends.
 const APT: &str = r#"
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -46,7 +47,7 @@ const MANAGERS: [(&str, &str, [&str; 3]); 5] = [
     ("brew", "brew install", ["postgresql", "redis", "nginx"]),
 ];
 
-/// All programs, installed first where that is needed, allowed and possible.
+/// Locates all programs, and installs them first if that is needed, allowed and possible.
 pub(super) fn ensure(
     folder: &Folder,
     host: &HostEnvironment,
@@ -62,7 +63,7 @@ pub(super) fn ensure(
     if let (Some(version), true) = (data, missing.contains(&Package::Postgres)) {
         return Err(StackError::MissingPrograms {
             missing: format!("PostgreSQL {version}, which made the data in {}", folder.postgres().display()),
-            remedy: "Install that version, or give the data up with `lab down --purge`.".to_owned(),
+            remedy: "Install that version, or delete the data with `lab down --purge`.".to_owned(),
         });
     }
     let can_install = allowed && programs::find(host, "apt-get").is_some() && (geteuid().is_root() || sudo_is_silent());
@@ -86,7 +87,7 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
     if !geteuid().is_root() {
         command.args(["-n", "/bin/sh"]);
     }
-    // In a group of its own: Ctrl-C must not leave half-installed packages.
+    // In its own process group: Ctrl-C must not leave half-installed packages.
     command.args(["-c", APT, "install"]).args(&names).process_group(0);
     let mut child = command
         .stdin(Stdio::null())
@@ -102,7 +103,7 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
             told = true;
             operation
                 .progress
-                .note("waiting for apt-get, so that the machine's packages stay whole; Ctrl-C again ends it");
+                .note("waiting for apt-get, to leave no half-installed packages; press Ctrl-C again to stop it");
         }
         ended = child.try_wait().ok().flatten();
         ended.is_some()
@@ -112,7 +113,7 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
             let _ = kill_process_group(group, Signal::TERM);
         }
         operation.interrupt.check()?;
-        return Err(StackError::Command { command: "apt-get install".into(), detail: "it took too long".into() });
+        return Err(StackError::Command { command: "apt-get install".into(), detail: "timed out".into() });
     };
     operation.interrupt.check()?;
     if !status.success() {
@@ -123,7 +124,7 @@ fn apt(folder: &Folder, missing: &[Package], operation: &Operation<'_>) -> Resul
     Ok(())
 }
 
-/// Whether `sudo` works without asking for a password.
+/// Whether `sudo` works without a password prompt.
 fn sudo_is_silent() -> bool {
     let mut sudo = Command::new("sudo");
     sudo.args(["-n", "true"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! nginx: the project's one configuration, and the four small files in which this driver differs from compose.
+//! nginx: the project's configuration, and the four small files in which this driver differs from compose.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// New workers start within milliseconds of a reload.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Paths are relative to nginx's folder where they can be: nginx would read `$` in a path as a variable.
+/// Paths are relative to nginx's folder where possible: nginx reads `$` in a path as a variable.
 pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     let home = folder.nginx();
     let temporary = folder.services().join("nginx-temp");
@@ -35,7 +35,7 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
     fs::copy(&original, &copy).context(|| format!("cannot copy {} to {}", original.display(), copy.display()))?;
     write(folder, "main.conf", &main)?;
     write(folder, "http.conf", &format!("access_log ../logs/nginx-access.log json;\n{paths}"))?;
-    // Its own numbers are for the exporter; what listens here is on loopback.
+    // The status page is for the exporter; this listener is on loopback.
     let status = "location = /stub_status { stub_status; access_log off; }";
     write(
         folder,
@@ -45,8 +45,8 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
     write_servers(folder, record)
 }
 
-/// As in compose: each replica once as a peer that a failure takes out for a moment, and once as its own reserve for
-/// when all are out.
+/// As in compose: each replica once as a peer that a failure excludes for a moment, and once as a backup for when all
+/// are excluded.
 fn write_servers(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     let ports = || record.replicas().map(|replica| record.port(replica));
     let peers = ports().map(|port| format!("server 127.0.0.1:{port} max_fails=1 fail_timeout=3s;\n"));
@@ -74,13 +74,14 @@ pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result
     let reloaded = Interrupt::default().wait_while_cleaning(RELOAD_PATIENCE, || {
         let now = tree.members();
         let has_new = now.iter().any(|entry| !before.contains(&entry.id));
-        // The leader stays; old workers finish their requests under another title or are gone.
+        // The master process stays; old workers have a different process title while they finish their requests, or are
+        // gone.
         has_new && now.iter().skip(1).filter(|entry| before.contains(&entry.id)).all(|entry| is_leaving(entry.id.pid))
     });
     if reloaded {
         return Ok(());
     }
-    Err(StackError::Conflict("nginx did not take the new list of replicas; see its log".to_owned()))
+    Err(StackError::Conflict("nginx did not load the new list of replicas; see its log".to_owned()))
 }
 
 fn is_leaving(pid: u32) -> bool {

@@ -1,8 +1,8 @@
-//! What watches the stack: the distribution's Prometheus, and its exporters for nginx, Postgres and Redis.
+//! Monitoring of the stack: the distribution's Prometheus, and its exporters for nginx, Postgres and Redis.
 //!
-//! They are no part of the stack: no fault reaches them, and a stack without them is whole. Whatever is not installed, or
-//! does not start, is said and left out. All they write is in the folder `observe`; `lab down` stops them with the rest,
-//! because it stops everything that was ever started in the state folder.
+//! They are not part of the stack: no fault affects them, and a stack is complete without them. A program that is not
+//! installed, or does not start, is reported and skipped. They write only in the folder `observe`; `lab down` stops
+//! them with the rest, because it stops everything that was started in the state folder.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
@@ -26,11 +26,11 @@ use crate::{
 
 mod configuration;
 
-/// It reads back what it wrote before it is ready; a lab's data are small.
+/// Prometheus reads its data before it is ready; a lab's data is small.
 const LONGEST_START: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// One of those who watch.
+/// A monitoring program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Observer {
@@ -40,15 +40,15 @@ enum Observer {
     Prometheus,
 }
 
-/// Prometheus last: it finds the others there.
+/// Prometheus last: the exporters run by then.
 const ALL: [Observer; 4] =
     [Observer::NginxExporter, Observer::PostgresExporter, Observer::RedisExporter, Observer::Prometheus];
 
-/// Where each one that was started listens.
+/// The port of each observer that was started.
 type Ports = BTreeMap<Observer, u16>;
 
 impl Observer {
-    /// Of processes, logs and in `lab status`.
+    /// The name of its process and log, and in `lab status`.
     fn name(self) -> &'static str {
         match self {
             Self::NginxExporter => "nginx-exporter",
@@ -58,7 +58,7 @@ impl Observer {
         }
     }
 
-    /// What distributions call the program.
+    /// The program's names in distributions.
     fn programs(self) -> [&'static str; 2] {
         match self {
             Self::NginxExporter => ["prometheus-nginx-exporter", "nginx-prometheus-exporter"],
@@ -81,13 +81,13 @@ impl Observer {
         self.programs().into_iter().find_map(|name| programs::find(host, name))
     }
 
-    /// Answers as soon as it works.
+    /// A path that is answered as soon as the program works.
     fn ready_path(self) -> &'static str {
         if self == Self::Prometheus { "/-/ready" } else { "/" }
     }
 }
 
-/// Starts all that is installed. Returns a line for each thing that is not as one might expect.
+/// Starts all that is installed. Returns a line for each problem.
 pub(super) fn start(
     folder: &Folder,
     record: &ProcessRecord,
@@ -106,10 +106,10 @@ pub(super) fn start(
     }
     let mut notes = Vec::new();
     if !missing.is_empty() {
-        notes.push(format!("without {}, which would show those servers from inside", missing.join(", ")));
+        notes.push(format!("no metrics of those servers: {} not installed", missing.join(", ")));
     }
     let mut ports = Ports::new();
-    // Kept until the servers have bound their ports, so that no other stack takes them.
+    // Held until the servers have bound their ports, so that no other stack takes them.
     let mut leases: Vec<Lease> = Vec::new();
     for (observer, program) in found {
         let lease = ports_of(record).lease(observer.usual_port())?;
@@ -123,7 +123,7 @@ pub(super) fn start(
             Err(error @ StackError::Interrupted) => return Err(error),
             Err(error) => {
                 ports.remove(&observer);
-                notes.push(format!("{} does not watch: {error}", observer.name()));
+                notes.push(format!("{} does not run: {error}", observer.name()));
             }
         }
     }
@@ -132,7 +132,7 @@ pub(super) fn start(
     Ok(notes)
 }
 
-/// A stack whose own ports were drawn at random has its observers there as well.
+/// A stack with random ports has its observers on random ports too.
 fn ports_of(record: &ProcessRecord) -> Choice {
     if record.port(Target::Nginx) >= 20_000 { Choice::Random } else { Choice::FromUsual }
 }
@@ -210,7 +210,7 @@ fn launch(
                 launch.arguments([&format!("--web.listen-address=127.0.0.1:{port}"), "--disable-settings-metrics"]);
         }
         Observer::RedisExporter => {
-            // The administrator: most of what it shows is closed to the replicas' user.
+            // As the administrator: the replicas' user may not read most of what the exporter shows.
             let address = format!("127.0.0.1:{}", record.port(Target::Redis));
             let password = redis::password(folder, User::Admin)?;
             let passwords = serde_json::json!({ format!("redis://{}@{address}", User::Admin.name()): password });
@@ -226,7 +226,7 @@ fn launch(
             launch = launch.arguments([
                 "--config.file=prometheus.yml",
                 "--storage.tsdb.path=data",
-                // The longest window of the objectives is 30 days.
+                // The longest window of the service level objectives is 30 days.
                 "--storage.tsdb.retention.time=31d",
                 "--storage.tsdb.retention.size=1GB",
                 &format!("--web.listen-address=127.0.0.1:{port}"),
@@ -237,12 +237,12 @@ fn launch(
     Ok(launch)
 }
 
-/// After a change of size. Prometheus looks at the file by itself.
+/// Called after scaling. Prometheus rereads the file by itself.
 pub(super) fn follow_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     if ports(folder).is_empty() { Ok(()) } else { configuration::write_replicas(folder, record) }
 }
 
-/// Name and address of everyone who watches now.
+/// Name and address of each running observer.
 pub(super) fn addresses(folder: &Folder) -> Result<BTreeMap<String, String>, StackError> {
     let mut addresses = BTreeMap::new();
     for (observer, port) in ports(folder) {
@@ -253,7 +253,7 @@ pub(super) fn addresses(folder: &Folder) -> Result<BTreeMap<String, String>, Sta
     Ok(addresses)
 }
 
-/// None when nobody was ever asked to watch.
+/// Empty if monitoring was never requested.
 fn ports(folder: &Folder) -> Ports {
     let text = fs::read_to_string(ports_file(folder)).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()

@@ -1,7 +1,8 @@
-//! Cutting a server off: the kernel drops all packets to and from its port on loopback, without a word to either side.
+//! Isolates a server: the kernel silently drops all packets to and from its port on loopback.
 //!
-//! The rules carry the state folder and the port in a name of their own, so that removing them cannot touch anyone else's and
-//! needs no other knowledge: an nftables table per port, or, where only iptables exists, a comment at each rule.
+//! The rules carry the state folder and the port in their name, so that they can be removed without other information
+//! and without touching foreign rules: an nftables table per port, or, where only iptables exists, a comment on each
+//! rule.
 
 use std::{
     path::PathBuf,
@@ -42,7 +43,7 @@ pub(super) fn close(folder: &Folder, port: u16) -> Result<(), StackError> {
     let name = name(folder, port);
     match filter()? {
         Filter::Nftables(nft) => {
-            // On loopback every packet comes in once, those to the server and those from it.
+            // On loopback every packet passes the input hook once, in both directions.
             let rules = format!(
                 "table inet {name} {{\n chain cut {{\n type filter hook input priority -10;\n \
                  iifname lo tcp dport {port} drop;\n iifname lo tcp sport {port} drop;\n }}\n }}\n"
@@ -56,8 +57,8 @@ pub(super) fn close(folder: &Folder, port: u16) -> Result<(), StackError> {
     }
 }
 
-/// Undoes a cut, also one that was made only in part. True when there was one. `known`: there must be one, so that not being
-/// able to look is an error.
+/// Undoes a cut, even a partial one. True if there was one. `known`: a cut is known to exist, so a failed check is an
+/// error.
 pub(super) fn open(folder: &Folder, port: u16, known: bool) -> Result<bool, StackError> {
     match filter() {
         Ok(filter) => filter.open(&[name(folder, port)]),
@@ -66,7 +67,8 @@ pub(super) fn open(folder: &Folder, port: u16, known: bool) -> Result<bool, Stac
     }
 }
 
-/// Undoes every cut of this state folder, with or without a record of it. Who cannot look has not made any.
+/// Undoes every cut of this state folder, with or without a record. A user that may not list rules cannot have created
+/// any.
 pub(super) fn open_all(folder: &Folder) -> Result<(), StackError> {
     let Ok(filter) = filter() else { return Ok(()) };
     let names = filter.names(&prefix(folder))?;
@@ -74,7 +76,7 @@ pub(super) fn open_all(folder: &Folder) -> Result<(), StackError> {
 }
 
 impl Filter {
-    /// The cuts whose names begin like this.
+    /// The cuts whose names have this prefix.
     fn names(&self, prefix: &str) -> Result<Vec<String>, StackError> {
         let listed = match self {
             // Without the kernel's support there is nothing to list.
@@ -88,7 +90,7 @@ impl Filter {
         Ok(names)
     }
 
-    /// True when any of them was there.
+    /// True if any of them existed.
     fn open(&self, names: &[String]) -> Result<bool, StackError> {
         let mut found = false;
         for name in names {
@@ -130,7 +132,7 @@ fn name(folder: &Folder, port: u16) -> String {
     format!("{}{port}", prefix(folder))
 }
 
-/// Returns what it printed.
+/// Returns its output.
 fn run(command: &mut Command) -> Result<String, StackError> {
     let text = format!("{command:?}").replace('"', "");
     let failed = |detail: String| StackError::Command { command: text.clone(), detail };
@@ -147,7 +149,7 @@ fn run(command: &mut Command) -> Result<String, StackError> {
 
 fn not_permitted(what: &str) -> StackError {
     StackError::NotPermitted {
-        what: format!("cutting a server off: {what}"),
+        what: format!("isolating a server: {what}"),
         remedy: "Use sudo with `nft` or `iptables` installed (CAP_NET_ADMIN); or `lab fault pause`, which also leaves \
                  clients without an answer"
             .to_owned(),

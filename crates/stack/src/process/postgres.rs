@@ -1,4 +1,4 @@
-//! Postgres: how its data is made once, and how the server is started on it.
+//! Postgres: how its data is created once, and how the server is started on it.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -17,15 +17,15 @@ const DATABASE: &str = "app";
 
 const SETTINGS: [(&str, &str); 10] = [
     ("listen_addresses", "127.0.0.1"),
-    // Everybody comes by TCP, so that a cut cuts everybody; and a socket's path could become too long (107 bytes).
+    // All clients use TCP, so that a cut affects all of them; also, a socket's path could become too long (107 bytes).
     ("unix_socket_directories", ""),
-    // The demo data fits many times; 16 replicas with 6 connections each fit, too.
+    // Much larger than the demo data; 16 replicas with 6 connections each fit too.
     ("shared_buffers", "64MB"),
     ("max_connections", "100"),
     ("fsync", "on"),
-    // Files below the data folder instead of /dev/shm, where a killed server would leave them for ever.
+    // Files below the data folder instead of /dev/shm, where a killed server leaves them forever.
     ("dynamic_shared_memory_type", "mmap"),
-    // Connections whose client vanished (a cut, a killed replica) end in half a minute instead of two hours.
+    // Connections whose client disappeared (a cut, a killed replica) end after half a minute instead of two hours.
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_user_timeout", "20000"),
@@ -35,11 +35,11 @@ const SETTINGS: [(&str, &str); 10] = [
 /// A role of the database; `deploy/postgres/roles.sql` says what each may do.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role {
-    /// Of the replicas.
+    /// Used by the replicas.
     App,
-    /// Of `api migrate`; owns the tables.
+    /// Used by `api migrate`; owns the tables.
     Migrator,
-    /// For experiments.
+    /// Used by experiments.
     Superuser,
 }
 
@@ -54,7 +54,7 @@ impl Role {
         }
     }
 
-    /// The setting by which `roles.sql` learns the password.
+    /// The setting from which `roles.sql` reads the password.
     fn setting(self) -> &'static str {
         match self {
             Self::App => "stack.app_password",
@@ -72,12 +72,12 @@ pub(super) fn data(folder: &Folder) -> PathBuf {
     folder.postgres_data()
 }
 
-/// The major version that made the existing data.
+/// The major version that created the existing data.
 pub(super) fn data_version(folder: &Folder) -> Option<u32> {
     fs::read_to_string(data(folder).join("PG_VERSION")).ok()?.trim().parse().ok()
 }
 
-/// Makes the data unless it exists, and brings roles, their passwords and their rights up to date.
+/// Creates the data unless it exists, and updates the roles, their passwords and their privileges.
 pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
     let owner = record.postgres_account.as_ref();
     account::own_folder(&folder.postgres(), owner)?;
@@ -90,20 +90,20 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord, operation: &Opera
         create(folder, record, operation)?;
         operation.progress.end("done");
     }
-    // What a crash left would stop a server of one user, too.
+    // Single-user mode refuses to start too if files of a crashed server are left.
     sweep(folder);
     let roles = record.project.roles();
     let roles = fs::read_to_string(&roles).context(|| cannot("read", &roles))?;
     let mut script = String::new();
     for role in Role::ALL {
-        // Of digits and letters, unless somebody has chosen another one.
+        // Digits and letters, unless the user chose another password.
         let password = password(folder, role)?.replace('\'', "''");
         script.push_str(&format!("SET {} = '{}';\n\n", role.setting(), password.trim_end_matches(['\r', '\n'])));
     }
     run_sql(folder, record, "data", DATABASE, &(script + &roles), operation)
 }
 
-/// The data get their name only when they are complete, so an interrupted start leaves none.
+/// The folder gets its name only when the data is complete, so an interrupted start leaves no data.
 fn create(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) -> Result<(), StackError> {
     let home = folder.postgres();
     let new = home.join("data.new");
@@ -115,7 +115,7 @@ fn create(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) ->
         "--username=postgres",
         "--pwfile=postgres.password",
         "--auth=scram-sha-256",
-        // There on every machine; the demo needs no language's order.
+        // Exists on every machine; the demo needs no language-specific sort order.
         "--locale=C",
         "--encoding=UTF8",
     ];
@@ -126,8 +126,8 @@ fn create(folder: &Folder, record: &ProcessRecord, operation: &Operation<'_>) ->
     fs::rename(&new, data(folder)).context(|| cannot("rename", &new))
 }
 
-/// Runs statements as the superuser while no server runs. The first one that fails is an error. By standard input, since a
-/// command line is everybody's to read.
+/// Runs statements as the superuser while no server runs. The first one that fails is an error. Passed on standard
+/// input, because every user can read a command line.
 fn run_sql(
     folder: &Folder,
     record: &ProcessRecord,
@@ -141,7 +141,7 @@ fn run_sql(
     write_private(&script, sql)?;
     account::give(&script, record.postgres_account.as_ref())?;
     let arguments = ["--single", "-j", "-D", data, "-c", "password_encryption=scram-sha-256", "-c", "exit_on_error=on"];
-    // A fault of an earlier run may have left the data read-only; it is undone when the server runs.
+    // A fault of an earlier run may have left the data read-only; it is undone once the server runs.
     let arguments = arguments.into_iter().chain(["-c", "default_transaction_read_only=off", database]);
     let mut launch = Launch::new("initdb", record.programs.postgres.join("postgres"), &home).arguments(arguments);
     launch.account = record.postgres_account.clone();
@@ -160,13 +160,13 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     launch
 }
 
-/// With the password, for programs of the lab.
+/// The URL with the password, for programs of the lab.
 pub(super) fn url(folder: &Folder, record: &ProcessRecord, role: Role) -> Result<String, StackError> {
     let password = password(folder, role)?;
     Ok(format!("postgres://{}:{password}@{}", role.name(), place(record)))
 }
 
-/// Without: those who are told this are told the file as well.
+/// The URL without the password: its users get the password file too.
 pub(super) fn url_without_password(record: &ProcessRecord, role: Role) -> String {
     format!("postgres://{}@{}", role.name(), place(record))
 }
@@ -175,19 +175,19 @@ fn place(record: &ProcessRecord) -> String {
     format!("127.0.0.1:{}/{DATABASE}", record.port(Target::Postgres))
 }
 
-/// Removes what a killed server leaves, which would stop the next one or stay for ever. To be called when none of its
-/// processes lives.
+/// Removes what a killed server leaves, which would prevent the next start or stay forever. Call it only when none of
+/// the server's processes is alive.
 pub(super) fn sweep(folder: &Folder) {
     let file = data(folder).join("postmaster.pid");
     let Ok(text) = fs::read_to_string(&file) else { return };
-    // Line 7: key and id of the piece of shared memory by which Postgres knows that it runs.
+    // Line 7: key and id of the shared memory segment from which Postgres detects a running server.
     if let Some((key, id)) = text.lines().nth(6).and_then(|line| line.trim().split_once(char::is_whitespace)) {
         remove_shared_memory(key, id.trim());
     }
     let _ = fs::remove_file(file);
 }
 
-/// Only if it still has that key and nobody uses it.
+/// Only if it still has that key and is not in use.
 fn remove_shared_memory(key: &str, id: &str) {
     let Ok(table) = fs::read_to_string("/proc/sysvipc/shm") else {
         return;
@@ -203,5 +203,5 @@ fn remove_shared_memory(key: &str, id: &str) {
 
 fn password(folder: &Folder, role: Role) -> Result<String, StackError> {
     let file = role.password_file(folder);
-    fs::read_to_string(&file).context(|| format!("{} (lost? `lab up` makes a new one)", cannot("read", &file)))
+    fs::read_to_string(&file).context(|| format!("{} (lost? `lab up` creates a new one)", cannot("read", &file)))
 }

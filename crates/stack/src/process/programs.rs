@@ -1,4 +1,4 @@
-//! The servers' programs: where distributions put them, and what to do when they are not there.
+//! The servers' programs: where distributions install them, and what to do if they are missing.
 
 use std::{
     cmp::Reverse,
@@ -12,16 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HostEnvironment, StackError};
 
-/// Not in everybody's `PATH`, but where servers and firewalls are.
+/// Not in every user's `PATH`, but servers and firewalls are installed there.
 const USUAL_FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Folders that hold one folder per version of Postgres: Debian, Red Hat, Alpine.
 const POSTGRES_FOLDERS: [(&str, &str); 3] = [("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/usr/libexec", "")];
 
-/// The oldest Postgres that is still maintained and tried here. Redis and nginx are as old as their distribution allows.
+/// The oldest Postgres that is still maintained and tested here. For Redis and nginx any version of a distribution is
+/// accepted.
 const OLDEST_POSTGRES: u32 = 14;
 
-/// What a stack was started with.
+/// The programs that a stack was started with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Programs {
     /// The folder that holds `postgres` and `initdb`.
@@ -31,7 +32,7 @@ pub(crate) struct Programs {
     pub api: PathBuf,
 }
 
-/// A server that a package has to bring.
+/// A server that a package provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Package {
     Postgres,
@@ -39,7 +40,7 @@ pub(super) enum Package {
     Nginx,
 }
 
-/// Looks for all programs. The error lists what is missing.
+/// Locates all programs. The error lists what is missing.
 pub(super) fn locate(host: &HostEnvironment, api: &Path, data: Option<u32>) -> Result<Programs, Vec<Package>> {
     let postgres = postgres(host, data);
     let redis = find(host, "redis-server").or_else(|| find(host, "valkey-server"));
@@ -57,7 +58,7 @@ pub(super) fn locate(host: &HostEnvironment, api: &Path, data: Option<u32>) -> R
     }
 }
 
-/// Refuses what is not a program before anything else is started.
+/// Checks that the API's program is executable before anything else is started.
 pub(super) fn check_api(api: &Path) -> Result<(), StackError> {
     if is_program(api) {
         return Ok(());
@@ -65,7 +66,7 @@ pub(super) fn check_api(api: &Path) -> Result<(), StackError> {
     let what = if api.exists() { "is not executable" } else { "does not exist" };
     Err(StackError::MissingPrograms {
         missing: format!("the API's program ({} {what})", api.display()),
-        remedy: "Build it with `cargo build -p api` (with --release for `target/release`), or name it with --api-bin."
+        remedy: "Build it with `cargo build -p api` (with --release for `target/release`), or give it with --api-bin."
             .to_owned(),
     })
 }

@@ -1,5 +1,5 @@
-//! Proxies between the replicas and a dependency, for faults of the network. A stack has none until one is needed; then the
-//! replicas are restarted one after the other, and from then on reach that dependency through it.
+//! Proxies between the replicas and a dependency, for network faults. A stack has none until one is needed; then the
+//! replicas are restarted one by one, and from then on they reach that dependency through it.
 
 use super::{ProcessRecord, ProcessTree, scale};
 use crate::{
@@ -17,7 +17,7 @@ use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 const LONGEST_START: Duration = Duration::from_secs(10);
 
-/// The port of the proxy before a dependency.
+/// The port of the proxy in front of a dependency.
 pub(super) fn between(
     folder: &Folder,
     record: &mut ProcessRecord,
@@ -29,7 +29,7 @@ pub(super) fn between(
         keep_running(folder, record, target, operation)?;
         return Ok(port);
     }
-    operation.progress.note(&format!("the replicas are restarted, to reach {target} through a proxy"));
+    operation.progress.note(&format!("restarting the replicas, so that they reach {target} through a proxy"));
     let choice = if record.port(Target::Nginx) >= 20_000 { Choice::Random } else { Choice::FromUsual };
     let lease = choice.lease(record.port(target).saturating_add(1))?;
     start(folder, record, target, lease.port, agent, operation)?;
@@ -39,7 +39,7 @@ pub(super) fn between(
     restarted.map(|()| lease.port)
 }
 
-/// Starts a proxy again that has died.
+/// Restarts a proxy that has died.
 pub(super) fn keep_running(
     folder: &Folder,
     record: &ProcessRecord,
@@ -64,7 +64,7 @@ fn start(
     agent: &Path,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    // A lab that was killed between starting one and noting its port has left one.
+    // A lab that was killed between starting a proxy and recording its port has left one.
     ProcessTree::find(folder, &name(target))?.kill()?;
     let shape = folder.proxy(target);
     let text = serde_json::to_string(&Shape::default()).unwrap_or_default();
@@ -72,16 +72,16 @@ fn start(
     let address = |port| (Ipv4Addr::LOCALHOST, port).into();
     let task = AgentTask::Proxy { listen: address(port), upstream: address(record.port(target)), shape };
     agent::start(folder, agent, &name(target), &task)?;
-    // A dependency that does not run is refused through it as well.
+    // A connection to a dependency that does not run is refused through the proxy too.
     let passes = || {
         Ok((probe::reach(target, address(port)) == probe::reach(target, address(record.port(target)))).then_some(()))
     };
     let ready = || match ProcessTree::find(folder, &name(target))?.leader() {
         Some(_) => passes(),
-        None => Err(StackError::Conflict(format!("the proxy before {target} has ended; see its log"))),
+        None => Err(StackError::Conflict(format!("the proxy in front of {target} has ended; see its log"))),
     };
     operation.interrupt.wait_for(LONGEST_START, ready)?.ok_or_else(|| {
-        StackError::Conflict(format!("the proxy before {target} does not pass anything on; see its log"))
+        StackError::Conflict(format!("the proxy in front of {target} does not forward anything; see its log"))
     })
 }
 
@@ -89,7 +89,7 @@ fn name(target: Target) -> String {
     format!("proxy-{target}")
 }
 
-/// What the replicas are told: where there is a proxy, its port in place of the dependency's.
+/// The record with the ports that the replicas use: if there is a proxy, its port instead of the dependency's.
 pub(super) fn as_replicas_see_it(record: &ProcessRecord) -> ProcessRecord {
     let mut seen = record.clone();
     for server in &mut seen.servers {

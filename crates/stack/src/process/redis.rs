@@ -1,4 +1,4 @@
-//! Redis: a cache and nothing else. It keeps nothing on disk and forgets the oldest when its memory is full.
+//! Redis: only a cache. It stores nothing on disk and evicts the oldest entries when its memory is full.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -9,15 +9,15 @@ use crate::{
     folder::{Folder, write_private},
 };
 
-/// Redis refuses to start when a rule names a command that it does not know: since 7.2.
+/// A rule that only Redis 7.2 and newer knows. Redis refuses to start if a rule names an unknown command.
 const RULE_SINCE_7_2: &str = "+client|setinfo";
 
-/// A user of Redis. A connection without a name and a password may do nothing.
+/// A user of Redis. A connection without a user name and a password has no permissions.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum User {
-    /// Of the replicas; `deploy/redis/app.acl` says what it may do.
+    /// Used by the replicas; `deploy/redis/app.acl` lists its permissions.
     App,
-    /// For experiments; may do everything.
+    /// Used by experiments; has all permissions.
     Admin,
 }
 
@@ -34,7 +34,7 @@ impl User {
     }
 }
 
-/// Once per start, with new passwords: nothing survives in a cache that would need the old ones.
+/// Runs once per start, with new passwords: the cache keeps no data that needs the old ones.
 pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     for user in [User::App, User::Admin] {
         write_private(&user.password_file(folder), &random::password()?)?;
@@ -59,7 +59,7 @@ pub(super) fn prepare(folder: &Folder, record: &ProcessRecord) -> Result<(), Sta
     write_private(&configuration(folder), &text)
 }
 
-/// Of the replicas' user, in one line.
+/// The rules of the replicas' user, in one line.
 fn rules(record: &ProcessRecord) -> Result<String, StackError> {
     let file = record.project.redis_rules();
     let text = fs::read_to_string(&file).context(|| cannot("read", &file))?;
@@ -69,7 +69,7 @@ fn rules(record: &ProcessRecord) -> Result<String, StackError> {
     Ok(words.collect::<Vec<_>>().join(" "))
 }
 
-/// From `Redis server v=7.0.15 sha=…`; Valkey says it likewise.
+/// From `Redis server v=7.0.15 sha=…`; Valkey uses the same format.
 fn version(record: &ProcessRecord) -> Option<(u32, u32)> {
     let output = Command::new(&record.programs.redis).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -81,13 +81,13 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord) -> Launch {
     Launch::new(Target::Redis, &record.programs.redis, folder.redis()).arguments([configuration(folder).display()])
 }
 
-/// With the password, for programs of the lab.
+/// The URL with the password, for programs of the lab.
 pub(super) fn url(folder: &Folder, record: &ProcessRecord, user: User) -> Result<String, StackError> {
     let password = password(folder, user)?;
     Ok(format!("redis://{}:{password}@{}", user.name(), place(record)))
 }
 
-/// Without: those who are told this are told the file as well.
+/// The URL without the password: its users get the password file too.
 pub(super) fn url_without_password(record: &ProcessRecord, user: User) -> String {
     format!("redis://{}@{}", user.name(), place(record))
 }

@@ -1,4 +1,4 @@
-//! A replica of the API: its environment is all it is told. Passwords are not in it, but in files that it names.
+//! A replica of the API: it is configured by its environment only. Passwords are in files that the environment names.
 
 use std::{
     path::Path,
@@ -27,13 +27,13 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Re
     launch.environment.extend(server(record, "REDIS", redis, &User::App.password_file(folder)));
     let topology = &record.topology;
     launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
-    // Last, so that the user has the last word.
+    // Last, so that the user's variables win.
     launch.environment.extend(topology.env.iter().cloned());
     launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
 }
 
-/// The one-off that brings the schema and the demo records. It has nothing to do with Redis and gets no password for it.
+/// The one-off process that creates the schema and the demo records. It does not use Redis and gets no password for it.
 pub(super) fn migration(folder: &Folder, record: &ProcessRecord) -> Launch {
     let mut launch = Launch::new("migrate", &record.programs.api, folder.root()).arguments(["migrate"]);
     launch.environment = vec![("REDIS_URL".to_owned(), redis::url_without_password(record, User::App))];
@@ -46,7 +46,7 @@ fn database(folder: &Folder, record: &ProcessRecord, role: Role) -> Vec<(String,
     server(record, "DATABASE", postgres::url_without_password(record, role), &role.password_file(folder))
 }
 
-/// Nothing for a server of the user's own: its address comes with its own password.
+/// Empty if the user configured the server: that address comes with its own password.
 fn server(record: &ProcessRecord, kind: &str, url: String, password_file: &Path) -> Vec<(String, String)> {
     let is_address = |name: &str| name.strip_prefix(kind).is_some_and(|rest| matches!(rest, "_URL" | "_URL_FILE"));
     if record.topology.env.iter().any(|(name, _)| is_address(name)) {

@@ -1,11 +1,12 @@
-//! Another shape of the stack while it runs, without a failed request: more or fewer replicas, replicas that run otherwise.
+//! Changes the topology of a running stack without a failed request: more or fewer replicas, replicas with other
+//! settings.
 
 use super::{
     Depth, ProcessRecord, ProcessTree, Server, Target, cpu_quota, nginx, observe, packet_filter, ports::Choice, start,
 };
 use crate::{Operation, StackError, Topology, folder::Folder, supervise::stop, topology::Restart};
 
-/// First those that stay are put right, then some come or go.
+/// First the replicas that stay are reconfigured, then others are added or removed.
 pub(super) fn configure(
     folder: &Folder,
     record: &mut ProcessRecord,
@@ -34,7 +35,8 @@ pub(super) fn configure(
     record.save(folder)
 }
 
-/// Those that run; one that was killed or stopped by a fault stays so and runs as it should when it is healed.
+/// Restarts the running replicas; a replica that a fault killed or stopped stays down and gets the new settings when it
+/// is healed.
 pub(super) fn restart(
     folder: &Folder,
     record: &ProcessRecord,
@@ -56,7 +58,7 @@ pub(super) fn restart(
         Restart::Rolling if running.len() == 1 => together(folder, record, &running, operation),
         Restart::Rolling => running.iter().try_for_each(|name| {
             operation.interrupt.check()?;
-            // nginx lets go of it before it drains, and gets it back when it answers.
+            // nginx stops using it before it drains, and uses it again when it answers.
             let mut rest = record.clone();
             rest.servers.retain(|server| server.name != *name);
             nginx::follow_replicas(folder, &rest)?;
@@ -77,7 +79,7 @@ fn together(
     start::replicas(folder, record, names, Depth::Itself, operation)
 }
 
-/// nginx learns of them when they answer.
+/// nginx gets the new replicas when they answer.
 fn add(
     folder: &Folder,
     record: &mut ProcessRecord,
@@ -102,14 +104,14 @@ fn add(
     added
 }
 
-/// nginx lets go of them before they drain.
+/// nginx stops using them before they drain.
 fn remove(
     folder: &Folder,
     record: &mut ProcessRecord,
     surplus: &[Target],
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    // A cut would outlive the replica.
+    // Otherwise a cut outlives the replica.
     for server in record.servers.iter().filter(|server| surplus.contains(&server.name)) {
         packet_filter::open(folder, server.port, false)?;
     }
@@ -117,7 +119,7 @@ fn remove(
     rest.servers.retain(|server| !surplus.contains(&server.name));
     rest.topology.replicas = rest.replicas().count() as u32;
     nginx::follow_replicas(folder, &rest)?;
-    // Forgotten first, so that no watcher takes their end for a death.
+    // Removed from the record first, so that no watcher reports them as dead.
     *record = rest;
     record.save(folder)?;
     observe::follow_replicas(folder, record)?;

@@ -1,4 +1,4 @@
-//! Starting any one server of the record and waiting until it answers.
+//! Starting one server of the record and waiting until it answers.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::{
     supervise::launch::{Launch, Started},
 };
 
-/// A server that was frozen answers at once; on a busy machine it has a heap of requests to look at first.
+/// A thawed server answers at once; on a busy machine it has many queued requests to process first.
 const LONGEST_WAKE: Duration = Duration::from_secs(30);
 
-/// How long a server may take until it answers, on a busy machine. Postgres may have to recover from a crash.
+/// The longest time until a server answers, on a busy machine. Postgres may have to recover from a crash.
 fn longest_start(target: Target) -> Duration {
     Duration::from_secs(match target {
         Target::Postgres => 90,
@@ -33,7 +33,7 @@ fn definition(folder: &Folder, record: &ProcessRecord, target: Target) -> Result
     })
 }
 
-/// Starts a server of which nothing runs; a worker that outlived its leader is ended first.
+/// Starts a server that does not run; a worker that outlived its leader is killed first.
 pub(super) fn start(folder: &Folder, record: &ProcessRecord, target: Target) -> Result<Started, StackError> {
     ProcessTree::find(folder, &target.to_string())?.kill()?;
     if target == Target::Postgres {
@@ -42,12 +42,12 @@ pub(super) fn start(folder: &Folder, record: &ProcessRecord, target: Target) -> 
     let port = record.port(target);
     if !ports::is_free(port) {
         let holder = ports::holder(port);
-        return Err(StackError::Conflict(format!("{target}'s port {port} was taken meanwhile by {holder}")));
+        return Err(StackError::Conflict(format!("{target}'s port {port} is now used by {holder}")));
     }
     definition(folder, record, target)?.start(folder)
 }
 
-/// Returns when the server answers; an error when it ends or stays silent.
+/// Returns when the server answers; an error if it ends or does not answer.
 pub(super) fn await_ready(
     record: &ProcessRecord,
     target: Target,
@@ -63,12 +63,13 @@ pub(super) fn await_ready(
         Ok(probe::answers(target, record.port(target), depth).then_some(()))
     })?;
     ready.ok_or_else(|| {
-        let silent = format!("it runs but did not answer on port {} within {} s", record.port(target), limit.as_secs());
+        let silent =
+            format!("it runs, but did not answer on port {} within {} s", record.port(target), limit.as_secs());
         started.failure(target, silent)
     })
 }
 
-/// Starts a server that does not run and waits until it answers; its proxy as well, if it has one. `None`: both run.
+/// Starts a server that does not run and waits until it answers; also its proxy, if it has one. `None`: both run.
 pub(super) fn start_again(
     folder: &Folder,
     record: &ProcessRecord,
@@ -87,7 +88,7 @@ pub(super) fn start_again(
     Ok(Some(format!("started again on {address}")))
 }
 
-/// Waits for a server that runs.
+/// Waits until a running server answers.
 pub(super) fn await_answer(
     record: &ProcessRecord,
     target: Target,
@@ -97,6 +98,6 @@ pub(super) fn await_answer(
     let answered = operation.interrupt.wait_for(LONGEST_WAKE, answers)?;
     answered.ok_or_else(|| {
         let seconds = LONGEST_WAKE.as_secs();
-        StackError::Conflict(format!("{target} runs but has not answered for {seconds} s; see its log (`lab status`)"))
+        StackError::Conflict(format!("{target} runs, but has not answered for {seconds} s; see its log (`lab status`)"))
     })
 }

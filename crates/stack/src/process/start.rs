@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// It waits up to 30 s for Postgres by itself; the rest is for the demo records on a slow disk.
+/// The migration itself waits up to 30 s for Postgres; the rest is for the demo records on a slow disk.
 const LONGEST_MIGRATION: Duration = Duration::from_secs(90);
 
-/// nginx's usual port, by which people know the stack.
+/// nginx's usual port, at which users expect the stack.
 const HTTP: u16 = 8080;
-/// Not 5432 and 6379: those are left to the distribution's own servers, also if they start later.
+/// Not 5432 and 6379: those are left to the distribution's servers, even if they start later.
 const POSTGRES: u16 = 15432;
 const REDIS: u16 = 16379;
 const API: u16 = 8001;
@@ -51,7 +51,7 @@ pub(super) fn up(
     Ok(())
 }
 
-/// Decides what is started as whom and on which ports, before anything is.
+/// Decides programs, users and ports before anything is started.
 fn plan(
     folder: &Folder,
     options: &UpOptions,
@@ -122,7 +122,7 @@ fn one(folder: &Folder, record: &ProcessRecord, target: Target, operation: &Oper
     Ok(())
 }
 
-/// All at once, since they do not need each other.
+/// All in parallel, because they do not depend on each other.
 pub(super) fn replicas(
     folder: &Folder,
     record: &ProcessRecord,
@@ -145,7 +145,7 @@ pub(super) fn replicas(
     Ok(())
 }
 
-/// A run's logs tell of that run only.
+/// Logs contain only the present run.
 fn empty_logs(folder: &Folder) -> Result<(), StackError> {
     let logs = folder.root().join("logs");
     for file in std::fs::read_dir(&logs).context(|| cannot("read", &logs))?.flatten() {

@@ -1,4 +1,4 @@
-//! The end of a stack of this driver.
+//! Stopping a stack of this driver.
 
 use super::{ProcessRecord, control_group, launch, packet_filter, postgres, small_disk, table};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     supervise::stop::stop_all,
 };
 
-/// Stops everything that was ever started in the folder, with or without a record. True when there was anything to stop.
+/// Stops everything that was started in the folder, with or without a record. True if there was anything to stop.
 pub(super) fn stop(folder: &Folder, record: Option<&Record>, operation: &Operation<'_>) -> Result<bool, StackError> {
     let known: Option<ProcessRecord> = record.and_then(|record| record.part(folder).ok());
     if let Some(record) = record {

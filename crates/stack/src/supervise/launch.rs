@@ -1,13 +1,13 @@
-//! Starting a process in such a way that it can never be lost.
+//! Starts a process so that it is never lost.
 //!
-//! In the order of time: the lab opens `run/NAME.pid`, locks it and hands it to a small shell as standard input. The shell
-//! writes its own line of `/proc` there (number and start time), joins its CPU group, begins a session of its own and
-//! *becomes* the program. So the number is on disk before the program runs its first instruction, and whoever comes
-//! after a crash of the lab waits for the lock and then knows whether something was started: there is no gap between
+//! In the order of time: the lab opens `run/NAME.pid`, locks it and hands it to a small shell as standard input. The
+//! shell writes its own line of `/proc` there (pid and start time), joins its CPU group, starts a new session and
+//! *becomes* the program (`exec`). So the pid is on disk before the program runs its first instruction. After a crash
+//! of the lab, the next lab waits for the lock and then knows whether something was started: there is no gap between
 //! "started" and "recorded".
 //!
-//! The own session keeps the terminal's Ctrl-C and hang-up away from servers. It also makes each server the leader of a
-//! process group by which its workers are found when it is dead (see `process_tree`).
+//! The new session keeps the terminal's Ctrl-C and hang-up away from servers. It also makes each server the leader of a
+//! process group, through which its workers are found after it has died (see `process_tree`).
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,7 +27,7 @@ use crate::{
     folder::Folder,
 };
 
-/// `$1` the CPU group's file or nothing, `$2` what the program reads as standard input, then the program.
+/// `$1` is the CPU group's file or empty, `$2` the file for standard input; the program follows.
 const LAUNCHER: &str = r#"
 read -r self <"/proc/$$/stat" && printf '%s\n' "$self" >&0 || exit 125
 if [ -n "$1" ]; then echo "$$" >"$1" || exit 125; fi
@@ -36,14 +36,14 @@ shift 2
 exec setsid "$@" <"$input"
 "#;
 
-/// What programs and the shell find each other by. A server inherits nothing else, so that a stack does not depend on the
-/// terminal it was started from.
+/// The `PATH` of the shell and the programs. A server inherits no other variable, so that a stack does not depend on
+/// the terminal it was started from.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A shell needs a millisecond for its line; this is for a machine out of memory.
+/// A shell needs a millisecond to write its line; this limit is for a machine that is out of memory.
 const LONGEST_LAUNCH: Duration = Duration::from_secs(10);
 
-/// Lines of a log that an error message quotes.
+/// The number of log lines that an error message quotes.
 const TAIL_LINES: usize = 12;
 
 /// A user of this machine that a program runs as.
@@ -54,7 +54,7 @@ pub(crate) struct Account {
     pub gid: u32,
 }
 
-/// What to start.
+/// The description of a process to start.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub name: String,
@@ -64,10 +64,10 @@ pub(crate) struct Launch {
     pub folder: PathBuf,
     /// `None`: the user of the lab.
     pub account: Option<Account>,
-    /// The file that puts whoever writes its number there under a CPU quota.
+    /// The file that puts the process whose pid is written to it under a CPU quota.
     pub cpu_group: Option<PathBuf>,
     pub input: Option<PathBuf>,
-    /// Whether it sees the lab's own environment, as a tool of the user does and a server does not.
+    /// Whether it inherits the lab's environment: a tool does, a server does not.
     pub inherits: bool,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Launch {
 pub(crate) struct Started {
     pub child: Child,
     log: PathBuf,
-    /// Where its part of the log begins.
+    /// The offset in the log at which its output starts.
     log_start: u64,
 }
 
@@ -134,14 +134,14 @@ impl Started {
         Ok(status.map(|status| status.to_string()))
     }
 
-    /// The error of a start that failed, with the end of what the program said.
+    /// The error of a failed start, with the end of the program's output.
     pub(crate) fn failure(&self, server: impl Into<String>, reason: impl Into<String>) -> StackError {
         let tail = tail_since(&self.log, self.log_start);
         StackError::Start { server: server.into(), reason: reason.into(), log: self.log.clone(), tail }
     }
 }
 
-/// The process of this name that was started last. Waits out a start that is under way at this moment.
+/// The process of this name that was started last. Waits for a start that is in progress.
 pub(crate) fn recorded(folder: &Folder, name: &str) -> Result<Option<Entry>, StackError> {
     let path = pid_path(folder, name);
     let what = || cannot("read", &path);
@@ -158,7 +158,7 @@ pub(crate) fn recorded(folder: &Folder, name: &str) -> Result<Option<Entry>, Sta
     Ok(Entry::parse(&line))
 }
 
-/// Everything that was ever started here and not forgotten.
+/// The names of everything that was started here and not forgotten.
 pub(crate) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
     let run = folder.run();
     let files = match std::fs::read_dir(&run) {
@@ -172,7 +172,7 @@ pub(crate) fn names(folder: &Folder) -> Result<Vec<String>, StackError> {
     Ok(names)
 }
 
-/// To be called when nothing of this name lives any more.
+/// Call it only when no process of this name is alive.
 pub(crate) fn forget(folder: &Folder, name: &str) {
     let _ = std::fs::remove_file(pid_path(folder, name));
 }
@@ -185,7 +185,7 @@ pub(crate) fn tail(log: &Path) -> String {
 fn tail_since(log: &Path, start: u64) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(log)?;
-        // Enough for the lines, however long the log is.
+        // Enough for these lines, however long the log is.
         let from = file.metadata()?.len().saturating_sub(16 * 1024).max(start);
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
@@ -202,11 +202,11 @@ fn pid_path(folder: &Folder, name: &str) -> PathBuf {
 }
 
 /// The lock belongs to the open file and ends when lab and shell have both closed it: when the program runs, or when a
-/// crash of the lab left nothing that could start it.
+/// crash of the lab makes the start impossible.
 fn claim(path: &Path) -> Result<Stdio, StackError> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
     let file = file.context(|| cannot("write", path))?;
-    // Waits for readers only, who are done at once: no other launch of this name is under way.
+    // Waits only for readers, which finish at once: no other launch of this name is in progress.
     file.lock().context(|| cannot("lock", path))?;
     Ok(file.into())
 }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_that_dies_before_the_launch_leaves_an_empty_number() {
+    fn a_lab_that_dies_before_the_launch_leaves_an_empty_pid_file() {
         let (_place, folder) = folder();
         drop(claim(&pid_path(&folder, "api-1")).unwrap());
         assert!(recorded(&folder, "api-1").unwrap().is_none());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_quotes_only_what_this_start_has_said() {
+    fn a_failure_quotes_only_the_output_of_this_start() {
         let (_place, folder) = folder();
         std::fs::write(folder.log("api-1"), "old words\n").unwrap();
         let launch = Launch::new("api-1", "sh", folder.root()).arguments(["-c", "echo bad port >&2; exit 64"]);

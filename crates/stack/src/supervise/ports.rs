@@ -1,4 +1,4 @@
-//! Choosing ports that nobody has, and keeping other starting stacks away from them until the server has bound its own.
+//! Chooses free ports, and reserves them until the server has bound them.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use std::{
 
 use crate::StackError;
 
-/// How far from the usual port a free one is looked for.
+/// How far above the usual port the search for a free one goes.
 const SEARCH: u16 = 1000;
 
-/// Below the range from which the kernel takes ports for outgoing connections (32768 by default): a port up there could
-/// be gone when a killed server wants it back.
+/// Below the range from which the kernel takes ports for outgoing connections (32768 by default): a port in that range
+/// could be taken when a killed server restarts.
 const RANDOM: std::ops::Range<u16> = 20_000..30_000;
 
 /// A chosen port. Another stack that starts at the same time sees it as taken until this is dropped.
@@ -30,7 +30,7 @@ pub(crate) struct Lease {
 pub(crate) enum Choice {
     /// The usual port or the next free one after it.
     FromUsual,
-    /// Anywhere; for stacks that must not get in each other's way, like those of tests.
+    /// A random port; for stacks that must not collide, like those of tests.
     Random,
 }
 
@@ -52,19 +52,19 @@ pub(crate) fn lease_exactly(port: u16) -> Result<Lease, StackError> {
     lease(port).ok_or_else(|| StackError::PortTaken { port, holder: holder(port) })
 }
 
-/// Whether a server could listen there now.
+/// Whether a server can listen there now.
 pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 fn lease(port: u16) -> Option<Lease> {
-    // A name in the kernel's own space of socket names: it leaves no file and ends with its process.
+    // A name in the abstract socket namespace: it leaves no file and ends with its process.
     let name = SocketAddr::from_abstract_name(format!("phase-observation/port/{port}")).ok()?;
     let lease = Lease { port, _name: UnixListener::bind_addr(&name).ok()? };
     is_free(port).then_some(lease)
 }
 
-/// Who listens on a port, for messages.
+/// The process that listens on a port, for messages.
 pub(crate) fn holder(port: u16) -> String {
     let sockets: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -72,7 +72,7 @@ pub(crate) fn holder(port: u16) -> String {
         .flat_map(|table| listening_sockets(&table, port))
         .collect();
     if sockets.is_empty() {
-        return "another stack that is just starting, or a connection that is just closing".to_owned();
+        return "another stack that is starting, or a connection that is closing".to_owned();
     }
     let owner = super::table::entries().into_iter().find(|entry| {
         let Ok(files) = fs::read_dir(format!("/proc/{}/fd", entry.id.pid)) else {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_passed_over_and_its_holder_named() {
+    fn a_taken_port_is_skipped_and_its_holder_named() {
         let (listener, port) = loop {
             let port = Choice::Random.lease(0).unwrap().port;
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {

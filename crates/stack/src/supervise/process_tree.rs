@@ -1,4 +1,4 @@
-//! All processes of one server: the one that was started, its workers, and workers that outlived it.
+//! All processes of one server: the one that was started, its workers, and workers that outlive it.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -10,15 +10,15 @@ use super::{
 };
 use crate::{Interrupt, StackError, error::Context, folder::Folder};
 
-/// Signals act within milliseconds; this is for a process that waits for its disk.
+/// Signals act within milliseconds; this limit is for a process that waits for its disk.
 const SIGNAL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Found again at every look, since servers start and end workers all the time.
+/// The members are looked up on every call, because servers start and end workers all the time.
 #[derive(Debug)]
 pub(crate) struct ProcessTree {
     name: String,
     leader: Option<Identity>,
-    /// Postgres's backends leave its process group, but all of them work in its data folder.
+    /// Postgres's backends leave its process group, but all of them have its data folder as working directory.
     data: Option<PathBuf>,
 }
 
@@ -34,13 +34,13 @@ impl ProcessTree {
         self.leader.and_then(Identity::look)
     }
 
-    /// Those alive now, the leader first.
+    /// The processes alive now, the leader first.
     pub(crate) fn members(&self) -> Vec<Entry> {
         let entries = table::entries();
         let mut members: Vec<Entry> = Vec::new();
         if let Some(leader) = self.leader {
-            // While a group has members its number is given to no new process. So the group is ours unless the number
-            // already belongs to another process.
+            // While a group has members, the kernel does not reuse its id. So the group belongs to this server unless
+            // the id already belongs to another process.
             let number_is_ours = table::entry(leader.pid).is_none_or(|now| now.id == leader);
             if number_is_ours {
                 let in_group = |entry: &&Entry| entry.id == leader || entry.group == leader.pid;
@@ -74,26 +74,26 @@ impl ProcessTree {
         self.leader.map_or(Ok(false), |leader| leader.signal(signal)).context(|| format!("cannot signal {}", self.name))
     }
 
-    /// Ends every process at once. Returns how many there were.
+    /// Kills every process. Returns how many there were.
     pub(crate) fn kill(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::KILL, "end", |_| true)
     }
 
-    /// Freezes every process. The leader goes first, so that it starts no more workers meanwhile.
+    /// Freezes every process. The leader is first, so that it starts no more workers meanwhile.
     pub(crate) fn pause(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::STOP, "freeze", |entry| !entry.is_stopped())
     }
 
-    /// Thaws what is frozen.
+    /// Thaws every frozen process.
     pub(crate) fn resume(&self) -> Result<usize, StackError> {
         self.signal_until(Signal::CONT, "wake", Entry::is_stopped)
     }
 
-    /// Signals those that `concerns` until there are none, and returns how many there were.
+    /// Signals the processes that `concerns` selects until there are none, and returns how many there were.
     fn signal_until(&self, signal: Signal, verb: &str, concerns: fn(&Entry) -> bool) -> Result<usize, StackError> {
         let mut seen: Vec<Identity> = Vec::new();
         let mut failed = None;
-        // Not interruptible: half a fault is worse than a late Ctrl-C.
+        // Not interruptible: a partial fault is worse than a late Ctrl-C.
         let done = Interrupt::default().wait_while_cleaning(SIGNAL_PATIENCE, || {
             let members: Vec<Entry> = self.members().into_iter().filter(concerns).collect();
             for member in &members {
@@ -121,8 +121,8 @@ impl ProcessTree {
     }
 }
 
-/// A number that somebody else wrote into `run/` is not obeyed: what was started here writes into its log, or works in the state
-/// folder.
+/// A foreign pid in `run/` is ignored: a process that was started here writes to its log, or has its working directory
+/// in the state folder.
 fn is_ours(folder: &Folder, name: &str, id: Identity) -> bool {
     let link = |name: &str| fs::read_link(format!("/proc/{}/{name}", id.pid)).unwrap_or_default();
     let (log, services) = (folder.log(name), folder.services());
@@ -135,7 +135,7 @@ fn is_ours(folder: &Folder, name: &str, id: Identity) -> bool {
     writes_there || works_there()
 }
 
-/// A dead child stays in the table of processes until its parent has asked for it.
+/// A dead child stays in the process table until its parent has waited for it.
 pub(crate) fn collect_if_child(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);

@@ -1,4 +1,4 @@
-//! Chance from the kernel: passwords and port numbers.
+//! Random values from the kernel: passwords and port numbers.
 
 use std::{fs::File, io::Read};
 

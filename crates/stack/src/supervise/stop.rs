@@ -1,4 +1,4 @@
-//! The end of processes in good order: asked first, killed when they do not go.
+//! Stopping processes cleanly: asked first, killed if they do not end.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::{launch, process_tree::ProcessTree};
 use crate::{Operation, StackError, folder::Folder};
 
-/// First who brings requests, then who serves them, then what those need. Tasks of a start that was cut short come
+/// First what sends requests, then what serves them, then its dependencies. Tasks of an interrupted start are stopped
 /// with the replicas.
 const ORDER: [fn(&str) -> bool; 4] = [
     |name| name == "nginx",
@@ -16,8 +16,8 @@ const ORDER: [fn(&str) -> bool; 4] = [
     |name| name == "postgres",
 ];
 
-/// How a server is asked to end, and how long it may take: replicas drain for up to 10 s, and Postgres writes what it
-/// has in memory.
+/// The signal that asks a server to end, and its time limit: replicas drain for up to 10 s, and Postgres writes its
+/// memory to disk.
 pub(crate) fn farewell(name: &str) -> (Signal, Duration) {
     match name {
         "postgres" => (Signal::INT, Duration::from_secs(30)),
@@ -26,8 +26,7 @@ pub(crate) fn farewell(name: &str) -> (Signal, Duration) {
     }
 }
 
-/// Ends everything that was ever started in the folder, in an order in which nobody misses anybody. True when there was
-/// anything to stop.
+/// Stops everything that was started in the folder, dependents before dependencies. True if there was anything to stop.
 pub(crate) fn stop_all(folder: &Folder, operation: &Operation<'_>) -> Result<bool, StackError> {
     let mut found = false;
     let names = launch::names(folder)?;
@@ -38,7 +37,7 @@ pub(crate) fn stop_all(folder: &Folder, operation: &Operation<'_>) -> Result<boo
     Ok(found)
 }
 
-/// Ends some servers at the same time: asked first, killed when they do not go. True when any was there.
+/// Stops some servers in parallel: asked first, killed if they do not end. True if any was running.
 pub(crate) fn stop_together(folder: &Folder, names: &[String], operation: &Operation<'_>) -> Result<bool, StackError> {
     let trees = names.iter().map(|name| ProcessTree::find(folder, name)).collect::<Result<Vec<_>, _>>()?;
     let living: Vec<(&str, &ProcessTree)> =
@@ -62,13 +61,13 @@ fn end(living: &[(&str, &ProcessTree)], operation: &Operation<'_>) -> Result<(),
     operation.interrupt.wait_while_cleaning(patience, || living.iter().all(|(_, tree)| tree.leader().is_none()));
     let stubborn: Vec<&str> =
         living.iter().filter(|(_, tree)| tree.leader().is_some()).map(|(name, _)| *name).collect();
-    // Also workers that their leader left behind.
+    // Includes workers that their leader left behind.
     living.iter().try_for_each(|(_, tree)| tree.kill().map(drop))?;
     operation.progress.end(&if stubborn.is_empty() { "stopped".into() } else { format!("killed {}", list(stubborn)) });
     Ok(())
 }
 
-/// The signal that ends it in good order; a frozen server has to be woken to follow it.
+/// Sends the signal that stops it cleanly; a frozen server must be thawed to handle it.
 pub(crate) fn ask(tree: &ProcessTree, signal: Signal) -> Result<bool, StackError> {
     let asked = tree.signal_leader(signal)?;
     tree.resume()?;

@@ -1,4 +1,4 @@
-//! The kernel's table of processes, read from `/proc`, and signals that cannot reach a stranger.
+//! The kernel's process table, read from `/proc`, and signals that cannot reach a foreign process.
 
 use std::{fmt, fs, io};
 
@@ -8,18 +8,18 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-/// One process at the moment of the look.
+/// One process at the time of the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub id: Identity,
     pub name: String,
-    /// As in `ps`: R, S, D run; T is stopped by a signal; Z is dead and waits to be collected.
+    /// As in `ps`: R, S, D run; T is stopped by a signal; Z is dead and not yet waited for.
     pub state: char,
     pub parent: u32,
     pub group: u32,
 }
 
-/// A process number together with the time the process started: unlike the number alone it is never used twice.
+/// A pid together with the start time of the process: unlike the pid alone, it is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub pid: u32,
@@ -41,7 +41,7 @@ impl Entry {
         matches!(self.state, 'T' | 't')
     }
 
-    /// Reads the one line of `/proc/PID/stat`. The name stands in parentheses and may itself hold some.
+    /// Parses the line of `/proc/PID/stat`. The name is in parentheses and may itself contain parentheses.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (pid, rest) = line.trim().split_once(" (")?;
         let (name, rest) = rest.rsplit_once(") ")?;
@@ -62,7 +62,7 @@ impl Identity {
         entry(std::process::id()).map(|entry| entry.id)
     }
 
-    /// The process as it is now; `None` when it is gone, whoever has its number since.
+    /// The process as it is now; `None` if it is gone, even if its pid was reused.
     pub(crate) fn look(self) -> Option<Entry> {
         entry(self.pid).filter(|entry| entry.id == self && entry.is_alive())
     }
@@ -81,12 +81,12 @@ impl Identity {
             return Ok(false);
         };
         let sent = match pidfd_open(pid, PidfdFlags::empty()) {
-            // The descriptor stays with the process it was opened for, so this look decides for good.
+            // The descriptor stays bound to the process it was opened for, so this check is final.
             Ok(descriptor) => match self.look() {
                 Some(_) => pidfd_send_signal(descriptor, signal),
                 None => return Ok(false),
             },
-            // Kernels before 5.3, and sandboxes that refuse the call.
+            // Kernels before 5.3, and sandboxes that deny the call.
             Err(Errno::NOSYS | Errno::PERM) => match self.look() {
                 Some(_) => kill_process(pid, signal),
                 None => return Ok(false),
@@ -101,12 +101,12 @@ impl Identity {
     }
 }
 
-/// The process with this number.
+/// The process with this pid.
 pub(crate) fn entry(pid: u32) -> Option<Entry> {
     Entry::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// All processes that can be seen, the dead ones left out.
+/// All visible processes, without dead ones.
 pub(crate) fn entries() -> Vec<Entry> {
     let Ok(folders) = fs::read_dir("/proc") else {
         return Vec::new();
@@ -117,7 +117,7 @@ pub(crate) fn entries() -> Vec<Entry> {
         .collect()
 }
 
-/// Changes with every start of the machine; process numbers from before mean nothing.
+/// Changes with every boot; pids from an earlier boot are meaningless.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_no_entry() {
+    fn broken_lines_are_refused() {
         for line in ["", "42", "42 (sh", "42 (sh) S 1 2", "x (sh) S 7 40 40 0 -1 1 1 0 0 0 0 0 0 0 20 0 1 0 9"] {
             assert_eq!(Entry::parse(line), None, "{line:?}");
         }
     }
 
     #[test]
-    fn a_signal_does_not_reach_the_next_owner_of_a_number() {
+    fn a_signal_does_not_reach_the_next_owner_of_a_pid() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let id = entry(child.id()).unwrap().id;
         let stranger = Identity { start: id.start - 1, ..id };

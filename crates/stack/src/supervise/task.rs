@@ -1,4 +1,4 @@
-//! Programs that run once and end: `initdb`, `api migrate`.
+//! One-off programs: `initdb`, `api migrate`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Operation, StackError, folder::Folder};
 
-/// Runs a program to its end. Anything but success is an error that quotes what it said.
+/// Runs a program to completion. Failure is an error that quotes its output.
 pub(crate) fn run(
     folder: &Folder,
     launch: &Launch,
@@ -29,7 +29,7 @@ pub(crate) fn run(
         Some(status) => Err(started.failure(launch.name.as_str(), format!("it failed ({status})"))),
         None => {
             ProcessTree::find(folder, &launch.name)?.kill()?;
-            Err(started.failure(launch.name.as_str(), format!("it was not done after {} s", limit.as_secs())))
+            Err(started.failure(launch.name.as_str(), format!("it did not finish within {} s", limit.as_secs())))
         }
     }
 }

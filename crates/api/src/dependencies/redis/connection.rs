@@ -17,7 +17,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use deadpool_redis::{
     Manager, Pool, Runtime,
-    redis::{AsyncConnectionConfig, Cmd, IntoConnectionInfo, Value, aio::MultiplexedConnection, io::tcp::TcpSettings},
+    redis::{
+        AsyncConnectionConfig, Cmd, ConnectionInfo, IntoConnectionInfo, RedisResult, Value, aio::MultiplexedConnection,
+        io::tcp::TcpSettings,
+    },
 };
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
@@ -54,8 +57,7 @@ pub(super) struct SharedConnection {
 impl SharedConnection {
     /// Connects to nothing yet.
     pub(super) fn new(config: &RedisConfig, instance: &str) -> Result<Self, Box<dyn std::error::Error>> {
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let info = config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp);
+        let info = connection_info(config)?;
         // The caller bounds each attempt, so a second timer per command is not needed.
         let connection =
             AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(PROBE_TIMEOUT));
@@ -160,6 +162,12 @@ async fn send(connection: &mut Held, command: &Cmd) -> Signal {
         Some(Err(error)) => signal(&error),
         None => Signal::Silent,
     }
+}
+
+/// Where Redis is, and the settings of its sockets.
+pub(super) fn connection_info(config: &RedisConfig) -> RedisResult<ConnectionInfo> {
+    let tcp = TcpSettings::default().set_nodelay(true);
+    Ok(config.url.expose_secret().into_connection_info()?.set_tcp_settings(tcp))
 }
 
 /// Why the pool gave no connection, as one word of a closed list.

@@ -25,11 +25,13 @@ const DELETED: i64 = i64::MAX;
 pub(super) struct Reads<'a> {
     book: &'a Book<'a>,
     seen: HashMap<(u32, i64), Seen>,
+    /// What one replica has shown of a record by itself, which its near cache must not take back.
+    seen_at: HashMap<(u32, i64, &'a str), Seen>,
 }
 
 impl<'a> Reads<'a> {
     pub(super) fn new(book: &'a Book<'a>) -> Self {
-        Self { book, seen: HashMap::new() }
+        Self { book, seen: HashMap::new(), seen_at: HashMap::new() }
     }
 
     pub(super) fn judge(mut self, verdict: &mut Verdict) {
@@ -45,9 +47,14 @@ impl<'a> Reads<'a> {
             if self.is_old_page(call) {
                 continue;
             }
+            verdict.near += usize::from(call.is_near());
             let mut strict = true;
             for sight in self.sights(place, call) {
                 strict &= !self.allows_old(&sight);
+                if let Some(old_us) = self.old_for(&sight) {
+                    verdict.near_old += 1;
+                    verdict.near_oldest_us = verdict.near_oldest_us.max(old_us);
+                }
                 let violation = self.sound(&sight).or_else(|| self.fresh(&sight)).or_else(|| self.forward(&sight));
                 verdict.violations.extend(violation);
             }
@@ -89,7 +96,29 @@ impl<'a> Reads<'a> {
     fn allows_old(&self, sight: &Sight<'_>) -> bool {
         let Some(record) = self.book.records.get(&sight.id) else { return false };
         let newest = record.acknowledged.get(&record.newest(sight.call.begin));
-        newest.is_some_and(|write| self.book.may_miss(*write, sight.call.begin, sight.stale))
+        newest.is_some_and(|write| self.may_miss(sight, *write))
+    }
+
+    /// When a read counts as begun in regard to a write.
+    fn as_of(&self, sight: &Sight<'_>, write: Write) -> u64 {
+        let writer = write.call.and_then(|place| self.book.call(place).instance.as_ref());
+        let is_of_another = writer.is_none() || writer != sight.call.instance.as_ref();
+        let near = if sight.call.is_near() && is_of_another { self.book.history.head.near_us } else { 0 };
+        sight.call.begin.saturating_sub(near)
+    }
+
+    /// Whether an answer may be older than a write that had ended when it began, or that its reader has seen.
+    fn may_miss(&self, sight: &Sight<'_>, write: Write) -> bool {
+        let at = self.as_of(sight, write);
+        sight.call.is_near() && write.end > at || self.book.may_miss(write, at, sight.stale)
+    }
+
+    /// For how long an answer of a near cache was out of date when it was asked for.
+    fn old_for(&self, sight: &Sight<'_>) -> Option<u64> {
+        let record = self.book.records.get(&sight.id).filter(|_| sight.call.is_near())?;
+        let version = sight.item?.version;
+        let newer = record.acknowledged.range(version + 1..).map(|(_, write)| write.end);
+        sight.call.begin.checked_sub(newer.min()?)
     }
 
     /// The answer is about the record that was asked for, and somebody has written it.
@@ -118,7 +147,7 @@ impl<'a> Reads<'a> {
             let calls = write.call.into_iter().chain([sight.place]).collect();
             Some(Violation { promise, id: sight.id, what, calls })
         };
-        let missed = |write: &Write| write.end <= at && !self.book.may_miss(*write, at, sight.stale);
+        let missed = |write: &Write| write.end <= at && !self.may_miss(sight, *write);
         let id = sight.id;
         let version = match sight.item {
             Some(item) => {
@@ -150,7 +179,7 @@ impl<'a> Reads<'a> {
             return None;
         }
         let bound = self.book.history.head.bound_us;
-        let is_late = |write: &Write| write.end.saturating_add(bound) < sight.call.begin;
+        let is_late = |write: &Write| write.end.saturating_add(bound) < self.as_of(sight, *write);
         let (newer, write) =
             record.in_doubt.iter().copied().find(|(newer, write)| *newer > version && is_late(write))?;
         let what = format!(
@@ -167,7 +196,8 @@ impl<'a> Reads<'a> {
     fn explain_absence(&self, sight: &Sight<'a>, record: &Record<'_>) -> Option<Violation> {
         let until =
             record.deletes.iter().filter(|delete| delete.begin <= sight.call.end).map(|delete| delete.end).max()?;
-        let kept = record.acknowledged.values().find(|write| write.end <= sight.call.begin && write.begin > until)?;
+        let is_before = |write: &Write| write.end <= self.as_of(sight, *write);
+        let kept = record.acknowledged.values().find(|write| is_before(write) && write.begin > until)?;
         let what = format!("record {} is gone, and all its deletes were over before it was last written", sight.id);
         let deletes = record.deletes.iter().filter_map(|delete| delete.call);
         let calls = deletes.chain(kept.call).chain([sight.place]).collect();
@@ -184,30 +214,52 @@ impl<'a> Reads<'a> {
             None if record.may_be_deleted(sight.call.end) => DELETED,
             None => 0,
         };
-        let seen = self.seen.entry((sight.call.client, sight.id)).or_default();
-        let excused = |newer: i64| {
-            let mut writes = record.deletes.iter().copied().filter(|delete| delete.begin <= sight.call.end);
-            let misses = |write| self.book.may_miss(write, sight.call.begin, sight.stale);
-            match newer {
-                DELETED => writes.any(misses),
-                _ => self.book.write_of(sight.id, newer).is_none_or(misses),
-            }
-        };
-        let newer = seen.range(version.saturating_add(1)..).find(|(newer, _)| **newer > version && !excused(**newer));
+        let client = sight.call.client;
+        // An answer of a near cache may take back what another replica has shown, and never what its own has.
+        let here = sight.call.instance.as_deref().filter(|_| sight.promise == Promise::FreshReads);
+        let here = here.map(|instance| (client, sight.id, instance));
+        let seen = self.seen.get(&(client, sight.id));
+        let seen_here = here.and_then(|here| self.seen_at.get(&here)).filter(|_| sight.call.is_near());
+        let strictly = |write| self.book.may_miss(write, sight.call.begin, sight.stale);
+        let newer =
+            seen.and_then(|seen| self.taken_back(sight, record, version, seen, |write| self.may_miss(sight, write)));
+        let newer = newer.or_else(|| self.taken_back(sight, record, version, seen_here?, strictly));
         let violation = newer.map(|(newer, place)| Violation {
             promise: Promise::ForwardReads,
             id: sight.id,
-            what: format!("a reader saw record {} as {}, and then as {}", sight.id, said(*newer), said(version)),
+            what: format!("a reader saw record {} as {}, and then as {}", sight.id, said(newer), said(version)),
             calls: self
                 .book
-                .write_of(sight.id, *newer)
+                .write_of(sight.id, newer)
                 .and_then(|write| write.call)
                 .into_iter()
-                .chain([*place, sight.place])
+                .chain([place, sight.place])
                 .collect(),
         });
-        seen.entry(version).or_insert(sight.place);
+        self.seen.entry((client, sight.id)).or_default().entry(version).or_insert(sight.place);
+        if let Some(here) = here {
+            self.seen_at.entry(here).or_default().entry(version).or_insert(sight.place);
+        }
         violation
+    }
+
+    /// A version that was seen, is newer than this one, and that this one may not miss; and the call that showed it.
+    fn taken_back(
+        &self,
+        sight: &Sight<'a>,
+        record: &Record<'_>,
+        version: i64,
+        seen: &Seen,
+        may_miss: impl Fn(Write) -> bool,
+    ) -> Option<(i64, usize)> {
+        let excused = |newer: i64| match newer {
+            DELETED => {
+                record.deletes.iter().filter(|delete| delete.begin <= sight.call.end).any(|delete| may_miss(*delete))
+            }
+            _ => self.book.write_of(sight.id, newer).is_none_or(&may_miss),
+        };
+        let mut newer = seen.range(version.saturating_add(1)..);
+        newer.find(|(newer, _)| **newer > version && !excused(**newer)).map(|(newer, place)| (*newer, *place))
     }
 }
 

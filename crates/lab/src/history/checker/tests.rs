@@ -12,7 +12,7 @@ use crate::history::{Asked, Broken, Call, Head, History, Item, Last, Outcome, Pr
 const MS: u64 = 1_000;
 
 fn head() -> Head {
-    Head { schema: 1, seed: 0, bound_us: 2_000 * MS, window_us: 1_000 * MS }
+    Head { schema: 1, seed: 0, bound_us: 2_000 * MS, window_us: 1_000 * MS, near_us: 0 }
 }
 
 /// A history that is written by hand: one record, number 1, with version 1.
@@ -237,4 +237,53 @@ fn a_conditional_write_replaces_only_what_it_names() {
     };
     Script::new().call(1, (10, 20), Outcome::Ok, put(1, 2)).holds();
     Script::new().put((1, 2), "new", 2).call(1, (10, 20), Outcome::Ok, put(1, 3)).breaks(Promise::AsAnswered);
+}
+
+/// With a near cache's allowance of 200 ms. Version 2 is acknowledged by `api-1` at 20 ms.
+fn near() -> Script {
+    let mut script = Script::new().put((10, 20), "new", 2).at("api-1", "");
+    script.history.head.near_us = 200 * MS;
+    script
+}
+
+const NEAR: &str = "near; hit; ttl=3";
+const REDIS: &str = "redis; hit; ttl=3";
+
+impl Script {
+    /// Which replica gave the last answer, and its `Cache-Status`.
+    fn at(mut self, instance: &str, note: &str) -> Self {
+        if let Some(call) = self.history.calls.last_mut() {
+            (call.instance, call.note) = (Some(instance.to_owned()), Some(note.to_owned()));
+        }
+        self
+    }
+}
+
+#[test]
+fn a_near_cache_may_be_old_by_its_allowance_where_another_replica_has_written() {
+    let old = |at| near().read(1, at, Some(item(1, "initial")));
+    old(219).at("api-2", NEAR).holds();
+    old(220).at("api-2", NEAR).breaks(Promise::FreshReads);
+    old(21).at("api-2", REDIS).breaks(Promise::FreshReads);
+    old(21).at("api-1", NEAR).breaks(Promise::FreshReads);
+    // Of what is gone, too.
+    let mut gone = Script::new().call(3, (10, 20), Outcome::Ok, Asked::Delete { id: 1, expected: None }).last(None);
+    gone.history.head.near_us = 200 * MS;
+    let gone = |at| Script { history: gone.history.clone() }.read(1, at, Some(item(1, "initial"))).at("api-2", NEAR);
+    gone(219).holds();
+    gone(220).breaks(Promise::GoneStaysGone);
+    let verdict = check(&old(219).at("api-2", NEAR).history);
+    assert_eq!((verdict.near, verdict.near_old, verdict.near_oldest_us), (1, 1, 199 * MS));
+    assert_eq!(verdict.strict, 0, "it did not have to be new");
+}
+
+#[test]
+fn a_near_cache_may_take_back_what_another_replica_has_shown_and_not_what_its_own_has() {
+    let seen = |at, note| near().read(1, 30, Some(item(2, "new"))).at(at, note);
+    let taken_back = |seen: Script, when| seen.read(1, when, Some(item(1, "initial"))).at("api-2", NEAR);
+    taken_back(seen("api-3", REDIS), 100).holds();
+    taken_back(seen("api-2", REDIS), 100).breaks(Promise::ForwardReads);
+    taken_back(seen("api-2", NEAR), 100).breaks(Promise::ForwardReads);
+    let verdict = check(&taken_back(seen("api-3", REDIS), 220).history);
+    assert!(verdict.count(Promise::FreshReads) > 0, "{:#?}", verdict.violations);
 }

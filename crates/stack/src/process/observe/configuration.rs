@@ -1,4 +1,4 @@
-//! What Prometheus is told: whom to ask, under which name, and the project's rules.
+//! The configuration of Prometheus: the scrape targets, their names, and the project's rules.
 
 use std::fs;
 
@@ -12,8 +12,8 @@ use crate::{
     process::ProcessRecord,
 };
 
-/// The same intervals and job names as in `deploy/prometheus/prometheus.yml`. Exporters are asked less often: each scrape
-/// is a dozen statements for Postgres. JSON is YAML.
+/// The same intervals and job names as in `deploy/prometheus/prometheus.yml`. Exporters are scraped less often: each
+/// scrape runs a dozen statements in Postgres. JSON is YAML.
 pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> Result<(), StackError> {
     let home = folder.observe();
     copy_rules(folder, record)?;
@@ -48,7 +48,7 @@ pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> R
     write_private(&home.join("prometheus.yml"), &format!("{configuration:#}"))
 }
 
-/// Copies, so that a path with a `*` in it is no pattern, and so that an experiment may put others in their place.
+/// Copies, so that a `*` in a path is not read as a pattern, and so that an experiment can replace them.
 fn copy_rules(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     let from = record.project.root().join("deploy/prometheus/rules");
     let to = folder.observe().join("rules");
@@ -61,7 +61,7 @@ fn copy_rules(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError>
     Ok(())
 }
 
-/// The replicas by their names: `instance` is what they call themselves in headers and logs.
+/// The replicas by name: `instance` is the name that they use in headers and logs.
 pub(super) fn write_replicas(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
     let target = |name: Target| json!({ "targets": [format!("127.0.0.1:{}", record.port(name))], "labels": { "instance": name.to_string() } });
     let replicas: Vec<_> = record.replicas().map(target).collect();
