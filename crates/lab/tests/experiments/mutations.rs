@@ -29,7 +29,6 @@ fn worlds(measure: &Measure) -> Vec<World> {
             paired
         }
         Measure::Success
-        | Measure::Instances
         | Measure::Failures
         | Measure::Goodput
         | Measure::Instances
