@@ -11,6 +11,7 @@ mod failing_over;
 mod fallbacks;
 mod incident_day;
 mod matrix;
+mod memory_leak;
 mod near_cache;
 mod outage;
 pub mod page;
@@ -43,6 +44,7 @@ const LIST: &[Make] = &[
     |scale, _| rolling_restart::experiment(scale),
     |scale, _| incident_day::experiment(scale),
     |scale, _| cache::experiment(scale),
+    |scale, _| memory_leak::experiment(scale),
     |scale, _| near_cache::experiment(scale),
     |scale, _| penetration::experiment(scale),
     |scale, _| postgres_pause::experiment(scale),

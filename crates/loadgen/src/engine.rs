@@ -3,6 +3,7 @@
 //! - [`worker`]: the event loop; [`connection`]: one socket; [`poller`], [`deadlines`]: how it waits
 //! - [`control`]: ending a run early; [`meter`]: how busy the generator itself was; [`stall`]: when it stood still
 
+mod budget;
 mod connection;
 mod control;
 mod deadlines;

@@ -84,6 +84,9 @@ pub struct Retries {
     pub backoff_ms: f64,
     /// The statuses (`503`, `5xx`) that are tried again; no answer at all always is.
     pub on: Statuses,
+    /// Retries per request, at most: 0.1 allows one retry for ten requests. `None`: only the attempts are bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<f64>,
 }
 
 impl Retries {
@@ -100,12 +103,18 @@ impl Retries {
             (0.0..=60_000.0).contains(&backoff),
             format!("must be between 0 and 60s, not {backoff} ms"),
         )?;
+        let budget = self.budget.unwrap_or_default();
+        bound(
+            "the budget for retries",
+            (0.0..=f64::from(MAX_ATTEMPTS)).contains(&budget),
+            format!("must be between 0 and {MAX_ATTEMPTS} per request, not {budget}"),
+        )?;
         Ok(())
     }
 
     #[must_use]
     pub fn none() -> Self {
-        Self { attempts: 1, backoff_ms: 0.0, on: Statuses(Vec::new()) }
+        Self { attempts: 1, backoff_ms: 0.0, on: Statuses(Vec::new()), budget: None }
     }
 }
 
@@ -361,6 +370,7 @@ mod tests {
             ("number of requests", |p| p.load = Load::Closed { requests: Some(0), duration: None }),
             ("no end", |p| p.load = Load::Closed { requests: None, duration: None }),
             ("attempts", |p| p.retries.attempts = 0),
+            ("budget", |p| p.retries.budget = Some(-0.1)),
             ("no requests", |p| p.requests.clear()),
         ];
         for (word, break_it) in refused {

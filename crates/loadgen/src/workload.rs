@@ -67,6 +67,7 @@ struct RetriesTable {
     attempts: u32,
     backoff: Option<Spanned<String>>,
     on: Option<Spanned<String>>,
+    budget: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -283,11 +284,12 @@ impl<'a> Source<'a> {
         };
         let retries = match table.retries {
             None => None,
-            Some(RetriesTable { attempts, backoff, on }) => Some(Retries {
+            Some(RetriesTable { attempts, backoff, on, budget }) => Some(Retries {
                 attempts,
                 backoff_ms: self.optional(backoff.as_ref(), duration::parse)?.unwrap_or_default().as_secs_f64()
                     * 1_000.0,
                 on: self.optional(on.as_ref(), Statuses::parse)?.unwrap_or_else(Statuses::server_errors),
+                budget,
             }),
         };
         Ok(Options {

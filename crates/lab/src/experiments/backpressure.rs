@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A read takes so long, and each replica can do two at a time: a capacity that a small machine can exceed ten times.
-const READ: Duration = Duration::from_millis(50);
+const READ: Duration = Duration::from_millis(20);
 const CONNECTIONS: &str = "2";
 /// As 100 are for reads of 2 ms and ten connections: no accepted request waits longer than for one before it.
 const IN_FLIGHT: &str = "4";

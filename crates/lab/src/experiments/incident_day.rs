@@ -32,6 +32,8 @@ const USERS: [(f64, f64); 16] = [
 ];
 /// A user asks for something every ten seconds.
 const REQUESTS_PER_USER: f64 = 0.1;
+/// What is read is mostly what others read as well.
+const RECORDS: u64 = 100;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("incident-day", "Does the service keep its contract over a day with three incidents?")
@@ -44,7 +46,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         .expect(
             "A user asks for something every ten seconds: 26 to 190 requests a second, with most of them for what others read as \
              well. At 9 a replica crashes, at 14 Redis hangs, in the evening's peak Postgres crashes. Each time the dependency \
-             is repaired and then every replica is restarted, as is often done to be sure. One after the other that costs \
+             is repaired, and an hour later every replica is restarted, as is often done to be sure. One after the other that costs \
              nothing; all at once is a second incident after the first.",
         )
         .change("Repair what is broken and leave the rest alone; if replicas have to be restarted, one after the other.")
@@ -70,7 +72,7 @@ fn arm(name: &str, restart: Restart, scale: Scale) -> Arm {
     let hour = |hour: f64| day.mul_f64(hour / 24.0);
     let requests =
         [RequestPlan::get("/data/{id}").named("get").weight(0.98), RequestPlan::put("/data/{id}").weight(0.02)];
-    let mut load = LoadPlan::new(Pace::Curve(curve()), day).asking(requests);
+    let mut load = LoadPlan::new(Pace::Curve(curve()), day).of_ids(1, RECORDS).asking(requests);
     load.pick = Pick::Zipf;
     let incidents = [
         (9.0, Target::Api(2), FaultKind::Kill),
@@ -87,7 +89,7 @@ fn arm(name: &str, restart: Restart, scale: Scale) -> Arm {
         arm = arm
             .named(&incident, hour(at), Action::fault(target, kind))
             .named(&repair, hour(at + 1.0), Action::heal())
-            .named(&restarted, hour(at + 1.0), Action::Restart(restart))
+            .named(&restarted, hour(at + 2.0), Action::Restart(restart))
             .between(&incident, &format!("{incident}.asked"), &format!("{repair}.done"))
             .window(
                 &restarted,

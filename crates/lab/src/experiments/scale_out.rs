@@ -49,9 +49,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     Experiment { about, arms, hypotheses }
 }
 
-/// As when the notes scaled: before they cached.
+/// As when the notes scaled: before they cached. A tenth of a core has no use for a second thread.
 fn arm(name: &str, replicas: u32, pace: Pace, scale: Scale) -> Arm {
     Arm::new(name)
-        .on(Shape::of(replicas).phase(2).cpus(CPUS))
+        .on(Shape::of(replicas).phase(2).cpus(CPUS).with("WORKER_THREADS", "1"))
         .load(LoadPlan::new(pace, scale.seconds(6, 30)).of_ids(1, 1))
 }

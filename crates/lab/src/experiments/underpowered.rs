@@ -12,6 +12,8 @@ use crate::{
 
 const RATE: f64 = 100.0;
 const ATTEMPTS: u32 = 4;
+/// One retry for ten requests.
+const BUDGET: f64 = 0.1;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("underpowered", "50 requests per second are possible, 100 come: what do clients get?")
@@ -24,7 +26,8 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         .expect(
             "Half of them fail, and quickly: 429 with `Retry-After` costs the server next to nothing. Clients that try again at \
              once, up to three times, get no more through, since the limit is the limit; but the server has to refuse two or \
-             three times as many. Where a refusal is not as cheap that is the end of it.",
+             three times as many. Where a refusal is not as cheap that is the end of it. A budget of one retry for ten requests bounds it: a \
+             tenth more, whatever happens.",
         )
         .change(
             "More replicas, or fewer requests. In clients: wait as long as `Retry-After` says, and a budget for retries (a tenth \
@@ -39,8 +42,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         Arm::new(name).on(shape).load(load).gate(Gate::Up).window("settled", settled.0, settled.1)
     };
     let on = Statuses::parse("429,5xx").unwrap_or_default();
-    let naive = Retries { attempts: ATTEMPTS, backoff_ms: 0.0, on };
-    let asked = Measure::Metric("http_requests_total{http_route=\"/data/{id}\"}".to_owned());
+    let naive = Retries { attempts: ATTEMPTS, backoff_ms: 0.0, on, budget: None };
+    let bounded = Retries { budget: Some(BUDGET), ..naive.clone() };
+    let asked = || Measure::Metric("http_requests_total{http_route=\"/data/{id}\"}".to_owned());
     let hypotheses = vec![
         Says("refused").new("half of the requests succeed", "settled", Measure::Success, Bound::between(45.0, 55.0)),
         Says("refused").new("a refusal is quick", "settled", Measure::bad(95.0), Bound::at_most(20.0)),
@@ -54,9 +58,22 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         Says("naive-retries").new(
             "but the server is asked about twice as often",
             "whole",
-            asked.ratio_to("refused"),
+            asked().ratio_to("refused"),
             Bound::at_least(1.6),
         ),
+        Says("retry-budget").new(
+            "with a budget it is asked a tenth more often",
+            "whole",
+            asked().ratio_to("refused"),
+            Bound::at_most(1.15),
+        ),
+        Says("retry-budget").new(
+            "and as many get through",
+            "settled",
+            Measure::Goodput.ratio_to_window("refused", "settled"),
+            Bound::between(0.9, 1.1),
+        ),
     ];
-    Experiment { about, arms: vec![arm("refused", None), arm("naive-retries", Some(naive))], hypotheses }
+    let arms = vec![arm("refused", None), arm("naive-retries", Some(naive)), arm("retry-budget", Some(bounded))];
+    Experiment { about, arms, hypotheses }
 }

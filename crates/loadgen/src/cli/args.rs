@@ -177,7 +177,7 @@ impl LoadArgs {
             (_, _, Some(path)) => Some(Shape::Stretchable(read_curve(path)?)),
             (None, None, None) => None,
         };
-        let retry = |attempts| Retries { attempts, backoff_ms: 0.0, on: Statuses::server_errors() };
+        let retry = |attempts| Retries { attempts, backoff_ms: 0.0, on: Statuses::server_errors(), budget: None };
         Ok(Options {
             connections: self.connections,
             threads: self.threads,

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::budget::RetryBudget;
 use super::connection::{Cause, Connection, Fault, Shared, Step, Traffic, is_idle_race};
 use super::control::{StopRequest, Stopper};
 use super::deadlines::Deadlines;
@@ -88,6 +89,7 @@ pub(super) struct Worker<'a> {
     shared: Shared,
     /// Which statuses are tried again.
     retried: [bool; 600],
+    budget: RetryBudget,
     start: Instant,
     /// Requests begun so far, over all workers without overlap: `{n}`.
     number: u64,
@@ -159,6 +161,7 @@ impl<'a> Worker<'a> {
                 traffic: Traffic::default(),
             },
             retried: plan.retries.on.table(),
+            budget: RetryBudget::new(plan.retries.budget),
             start: task.start,
             number: task.index as u64,
             number_step: plan.threads as u64,
@@ -275,6 +278,7 @@ impl<'a> Worker<'a> {
         self.number += self.number_step;
         let request = Request { kind, planned, sent: now };
         self.recorder.sent(request);
+        self.budget.earn();
         let job = &mut self.jobs[slot as usize];
         *job = Job { request, attempts: 0, is_head, state: JobState::Running, ..*job };
         self.attempt(slot, now);
@@ -344,7 +348,8 @@ impl<'a> Worker<'a> {
                 Step::Pending => false,
                 Step::Answered(answer) => self.retried[usize::from(answer.status)],
                 Step::Failed(fault) => is_retried(fault.class),
-            };
+            }
+            && self.budget.take();
         if again {
             self.recorder.retried(job.request);
             self.jobs[slot as usize].state = JobState::BackingOff;

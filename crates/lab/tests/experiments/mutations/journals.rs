@@ -101,10 +101,12 @@ fn entries_of(arm: &Arm, judged: &Hypothesis, world: &World) -> Vec<Entry> {
         Entry::Start { at: at(0.0) },
         Entry::Gate { passed: true, saw: String::new() },
     ];
-    entries.extend(marks(arm).into_iter().map(|(name, time)| Entry::Mark { name, at: at(time) }));
+    let marks = marks(arm).into_iter().map(|(name, time)| Entry::Mark { name, at: at(time * pace(arm)) });
+    entries.extend(marks);
     entries.extend(metrics(judged, world));
     for probe in &arm.probes {
-        entries.push(Entry::Probe { probe: probe.name.clone(), answers: answers(probe, judged, world.answering) });
+        let answers = answers(probe, judged, world.answering, pace(arm));
+        entries.push(Entry::Probe { probe: probe.name.clone(), answers });
     }
     if let Some(broken) = world.broken_promises {
         let broken = BTreeMap::from([("promise".to_owned(), broken)]);
@@ -116,6 +118,11 @@ fn entries_of(arm: &Arm, judged: &Hypothesis, world: &World) -> Vec<Entry> {
     }
     entries.push(Entry::ArmEnd { at: at(PROBED) });
     entries
+}
+
+/// Without a load the reports set no time: steps are far apart, so that slow answers fit between them.
+fn pace(arm: &Arm) -> f64 {
+    if arm.load.is_some() { 1.0 } else { 10.0 }
 }
 
 /// The steps in their order, evenly over the time before the undoing.
@@ -163,24 +170,24 @@ fn metrics(judged: &Hypothesis, world: &World) -> Vec<Entry> {
         Entry::Metrics { at: at(time), replicas: values }
     };
     if matches!(measure, Measure::MetricHighest(_)) {
-        return (0..30).map(|step| reading(f64::from(step) / 10.0, world.counting.0)).collect();
+        return (0..300).map(|step| reading(f64::from(step) / 10.0, world.counting.0)).collect();
     }
-    vec![reading(0.0, 5.0), reading(PROBED, 5.0 + world.counting.0)]
+    vec![reading(0.0, 5.0), reading(PROBED * 10.0, 5.0 + world.counting.0)]
 }
 
-fn answers(probe: &ProbePlan, judged: &Hypothesis, answering: Answering) -> Vec<ProbeAnswer> {
+fn answers(probe: &ProbePlan, judged: &Hypothesis, answering: Answering, pace: f64) -> Vec<ProbeAnswer> {
     let expect = match &judged.measure {
         Measure::Unexpected { probe: name, expect } if *name == probe.name => expect,
         _ => &probe.good,
     };
     let is_writer = matches!(&judged.measure, Measure::Behind { writer, .. } if *writer == probe.name);
-    let every = 10.0;
-    let count = (PROBED * 1e3 / every) as i64;
+    let every = 10.0 * pace;
+    let count = (PROBED * pace * 1e3 / every) as i64;
     (0..count)
         .map(|number| {
             let at = number as f64 * every;
             let expected = ProbeAnswer { at, version: Some(1_000 + number / 10), ..as_expected(expect) };
-            let is_late = answering == Answering::Late && at < (UNDONE + LATE) * 1e3;
+            let is_late = answering == Answering::Late && at < (UNDONE * pace + LATE) * 1e3;
             match answering {
                 // Whoever writes is told of its own write in every world.
                 _ if is_writer => ProbeAnswer { version: Some(1_000 + number / 10 - 1), ..expected },
@@ -207,7 +214,7 @@ fn as_expected(expect: &Expect) -> ProbeAnswer {
 fn otherwise(at: f64, number: i64) -> ProbeAnswer {
     ProbeAnswer {
         at,
-        took: 900.0,
+        took: 400.0,
         status: 299,
         redis: Some(500.0),
         version: Some(500 - number),

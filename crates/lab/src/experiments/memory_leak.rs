@@ -1,0 +1,82 @@
+//! A replica leaks: left alone until the kernel kills it, or found by its memory and restarted before.
+
+use std::time::Duration;
+
+use stack::{FaultKind, Target};
+
+use super::outage::{self, Says};
+use crate::{
+    experiment::{About, Action, Arm, AwaitPlan, Condition, Experiment, LoadPlan, ProbePlan, Scale, Shape, Via},
+    hypothesis::{Bound, Hypothesis, Measure},
+};
+
+const LEAKING: Target = Target::Api(2);
+const MEGABYTE: u64 = 1 << 20;
+const LIMIT: u64 = 160 * MEGABYTE;
+/// A replica at work has less than a third of it.
+const SUSPICIOUS: u64 = 96 * MEGABYTE;
+const RESIDENT: &str = "process_resident_memory_bytes";
+
+pub(super) fn experiment(scale: Scale) -> Experiment {
+    let about = About::new("memory-leak", "A replica leaks memory until it is killed: does a client notice, and what is to be done?")
+        .from(
+            "002",
+            "incident-response",
+            "Triage production incidents; handle memory leaks. Rolling recovery preserves availability better than restarting \
+             the whole fleet.",
+        )
+        .expect(
+            "The kernel ends it at its limit, in the middle of whatever it does. What is idempotent is sent to another replica, so \
+             no GET fails; it is started again, and leaks again. The replica's own memory, as its metrics tell it, shows which one \
+             it is long before that: a rolling restart then costs nobody anything, and its memory is as after a start.",
+        )
+        .change("A limit per replica, an alert on memory that only grows, a rolling restart until the cause is found.");
+    let arms = vec![killed(scale), restarted(scale)];
+    Experiment { about, arms, hypotheses: hypotheses() }
+}
+
+/// The replicas accept faults from the start: otherwise they would be restarted for it under load.
+fn arm(name: &str, scale: Scale) -> Arm {
+    let rate = scale.pick(60, 8) * MEGABYTE;
+    Arm::new(name)
+        .on(Shape::default().with("LAB_FAULTS", "on"))
+        .load(LoadPlan::rate(outage::RATE, scale.seconds(9, 60)).of_ids(1, 100))
+        .probe(ProbePlan::get("nginx", Via::Nginx, "/data/1"))
+        .probe(ProbePlan::get("leaking", Via::Replica(2), "/data/1"))
+        .at(scale.seconds(1, 5), Action::fault(LEAKING, FaultKind::Leak { rate, limit: LIMIT }))
+}
+
+fn killed(scale: Scale) -> Arm {
+    let within = scale.seconds(10, 40);
+    arm("left-alone", scale)
+        .then(Action::Await(AwaitPlan { until: Condition::Ended { target: LEAKING }, within, or_go_on: false }))
+        .then(Action::mark("killed"))
+        .then(Action::Wait(Duration::from_millis(500)))
+        .then(Action::heal())
+}
+
+fn restarted(scale: Scale) -> Arm {
+    let until = Condition::Metric { replica: LEAKING, series: RESIDENT.to_owned(), at_least: SUSPICIOUS as f64 };
+    let within = scale.seconds(10, 40);
+    arm("found-in-time", scale)
+        .then(Action::Await(AwaitPlan { until, within, or_go_on: false }))
+        .then(Action::mark("found"))
+        .then(Action::rolling_restart())
+        .then(Action::mark("restarted"))
+        .then(Action::heal())
+        .between("leaking", "effect", "found")
+        .between("restarted", "restarted", "end")
+}
+
+fn hypotheses() -> Vec<Hypothesis> {
+    let memory = || Measure::MetricHighest(RESIDENT.to_owned());
+    let (alone, found) = (Says("left-alone"), Says("found-in-time"));
+    vec![
+        alone.new("no GET fails when it is killed", "whole", Measure::Failures, Bound::at_most(0.0)),
+        alone.recovers("leaking", "it is back as soon as it is started again"),
+        found.new("its metrics show which one it is", "leaking", memory(), Bound::at_least(SUSPICIOUS as f64 * 0.7)),
+        found.new("no request fails while all are restarted", "whole", Measure::Failures, Bound::at_most(0.0)),
+        found.new("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        found.new("and the memory is as after a start", "restarted", memory(), Bound::at_most(SUSPICIOUS as f64)),
+    ]
+}
