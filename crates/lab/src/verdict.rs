@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     hypothesis::{Hypothesis, Measure, Unless},
-    journal::{ArmRun, Ending, Run},
+    journal::{Ending, Run},
 };
 
 /// Worst last.
@@ -163,14 +163,6 @@ fn judge_one(run: &Run<'_>, place: usize, hypothesis: &Hypothesis) -> Judged {
         judged.why = format!("the arm {} did not run", hypothesis.arm);
     }
     judged
-}
-
-/// What a measure is in a window of an arm's run, whether or not a hypothesis asks for it.
-///
-/// # Errors
-/// Why it cannot be told.
-pub(crate) fn measure(run: &Run<'_>, arm: &ArmRun<'_>, window: &str, of: &Measure) -> Result<Observed, String> {
-    measure::observe(run, arm, window, of)
 }
 
 /// Why it is not judged here, if it is not.

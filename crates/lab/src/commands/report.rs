@@ -68,7 +68,8 @@ impl Seen {
         }
         self.index.iter().for_each(|path| console.print(&format!("{}", path.display())));
         let of = |outcome: Outcome| -> Vec<String> {
-            let fits = self.records.iter().filter(|record| record.verdict.outcome == outcome && !record.verdict.interrupted);
+            let fits =
+                self.records.iter().filter(|record| record.verdict.outcome == outcome && !record.verdict.interrupted);
             let mut names: Vec<String> = fits.map(|record| record.name.clone()).collect();
             names.dedup();
             names
@@ -108,7 +109,9 @@ impl From<ReportError> for StackError {
         match error {
             ReportError::Journal(error) => error.into(),
             ReportError::Read { path, source } => Self::Io { what: format!("cannot read {}", path.display()), source },
-            ReportError::Write { path, source } => Self::Io { what: format!("cannot write {}", path.display()), source },
+            ReportError::Write { path, source } => {
+                Self::Io { what: format!("cannot write {}", path.display()), source }
+            }
             error @ ReportError::NotOurs { .. } => Self::Usage(error.to_string()),
         }
     }

@@ -1,10 +1,7 @@
 //! What was done to the stack in an arm, as stretches of its time: a fault from its order to the recovery, a change of the
 //! replicas from its order to its end.
 
-use crate::{
-    experiment::Action,
-    journal::ArmRun,
-};
+use crate::{experiment::Action, journal::ArmRun};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Band<'a> {

@@ -21,7 +21,8 @@ pub(super) fn check(path: &Path) -> Result<(), ReportError> {
         Err(source) => Err(ReportError::Read { path: path.to_owned(), source }),
         Ok(bytes) => {
             let head = String::from_utf8_lossy(&bytes[..bytes.len().min(HEAD)]).into_owned();
-            let is_ours = bytes.is_empty() || [HTML_MARK, MARKDOWN_MARK, XML_MARK].iter().any(|mark| head.contains(mark));
+            let is_ours =
+                bytes.is_empty() || [HTML_MARK, MARKDOWN_MARK, XML_MARK].iter().any(|mark| head.contains(mark));
             if is_ours { Ok(()) } else { Err(ReportError::NotOurs { path: path.to_owned() }) }
         }
     }

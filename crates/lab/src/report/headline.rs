@@ -42,7 +42,11 @@ pub(super) fn sentence(run: &Run<'_>, verdict: &Verdict) -> String {
     let figures = figures(verdict);
     let figure = |judged: &&Judged| {
         let arm = if with_arm { format!("{}: ", judged.arm) } else { String::new() };
-        let limit = if judged.observed.is_some() { format!(" (limit {})", words::grouped(&judged.limit)) } else { String::new() };
+        let limit = if judged.observed.is_some() {
+            format!(" (limit {})", words::grouped(&judged.limit))
+        } else {
+            String::new()
+        };
         format!("{arm}{}: {}{limit}.", judged.says, words::figure(judged))
     };
     let figures: Vec<String> = figures.iter().map(figure).map(|text| words::capital(&text)).collect();

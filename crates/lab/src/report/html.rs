@@ -79,7 +79,8 @@ fn header(subject: &Subject<'_>) -> String {
     );
     html += &format!("<p class=\"sentence\">{}</p>\n", escape(&headline::sentence(subject.run, verdict)));
     if !verdict.invalid.is_empty() {
-        let reasons: String = verdict.invalid.iter().map(|why| format!("<li>{}</li>\n", escape(&words::grouped(why)))).collect();
+        let reasons: String =
+            verdict.invalid.iter().map(|why| format!("<li>{}</li>\n", escape(&words::grouped(why)))).collect();
         html += &format!("<ul class=\"reasons\">\n{reasons}</ul>\n");
     }
     let with_arm = subject.run.begin.experiment.arms.len() > 1;
@@ -105,7 +106,11 @@ fn header(subject: &Subject<'_>) -> String {
 /// What was expected and why, and what to change.
 fn meaning(subject: &Subject<'_>) -> String {
     let about = &subject.run.begin.experiment.about;
-    let parts = [("The source says", &about.says), ("What to expect", &about.expect), ("What to change in a system that does worse", &about.change)];
+    let parts = [
+        ("The source says", &about.says),
+        ("What to expect", &about.expect),
+        ("What to change in a system that does worse", &about.change),
+    ];
     let cards: String = parts
         .into_iter()
         .filter(|(_, text)| !text.is_empty())

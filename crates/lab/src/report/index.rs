@@ -70,7 +70,8 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
         let path = entry.path();
         if kind.is_dir() && depth < DEEPEST {
             collect(&path, depth + 1, found)?;
-        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "ndjson") && is_journal(&path) {
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "ndjson") && is_journal(&path)
+        {
             found.push(path);
         }
     }
@@ -82,7 +83,9 @@ fn is_journal(path: &Path) -> bool {
     use std::io::Read;
     let mut head = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
-    read.is_err() || path.file_name().is_some_and(|name| name == "journal.ndjson") || String::from_utf8_lossy(&head).contains("\"lab-journal/")
+    read.is_err()
+        || path.file_name().is_some_and(|name| name == "journal.ndjson")
+        || String::from_utf8_lossy(&head).contains("\"lab-journal/")
 }
 
 /// Writes `index.html` in the folder; `unread` are journals without a report, each with the reason.
@@ -115,7 +118,10 @@ fn render(folder: &Path, records: &[Record], unread: &[(PathBuf, String)]) -> St
     let rows: Vec<Vec<String>> = by_name.values().filter_map(|runs| row(folder, runs)).collect();
     page += &html::table(&["verdict", "experiment", "the last run", "runs, the last at the right", "when"], &rows);
     if !unread.is_empty() {
-        let list: String = unread.iter().map(|(path, why)| format!("<li>{}: {}</li>\n", escape(&relative(folder, path)), escape(why))).collect();
+        let list: String = unread
+            .iter()
+            .map(|(path, why)| format!("<li>{}: {}</li>\n", escape(&relative(folder, path)), escape(why)))
+            .collect();
         page += &format!("<h2>Not read</h2>\n<ul class=\"reasons\">\n{list}</ul>\n");
     }
     page += "<h2>Hypotheses over the runs</h2>\n";
@@ -131,11 +137,23 @@ fn row(folder: &Path, runs: &[&Record]) -> Option<Vec<String>> {
         .rev()
         .take(MOST_RUNS * 2)
         .rev()
-        .map(|run| format!("<i class=\"{}\" title=\"{}: {}\"></i>", run.verdict.outcome.as_str(), words::date(run.at), run.verdict.outcome.as_str()))
+        .map(|run| {
+            format!(
+                "<i class=\"{}\" title=\"{}: {}\"></i>",
+                run.verdict.outcome.as_str(),
+                words::date(run.at),
+                run.verdict.outcome.as_str()
+            )
+        })
         .collect();
     Some(vec![
         format!("<span class=\"badge {word}\">{word}</span>"),
-        format!("<a href=\"{}\">{}</a><small>{}</small>", link(folder, &last.page), escape(&last.name), escape(&last.question)),
+        format!(
+            "<a href=\"{}\">{}</a><small>{}</small>",
+            link(folder, &last.page),
+            escape(&last.name),
+            escape(&last.question)
+        ),
         escape(&last.sentence),
         format!("<span class=\"history\">{strip}</span>"),
         format!("{}<small>{}</small>", words::date(last.at), escape(&last.how)),
@@ -150,7 +168,12 @@ fn history(folder: &Path, name: &str, runs: &[&Record]) -> String {
         .map(|run| {
             let date = words::date(run.at);
             let (day, time) = date.split_once(' ').unwrap_or((&date, ""));
-            format!("<th class=\"n\"><a href=\"{}\">{}<small>{}</small></a></th>", link(folder, &run.page), &day[5.min(day.len())..], time.trim_end_matches(" UTC"))
+            format!(
+                "<th class=\"n\"><a href=\"{}\">{}<small>{}</small></a></th>",
+                link(folder, &run.page),
+                &day[5.min(day.len())..],
+                time.trim_end_matches(" UTC")
+            )
         })
         .collect();
     // A hypothesis is the same as long as its words, its arm, its window and its limit are.
@@ -165,22 +188,39 @@ fn history(folder: &Path, name: &str, runs: &[&Record]) -> String {
         let cells: String = shown
             .iter()
             .map(|run| {
-                let judged = run.verdict.judged.iter().find(|judged| [judged.says.as_str(), &judged.arm, &judged.window, &judged.limit] == *key);
+                let judged = run
+                    .verdict
+                    .judged
+                    .iter()
+                    .find(|judged| [judged.says.as_str(), &judged.arm, &judged.window, &judged.limit] == *key);
                 judged.map_or_else(
                     || "<td class=\"n\"></td>".to_owned(),
                     |judged| {
                         let word = judged.outcome.as_str();
-                        let value = judged.observed.as_ref().map_or_else(|| word.to_owned(), |seen| words::value(seen.value, &judged.unit));
+                        let value = judged
+                            .observed
+                            .as_ref()
+                            .map_or_else(|| word.to_owned(), |seen| words::value(seen.value, &judged.unit));
                         format!("<td class=\"n {word}\" title=\"{word}\">{}</td>", escape(&value))
                     },
                 )
             })
             .collect();
-        format!("<tr><td>{}<small>{}, {}; {}</small></td>{cells}</tr>\n", escape(key[0]), escape(key[1]), escape(key[2]), escape(key[3]))
+        format!(
+            "<tr><td>{}<small>{}, {}; {}</small></td>{cells}</tr>\n",
+            escape(key[0]),
+            escape(key[1]),
+            escape(key[2]),
+            escape(key[3])
+        )
     };
     let rows: String = lines.iter().map(line).collect();
     let left_out = runs.len() - shown.len();
-    let note = if left_out > 0 { format!("<p class=\"caption\">{left_out} earlier runs are not shown.</p>\n") } else { String::new() };
+    let note = if left_out > 0 {
+        format!("<p class=\"caption\">{left_out} earlier runs are not shown.</p>\n")
+    } else {
+        String::new()
+    };
     format!(
         "<details><summary>{} ({}, {})</summary>\n<div class=\"table\"><table><thead><tr><th></th>{heads}</tr></thead><tbody>\n{rows}</tbody></table></div>\n{note}</details>\n",
         escape(name),

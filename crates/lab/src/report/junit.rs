@@ -14,8 +14,11 @@ pub(super) fn render(run: &Run<'_>, verdict: &Verdict) -> String {
     let count = |outcome: Outcome| verdict.judged.iter().filter(|judged| judged.outcome == outcome).count();
     let begin = run.begin;
     let name = escape(&begin.experiment.about.name);
-    let (errors, failures, skipped) =
-        (count(Outcome::Invalid) + usize::from(!verdict.invalid.is_empty()), count(Outcome::Deviated), count(Outcome::Skipped));
+    let (errors, failures, skipped) = (
+        count(Outcome::Invalid) + usize::from(!verdict.invalid.is_empty()),
+        count(Outcome::Deviated),
+        count(Outcome::Skipped),
+    );
     let tests = verdict.judged.len() + 1;
     let at = begin.at.format(&Rfc3339).unwrap_or_default();
     let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\"");

@@ -14,9 +14,15 @@ pub(super) fn render(subject: &Subject<'_>, postmortem: Option<&str>) -> String 
     }
     let _infallible = writeln!(text, "{}", headline::sentence(run, verdict));
     if !verdict.invalid.is_empty() {
-        let _infallible = write!(text, "\n{}", verdict.invalid.iter().map(|why| format!("- {}\n", words::grouped(why))).collect::<String>());
+        let _infallible = write!(
+            text,
+            "\n{}",
+            verdict.invalid.iter().map(|why| format!("- {}\n", words::grouped(why))).collect::<String>()
+        );
     }
-    for (title, part) in [("The source says", &about.says), ("What to expect", &about.expect), ("What to change", &about.change)] {
+    for (title, part) in
+        [("The source says", &about.says), ("What to expect", &about.expect), ("What to change", &about.change)]
+    {
         if !part.is_empty() {
             let _infallible = write!(text, "\n**{title}.** {part}\n");
         }
@@ -27,7 +33,14 @@ pub(super) fn render(subject: &Subject<'_>, postmortem: Option<&str>) -> String 
     let figures: Vec<Vec<String>> = about
         .figures
         .iter()
-        .map(|figure| vec![figure.what.clone(), figure.theirs.clone(), html::ours(run, &figure.arm, &figure.window, &figure.measure), figure.arm.clone()])
+        .map(|figure| {
+            vec![
+                figure.what.clone(),
+                figure.theirs.clone(),
+                html::ours(run, &figure.arm, &figure.window, &figure.measure),
+                figure.arm.clone(),
+            ]
+        })
         .collect();
     if !figures.is_empty() {
         text += "\n## Figures of the source\n\n";
@@ -49,7 +62,8 @@ pub(super) fn render(subject: &Subject<'_>, postmortem: Option<&str>) -> String 
 
 fn hypothesis(judged: &Judged) -> Vec<String> {
     let seen = judged.observed.as_ref();
-    let word = if judged.outcome == Outcome::Held { "held".to_owned() } else { format!("**{}**", judged.outcome.as_str()) };
+    let word =
+        if judged.outcome == Outcome::Held { "held".to_owned() } else { format!("**{}**", judged.outcome.as_str()) };
     vec![
         word,
         judged.says.clone(),

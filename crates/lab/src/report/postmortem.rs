@@ -30,8 +30,7 @@ pub(super) struct ArmStory<'a> {
     pub(super) incidents: Vec<Incident<'a>>,
     pub(super) sent: u64,
     pub(super) failed: u64,
-    /// In %: of the requests, and of the seconds.
-    pub(super) success: f64,
+    /// Of the seconds, in %.
     pub(super) availability: Option<f64>,
     /// Of the requests, in %.
     pub(super) target: f64,
@@ -102,7 +101,9 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
     for band in bands {
         match incidents.last_mut() {
             // Faults that overlap are one incident; a change of the replicas is always one of its own.
-            Some(last) if last.is_fault() && band.is_fault && last.bands.iter().any(|known| known.end() > band.ordered) => {
+            Some(last)
+                if last.is_fault() && band.is_fault && last.bands.iter().any(|known| known.end() > band.ordered) =>
+            {
                 last.bands.push(band);
             }
             _ => incidents.push(Incident {
@@ -125,12 +126,12 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
     let target = target(run, arm);
     let within: u64 = incidents.iter().map(|incident| incident.failed).sum();
     let faults = || incidents.iter().filter(|incident| incident.is_fault());
-    let gaps: Vec<f64> = faults().map(Incident::effect).collect::<Vec<_>>().windows(2).map(|two| two[1] - two[0]).collect();
-    let availability = verdict::measure(run, arm, WHOLE, &Measure::Availability).ok().map(|observed| observed.value);
+    let gaps: Vec<f64> =
+        faults().map(Incident::effect).collect::<Vec<_>>().windows(2).map(|two| two[1] - two[0]).collect();
+    let availability = verdict::observe(run, arm, WHOLE, &Measure::Availability).ok().map(|observed| observed.value);
     Some(ArmStory {
         sent,
         failed,
-        success: 100.0 * (sent - failed) as f64 / sent.max(1) as f64,
         availability,
         target,
         spent: 100.0 * failed as f64 / (sent as f64 * (1.0 - target / 100.0)).max(1e-9),

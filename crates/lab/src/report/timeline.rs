@@ -1,9 +1,6 @@
 //! What was planned and what was done, step by step.
 
-use crate::{
-    journal::ArmRun,
-    report::words,
-};
+use crate::{journal::ArmRun, report::words};
 
 pub(super) const HEAD: [&str; 5] = ["planned", "step", "asked", "done or in effect", "seen"];
 
@@ -39,13 +36,20 @@ pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
         }
         rows.append(&mut done);
     }
-    let mut others: Vec<&str> = arm.events.iter().map(|event| event.step).filter(|step| !names.iter().any(|name| name == step)).collect();
+    let mut others: Vec<&str> =
+        arm.events.iter().map(|event| event.step).filter(|step| !names.iter().any(|name| name == step)).collect();
     others.dedup();
     for name in others {
         rows.extend(events(arm, name, None));
     }
     for (at, name, state) in &arm.alerts {
-        rows.push(Row { planned: None, what: format!("alert {name}: {state}"), asked: None, done: Some(*at), seen: String::new() });
+        rows.push(Row {
+            planned: None,
+            what: format!("alert {name}: {state}"),
+            asked: None,
+            done: Some(*at),
+            seen: String::new(),
+        });
     }
     for (name, at) in &arm.reached {
         if *name == "recovered" || *name == "end" {
@@ -70,7 +74,8 @@ fn events<'b>(arm: &'b ArmRun<'_>, name: &'b str, planned: Option<f64>) -> impl 
 
 /// What the look from outside met, or how it was undone.
 fn seen(arm: &ArmRun<'_>, name: &str, what: &str) -> String {
-    let fault = arm.injected.iter().find(|(step, fault)| *step == name && what == format!("{} {}", fault.kind, fault.target));
+    let fault =
+        arm.injected.iter().find(|(step, fault)| *step == name && what == format!("{} {}", fault.kind, fault.target));
     if let Some((_, fault)) = fault {
         return format!("{}; {}", fault.action, fault.evidence);
     }

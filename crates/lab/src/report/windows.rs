@@ -13,8 +13,7 @@ const MOST_FAILURES: usize = 4;
 /// A run with many incidents has a window for each; the rest are in the hypotheses that ask for them.
 const MOST_WINDOWS: usize = 16;
 
-pub(super) const HEAD: [&str; 9] =
-    ["window", "time", "requests", "good", "failed", "good per s", "p50", "p95", "p99"];
+pub(super) const HEAD: [&str; 9] = ["window", "time", "requests", "good", "failed", "good per s", "p50", "p95", "p99"];
 
 /// One line of the table.
 pub(super) struct Row {
@@ -70,7 +69,8 @@ fn row(arm: &ArmRun<'_>, name: &str) -> Option<Row> {
     ends.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let left_out: u64 = ends.iter().skip(MOST_FAILURES).map(|(_, count)| count).sum();
     ends.truncate(MOST_FAILURES);
-    let mut failures: Vec<String> = ends.iter().map(|(end, count)| format!("{end} × {}", words::count(*count))).collect();
+    let mut failures: Vec<String> =
+        ends.iter().map(|(end, count)| format!("{end} × {}", words::count(*count))).collect();
     if left_out > 0 {
         failures.push(format!("others × {}", words::count(left_out)));
     }

@@ -134,8 +134,14 @@ mod tests {
 
     #[test]
     fn times_have_the_unit_that_suits_them() {
-        assert_eq!((at(3.456), at(45.06), at(185.0), at(-0.5)), ("3.46 s".into(), "45.1 s".into(), "3 min 5 s".into(), "-0.50 s".into()));
-        assert_eq!((lasting(0.0441), lasting(2.0), tick(90.0, true), tick(2.5, false)), ("44 ms".into(), "2.00 s".into(), "1:30".into(), "2.5".into()));
+        assert_eq!(
+            (at(3.456), at(45.06), at(185.0), at(-0.5)),
+            ("3.46 s".into(), "45.1 s".into(), "3 min 5 s".into(), "-0.50 s".into())
+        );
+        assert_eq!(
+            (lasting(0.0441), lasting(2.0), tick(90.0, true), tick(2.5, false)),
+            ("44 ms".into(), "2.00 s".into(), "1:30".into(), "2.5".into())
+        );
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use loadgen::charts::escape;
 
-use super::{compact, panels::{self, Picture, Scales}, section, tables};
+use super::{
+    compact,
+    panels::{self, Picture, Scales},
+    section, tables,
+};
 use crate::{
     experiment::{Arm, LoadPlan, Pace},
     journal::{ArmRun, Run},
@@ -57,7 +61,8 @@ fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String 
 
 /// What came of the hypotheses of an arm, in a word.
 fn badge(arm: &str, verdict: &Verdict) -> String {
-    let own: Vec<Outcome> = verdict.judged.iter().filter(|judged| judged.arm == arm).map(|judged| judged.outcome).collect();
+    let own: Vec<Outcome> =
+        verdict.judged.iter().filter(|judged| judged.arm == arm).map(|judged| judged.outcome).collect();
     let Some(worst) = own.iter().max() else { return String::new() };
     let held = own.iter().filter(|outcome| **outcome == Outcome::Held).count();
     format!("<span class=\"badge {}\">{held} of {} held</span>", worst.as_str(), own.len())
@@ -87,6 +92,8 @@ fn load_words(load: &LoadPlan) -> String {
         Pace::Curve(_) => format!("requests by a curve over {lasts}"),
         Pace::Times { factor, of } => format!("{factor} times what {of} achieved, for {lasts}"),
         Pace::Users(users) => format!("{users} users in a closed loop for {lasts}"),
-        Pace::Requests { users, count } => format!("{} requests by {users} users in a closed loop", words::count(*count)),
+        Pace::Requests { users, count } => {
+            format!("{} requests by {users} users in a closed loop", words::count(*count))
+        }
     }
 }

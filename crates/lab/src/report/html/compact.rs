@@ -28,15 +28,28 @@ fn row(arm: &ArmRun<'_>, judged: &[Judged]) -> String {
     let answers: Vec<&ProbeAnswer> = arm.probes.values().flatten().copied().collect();
     let times: Vec<f64> = answers.iter().map(|answer| answer.took).collect();
     let median = loadgen::stats::median(&times).map_or_else(|| "–".to_owned(), |value| words::value(value, "ms"));
-    let slowest = times.iter().copied().reduce(f64::max).map_or_else(|| "–".to_owned(), |value| words::value(value, "ms"));
+    let slowest =
+        times.iter().copied().reduce(f64::max).map_or_else(|| "–".to_owned(), |value| words::value(value, "ms"));
     let done: Vec<String> = bands::all(arm).into_iter().map(|band| band.what).collect();
     let own = judged.iter().filter(|judged| judged.arm == arm.arm.name);
     let figures: String = own
         .map(|judged| {
             let word = judged.outcome.as_str();
-            let why = if judged.outcome == Outcome::Held { String::new() } else { format!(" title=\"{}\"", escape(&judged.why)) };
-            let value = judged.observed.as_ref().map_or_else(|| "not told".to_owned(), |seen| words::value(seen.value, &judged.unit));
-            format!("<span class=\"chip {word}\"{why}>{} {} <small>{}</small></span>", escape(&judged.measure), escape(&value), escape(&judged.limit))
+            let why = if judged.outcome == Outcome::Held {
+                String::new()
+            } else {
+                format!(" title=\"{}\"", escape(&judged.why))
+            };
+            let value = judged
+                .observed
+                .as_ref()
+                .map_or_else(|| "not told".to_owned(), |seen| words::value(seen.value, &judged.unit));
+            format!(
+                "<span class=\"chip {word}\"{why}>{} {} <small>{}</small></span>",
+                escape(&judged.measure),
+                escape(&value),
+                escape(&judged.limit)
+            )
         })
         .collect();
     format!(

@@ -16,7 +16,8 @@ use crate::{
 pub(super) fn section(postmortem: &Postmortem<'_>, run: &Run<'_>, verdict: &Verdict) -> String {
     let mut html: String = postmortem.arms.iter().map(|story| arm(story, run)).collect();
     for (title, held) in [("What held", true), ("What did not hold", false)] {
-        let list: String = hypotheses(verdict, held).iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
+        let list: String =
+            hypotheses(verdict, held).iter().map(|line| format!("<li>{}</li>\n", escape(line))).collect();
         if !list.is_empty() {
             html += &format!("<h3>{title}</h3>\n<ul>\n{list}</ul>\n");
         }
@@ -50,7 +51,11 @@ fn arm(story: &ArmStory<'_>, run: &Run<'_>) -> String {
     if story.incidents.len() > MOST_INCIDENTS {
         let rest = &story.incidents[MOST_INCIDENTS..];
         let failed = rest.iter().map(|incident| incident.failed).sum();
-        html += &format!("<p class=\"caption\">{} more, in which {} requests failed.</p>\n", rest.len(), words::count(failed));
+        html += &format!(
+            "<p class=\"caption\">{} more, in which {} requests failed.</p>\n",
+            rest.len(),
+            words::count(failed)
+        );
     }
     if let Some(note) = story.users_note() {
         html += &format!("<p class=\"caption\">{}</p>\n", escape(&note));

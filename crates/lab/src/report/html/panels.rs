@@ -43,7 +43,12 @@ impl Scales {
         let rates = pictures.iter().flat_map(|picture| picture.slices.iter()).map(|slice| slice.rate(slice.total()));
         let latencies = || {
             let dots = pictures.iter().filter_map(|picture| picture.arm.load).flat_map(|(_, requests)| {
-                requests.bad.iter().chain(&requests.slow).chain(&requests.sample).map(|(_, latency, _)| f64::from(*latency))
+                requests
+                    .bad
+                    .iter()
+                    .chain(&requests.slow)
+                    .chain(&requests.sample)
+                    .map(|(_, latency, _)| f64::from(*latency))
             });
             dots.filter(|latency| *latency > 0.0)
         };
@@ -75,11 +80,7 @@ impl Scales {
 /// The three panels under their headings, and what the script shows under the pointer.
 pub(super) fn panels(picture: &Picture<'_>, hypotheses: &[Hypothesis], scales: Scales) -> String {
     let mut html = String::new();
-    let parts = [
-        rates(picture, scales),
-        latencies(picture, hypotheses, scales),
-        servers(picture, scales),
-    ];
+    let parts = [rates(picture, scales), latencies(picture, hypotheses, scales), servers(picture, scales)];
     for (title, legend, svg, caption) in parts.into_iter().flatten() {
         let caption = if caption.is_empty() { caption } else { format!("<p class=\"caption\">{caption}</p>") };
         let _infallible = write!(
@@ -172,9 +173,7 @@ fn limits(arm: &str, hypotheses: &[Hypothesis]) -> Vec<f64> {
     let mut limits: Vec<f64> = hypotheses
         .iter()
         .filter(|hypothesis| hypothesis.arm == arm)
-        .filter(|hypothesis| {
-            matches!(hypothesis.measure, Measure::Latency { of: Answers::Good | Answers::All, .. })
-        })
+        .filter(|hypothesis| matches!(hypothesis.measure, Measure::Latency { of: Answers::Good | Answers::All, .. }))
         .filter_map(|hypothesis| hypothesis.bound.at_most)
         .filter(|limit| *limit > 0.0)
         .collect();
@@ -244,7 +243,10 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
     let frame = scales.frame(8.0 + LANE * names.len() as f64 + 24.0, 4.0, 24.0);
     let x = scales.x(frame);
     let bottom = frame.height - frame.bottom;
-    let mut svg = format!("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"state of each server\">\n", frame.width, frame.height);
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"state of each server\">\n",
+        frame.width, frame.height
+    );
     for (lane, name) in names.into_iter().enumerate() {
         let top = frame.top + LANE * lane as f64;
         let _infallible = writeln!(
@@ -275,7 +277,8 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
             bottom + 18.0
         );
     }
-    let _infallible = write!(svg, "<line class=\"cursor\" y1=\"{}\" y2=\"{bottom}\" visibility=\"hidden\"/>\n</svg>\n", frame.top);
+    let _infallible =
+        write!(svg, "<line class=\"cursor\" y1=\"{}\" y2=\"{bottom}\" visibility=\"hidden\"/>\n</svg>\n", frame.top);
     let unit = if scales.end >= 120.0 { "minutes:seconds" } else { "seconds" };
     let legend = ["up", "paused", "stopped", "starting"]
         .into_iter()

@@ -25,7 +25,8 @@ pub(in crate::report) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
             _ => (String::new(), cell.to_owned()),
         }
     };
-    let heads: String = head.iter().map(|name| class(name)).map(|(class, name)| format!("<th{class}>{name}</th>")).collect();
+    let heads: String =
+        head.iter().map(|name| class(name)).map(|(class, name)| format!("<th{class}>{name}</th>")).collect();
     let mut html = format!("<div class=\"table\"><table class=\"cards\"><thead><tr>{heads}</tr></thead><tbody>\n");
     for row in rows {
         if let [group] = row.as_slice() {
@@ -66,9 +67,12 @@ fn hypotheses_table<'a>(judged: impl Iterator<Item = &'a Judged>) -> String {
             let seen = judged.observed.as_ref();
             let why = match judged.outcome {
                 Outcome::Held | Outcome::Deviated => String::new(),
-                Outcome::Invalid | Outcome::Skipped => format!("<small>{}</small>", escape(&words::grouped(&judged.why))),
+                Outcome::Invalid | Outcome::Skipped => {
+                    format!("<small>{}</small>", escape(&words::grouped(&judged.why)))
+                }
             };
-            let runs = if judged.runs.len() > 1 { format!("<small>{}</small>", escape(&runs(judged))) } else { String::new() };
+            let runs =
+                if judged.runs.len() > 1 { format!("<small>{}</small>", escape(&runs(judged))) } else { String::new() };
             let observed = seen.map_or_else(String::new, |seen| escape(&words::observed(seen, &judged.unit)));
             vec![
                 format!("<span class=\"badge {word}\">{word}</span>"),
@@ -86,7 +90,8 @@ fn hypotheses_table<'a>(judged: impl Iterator<Item = &'a Judged>) -> String {
 
 /// What each run has, where there are several.
 fn runs(judged: &Judged) -> String {
-    let each = judged.runs.iter().map(|value| value.map_or_else(|| "not told".to_owned(), |value| words::value(value, "")));
+    let each =
+        judged.runs.iter().map(|value| value.map_or_else(|| "not told".to_owned(), |value| words::value(value, "")));
     format!("by run: {}", each.collect::<Vec<_>>().join(", "))
 }
 
@@ -113,7 +118,7 @@ pub(super) fn source(run: &Run<'_>) -> String {
 pub(in crate::report) fn ours(run: &Run<'_>, arm: &str, window: &str, measure: &Measure) -> String {
     let values: Vec<String> = run
         .of_arm(arm)
-        .map(|arm| match verdict::measure(run, arm, window, measure) {
+        .map(|arm| match verdict::observe(run, arm, window, measure) {
             Ok(observed) => words::value(observed.value, measure.unit()),
             Err(why) => format!("not measured: {why}"),
         })
@@ -122,11 +127,12 @@ pub(in crate::report) fn ours(run: &Run<'_>, arm: &str, window: &str, measure: &
 }
 
 pub(super) fn windows(run: &Run<'_>, arms: &[&ArmRun<'_>]) -> String {
-    let mut head = windows::HEAD.map(|name| match name {
-        "window" | "time" => name.to_owned(),
-        other => format!("n|{other}"),
-    })
-    .to_vec();
+    let mut head = windows::HEAD
+        .map(|name| match name {
+            "window" | "time" => name.to_owned(),
+            other => format!("n|{other}"),
+        })
+        .to_vec();
     head.push("how it failed".to_owned());
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let mut rows = Vec::new();
@@ -174,15 +180,28 @@ pub(super) fn timelines(run: &Run<'_>) -> String {
 }
 
 pub(super) fn generator(run: &Run<'_>) -> String {
-    let head = ["arm", "n|planned", "n|sent", "n|not sent", "n|late by 1 ms", "n|lag p99", "n|lag max", "n|busiest thread", "n|stood still"];
+    let head = [
+        "arm",
+        "n|planned",
+        "n|sent",
+        "n|not sent",
+        "n|late by 1 ms",
+        "n|lag p99",
+        "n|lag max",
+        "n|busiest thread",
+        "n|stood still",
+    ];
     let rows: Vec<Vec<String>> = run
         .arms
         .iter()
         .filter_map(|arm| Some((arm, arm.load?.0)))
         .map(|(arm, report)| {
             let (summary, own) = (&report.summary, &report.generator);
-            let ms = |value: Option<f64>| value.map_or_else(|| "n|–".to_owned(), |value| format!("n|{}", words::value(value, "ms")));
-            let busiest = own.busiest().map_or_else(|| "–".to_owned(), |thread| format!("{:.0} %", thread.busy_share() * 100.0));
+            let ms = |value: Option<f64>| {
+                value.map_or_else(|| "n|–".to_owned(), |value| format!("n|{}", words::value(value, "ms")))
+            };
+            let busiest =
+                own.busiest().map_or_else(|| "–".to_owned(), |thread| format!("{:.0} %", thread.busy_share() * 100.0));
             vec![
                 title(run, arm),
                 format!("n|{}", words::count(summary.planned)),
@@ -227,7 +246,10 @@ pub(in crate::report) fn circumstance_rows(run: &Run<'_>) -> Vec<(&'static str, 
         rows.push(("runs of each arm", begin.repeats.to_string()));
     }
     if begin.allowance > 0.0 {
-        rows.push(("allowance for times", format!("{} % beyond each bound", words::trimmed(begin.allowance * 100.0, 1))));
+        rows.push((
+            "allowance for times",
+            format!("{} % beyond each bound", words::trimmed(begin.allowance * 100.0, 1)),
+        ));
     }
     if !begin.build.is_empty() {
         rows.push(("build of the API", begin.build.clone()));

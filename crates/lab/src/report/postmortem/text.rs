@@ -22,7 +22,9 @@ impl Incident<'_> {
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
         let by = match (self.noticed, self.alerted) {
             (Some((_, probe)), None) => format!("probe {probe}"),
-            (Some((_, probe)), Some((after, alert))) => format!("probe {probe}; alert {alert} after {}", words::lasting(after)),
+            (Some((_, probe)), Some((after, alert))) => {
+                format!("probe {probe}; alert {alert} after {}", words::lasting(after))
+            }
             (None, Some((after, alert))) => format!("alert {alert} after {}", words::lasting(after)),
             (None, None) => "no probe".to_owned(),
         };
@@ -51,7 +53,11 @@ impl ArmStory<'_> {
         if let Some(availability) = self.availability {
             figures.push(("availability (seconds with 95 % success)", words::value(availability, "%")));
         }
-        let budget = format!("{} % of {} % of the requests", words::trimmed(self.spent, 1), words::trimmed(100.0 - self.target, 2));
+        let budget = format!(
+            "{} % of {} % of the requests",
+            words::trimmed(self.spent, 1),
+            words::trimmed(100.0 - self.target, 2)
+        );
         figures.push(("error budget spent", budget));
         figures.push(("burn rate", format!("{} × the budget's pace", words::trimmed(self.spent / 100.0, 2))));
         figures.push(("time to detect (MTTD), mean", time(self.mttd, "no probe noticed anything")));
@@ -81,7 +87,9 @@ pub(in crate::report) fn hypotheses(verdict: &Verdict, held: bool) -> Vec<String
         Outcome::Skipped => false,
     };
     let chosen = verdict.judged.iter().filter(|judged| fits(judged.outcome));
-    chosen.map(|judged| format!("{} ({}): {}", words::capital(&judged.says), judged.arm, words::figure(judged))).collect()
+    chosen
+        .map(|judged| format!("{} ({}): {}", words::capital(&judged.says), judged.arm, words::figure(judged)))
+        .collect()
 }
 
 impl Postmortem<'_> {
@@ -97,12 +105,14 @@ impl Postmortem<'_> {
             }
             let _infallible = write!(text, "\n| {} |\n|{}\n", HEAD.join(" | "), " --- |".repeat(HEAD.len()));
             for incident in story.incidents.iter().take(MOST_INCIDENTS) {
-                let _infallible = writeln!(text, "| {} |", incident.cells().map(|cell| cell.replace('|', "\\|")).join(" | "));
+                let _infallible =
+                    writeln!(text, "| {} |", incident.cells().map(|cell| cell.replace('|', "\\|")).join(" | "));
             }
             if story.incidents.len() > MOST_INCIDENTS {
                 let rest = &story.incidents[MOST_INCIDENTS..];
                 let failed = rest.iter().map(|incident| incident.failed).sum();
-                let _infallible = write!(text, "\n{} more, in which {} requests failed.\n", rest.len(), words::count(failed));
+                let _infallible =
+                    write!(text, "\n{} more, in which {} requests failed.\n", rest.len(), words::count(failed));
             }
             if let Some(note) = story.users_note() {
                 let _infallible = write!(text, "\n{note}\n");
