@@ -41,14 +41,11 @@ pub(super) fn sentence(run: &Run<'_>, verdict: &Verdict) -> String {
     let with_arm = run.begin.experiment.arms.len() > 1;
     let figures = figures(verdict);
     let figure = |judged: &&Judged| {
-        let arm = if with_arm { format!("{}: ", judged.arm) } else { String::new() };
-        let limit = if judged.observed.is_some() {
-            format!(" (limit {})", words::grouped(&judged.limit))
-        } else {
-            String::new()
-        };
-        format!("{arm}{}: {}{limit}.", judged.says, words::figure(judged))
+        let arm = if with_arm { format!(" ({})", judged.arm) } else { String::new() };
+        let limit =
+            judged.observed.as_ref().map_or_else(String::new, |_| format!("; limit {}", words::grouped(&judged.limit)));
+        format!("{}{arm}: {}{limit}.", words::capital(&judged.says), words::figure(judged))
     };
-    let figures: Vec<String> = figures.iter().map(figure).map(|text| words::capital(&text)).collect();
+    let figures: Vec<String> = figures.iter().map(figure).collect();
     [&[tally(verdict)], figures.as_slice()].concat().join(" ")
 }

@@ -77,7 +77,7 @@ fn row(arm: &ArmRun<'_>, name: &str) -> Option<Row> {
     Some(Row {
         window: name.to_owned(),
         cells: [
-            format!("{} to {}", words::at(from), words::at(to)),
+            format!("{} to {}", words::at(from).trim_end_matches(" s"), words::at(to)),
             words::count(summary.planned),
             format!("{} %", share(summary.succeeded, summary.planned)),
             words::count(failed),

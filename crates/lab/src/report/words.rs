@@ -70,7 +70,7 @@ pub(super) fn at(seconds: f64) -> String {
             (minutes, rest) => format!("{minutes} min {} s", rest.abs()),
         };
     }
-    if magnitude >= 10.0 { format!("{seconds:.1} s") } else { format!("{seconds:.2} s") }
+    format!("{} s", trimmed(seconds, if magnitude >= 10.0 { 1 } else { 2 }))
 }
 
 /// How long something took; below a second in ms.
@@ -136,11 +136,11 @@ mod tests {
     fn times_have_the_unit_that_suits_them() {
         assert_eq!(
             (at(3.456), at(45.06), at(185.0), at(-0.5)),
-            ("3.46 s".into(), "45.1 s".into(), "3 min 5 s".into(), "-0.50 s".into())
+            ("3.46 s".into(), "45.1 s".into(), "3 min 5 s".into(), "-0.5 s".into())
         );
         assert_eq!(
             (lasting(0.0441), lasting(2.0), tick(90.0, true), tick(2.5, false)),
-            ("44 ms".into(), "2.00 s".into(), "1:30".into(), "2.5".into())
+            ("44 ms".into(), "2 s".into(), "1:30".into(), "2.5".into())
         );
     }
 

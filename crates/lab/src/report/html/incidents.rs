@@ -34,7 +34,14 @@ fn arm(story: &ArmStory<'_>, run: &Run<'_>) -> String {
     let tiles: String = story
         .figures()
         .into_iter()
-        .map(|(name, value)| format!("<div><span>{}</span><b>{}</b></div>\n", escape(name), escape(&value)))
+        .map(|(name, value, note)| {
+            format!(
+                "<div><span>{}</span><b>{}</b><small>{}</small></div>\n",
+                escape(name),
+                escape(&value),
+                escape(&note)
+            )
+        })
         .collect();
     let head = ["nowrap|at", HEAD[1], HEAD[2], HEAD[3], HEAD[4], HEAD[5], "n|requests failed", "n|users hit"];
     let row = |incident: &crate::report::postmortem::Incident<'_>| {

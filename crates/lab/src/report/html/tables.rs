@@ -80,7 +80,10 @@ fn hypotheses_table<'a>(judged: impl Iterator<Item = &'a Judged>) -> String {
                 format!("{}<small>{}</small>", escape(&judged.arm), escape(&judged.window)),
                 format!("{}<small>{}</small>", escape(&words::grouped(&judged.limit)), escape(&judged.measure)),
                 format!("{observed}{runs}"),
-                seen.map_or_else(String::new, |seen| escape(&words::interval(seen, &judged.unit))),
+                format!(
+                    "nowrap|{}",
+                    seen.map_or_else(String::new, |seen| escape(&words::interval(seen, &judged.unit)))
+                ),
                 format!("n|{}", seen.filter(|seen| seen.n > 0).map_or_else(String::new, |seen| words::count(seen.n))),
             ]
         })
@@ -143,7 +146,7 @@ pub(super) fn windows(run: &Run<'_>, arms: &[&ArmRun<'_>]) -> String {
         }
         rows.extend(own.into_iter().map(|row| {
             let [time, rest @ ..] = row.cells;
-            let mut cells = vec![escape(&row.window), format!("nowrap|{}", escape(&time))];
+            let mut cells = vec![format!("nowrap|{}", escape(&row.window)), format!("nowrap|{}", escape(&time))];
             cells.extend(rest.map(|cell| format!("n|{}", escape(&cell))));
             cells.push(escape(&row.failures));
             cells

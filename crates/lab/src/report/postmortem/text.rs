@@ -42,29 +42,33 @@ impl Incident<'_> {
 }
 
 impl ArmStory<'_> {
-    /// Name and value of each figure.
-    pub(in crate::report) fn figures(&self) -> Vec<(&'static str, String)> {
-        let time = |time: Option<f64>, none: &str| time.map_or_else(|| none.to_owned(), words::lasting);
-        let failed = format!("{} of {}", words::count(self.failed), words::count(self.sent));
+    /// Name, value and a note of each figure.
+    pub(in crate::report) fn figures(&self) -> Vec<(&'static str, String, String)> {
+        let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
+        let percent = |value: f64, digits| format!("{} %", words::trimmed(value, digits));
+        let budget = 100.0 - self.target;
         let mut figures = vec![
-            ("requests failed", failed),
-            ("success", format!("{} %", windows::share(self.sent - self.failed, self.sent))),
+            ("failed requests", words::count(self.failed), format!("of {}", words::count(self.sent))),
+            (
+                "success",
+                format!("{} %", windows::share(self.sent - self.failed, self.sent)),
+                "of all requests".to_owned(),
+            ),
         ];
         if let Some(availability) = self.availability {
-            figures.push(("availability (seconds with 95 % success)", words::value(availability, "%")));
+            figures.push(("availability", percent(availability, 1), "seconds in which 95 % succeeded".to_owned()));
         }
-        let budget = format!(
-            "{} % of {} % of the requests",
-            words::trimmed(self.spent, 1),
-            words::trimmed(100.0 - self.target, 2)
-        );
-        figures.push(("error budget spent", budget));
-        figures.push(("burn rate", format!("{} × the budget's pace", words::trimmed(self.spent / 100.0, 2))));
-        figures.push(("time to detect (MTTD), mean", time(self.mttd, "no probe noticed anything")));
-        figures.push(("time to recover (MTTR), mean of what was noticed", time(self.mttr, "nothing to recover from")));
-        figures.push(("time between faults (MTBF), mean", time(self.mtbf, "there was one")));
+        figures.extend([
+            ("error budget spent", percent(self.spent, 1), format!("{} of the requests may fail", percent(budget, 2))),
+            ("burn rate", format!("{}×", words::trimmed(self.spent / 100.0, 2)), "1× spends it exactly".to_owned()),
+            ("MTTD", time(self.mttd), "fault to first bad answer, mean".to_owned()),
+            ("MTTR", time(self.mttr), "fault to recovery, mean of those noticed".to_owned()),
+        ]);
+        if self.mtbf.is_some() {
+            figures.push(("MTBF", time(self.mtbf), "fault to fault, mean".to_owned()));
+        }
         if self.outside > 0 {
-            figures.push(("failures outside of incidents", words::count(self.outside)));
+            figures.push(("failures outside", words::count(self.outside), "of all incidents".to_owned()));
         }
         figures
     }
@@ -100,8 +104,8 @@ impl Postmortem<'_> {
         for story in &self.arms {
             let repeat = if run.begin.repeats > 1 { format!(", run {}", story.arm.repeat) } else { String::new() };
             let _infallible = write!(text, "\n### {}{repeat}\n\n", story.arm.arm.name);
-            for (name, value) in story.figures() {
-                let _infallible = writeln!(text, "- {name}: {value}");
+            for (name, value, note) in story.figures() {
+                let _infallible = writeln!(text, "- {name}: {value} ({note})");
             }
             let _infallible = write!(text, "\n| {} |\n|{}\n", HEAD.join(" | "), " --- |".repeat(HEAD.len()));
             for incident in story.incidents.iter().take(MOST_INCIDENTS) {
