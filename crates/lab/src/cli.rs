@@ -68,6 +68,17 @@ pub enum Command {
     Run(RunArguments),
     /// List the lessons, or go through one: its experiments in order, its target judged, a certificate
     Lesson(LessonArguments),
+    /// Judge journals again and write their reports: report.html, report.md, junit.xml beside each, index.html in a folder
+    #[command(after_help = "Examples:\n  \
+        lab report reports                             every journal in the folder and below, and an index\n  \
+        lab report reports/cache/*/journal.ndjson      only these, without an index\n\n\
+        Exit codes: 0 all held, 1 one deviated, 2 one cannot be read or judged, 130 one was interrupted. Only files that the\n\
+        lab wrote are replaced.")]
+    Report {
+        /// Folders with journals, or journals
+        #[arg(required = true, value_name = "DIR|JOURNAL")]
+        paths: Vec<PathBuf>,
+    },
     /// Write a commented experiment to begin with
     Init {
         /// Its name, and that of the file

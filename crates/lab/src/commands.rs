@@ -6,6 +6,7 @@ mod fault;
 mod history;
 mod lesson;
 mod logs;
+mod report;
 mod run;
 mod tools;
 mod up;
@@ -55,6 +56,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         Command::List { json } => experiments::list(*json, console),
         Command::Init { name } => experiments::init(name, console),
         Command::Lesson(arguments) => lesson::run(arguments, folder, settings, console, &operation),
+        Command::Report { paths } => report::run(paths, console),
         Command::Run(arguments) => run::run(arguments, folder, settings, console, &operation),
         Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {

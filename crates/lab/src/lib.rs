@@ -14,6 +14,7 @@ pub mod lesson;
 mod metrics;
 mod price;
 mod prober;
+pub mod report;
 pub mod run;
 mod settings;
 mod signals;
