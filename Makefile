@@ -29,7 +29,7 @@ servers:
 
 lint: ## Check formatting, clippy and the shell scripts
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features lab/docker -- -D warnings
+	cargo clippy --workspace --all-targets --features lab/docker,loadgen/tls -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; \
 	else echo 'shellcheck is not installed: the shell scripts were not checked'; fi
@@ -37,9 +37,9 @@ lint: ## Check formatting, clippy and the shell scripts
 deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 	cargo deny check
 
-bench: ## Measure the hot path: a cached read against a bare axum route, on one core
-	cargo build --release -p api --bins --example bare -p loadgen
-	cargo bench -p lab --bench hot_path
+bench: ## Measure each path beside its physical limit and record the table (about five minutes, on a machine with nothing else to do)
+	cargo build --release -p api --bins --example bare -p lab --bin lab -p loadgen --bin load
+	load-tests/benchmark.sh
 
 bench-load: ## Measure the load generator against wrk and oha
 	cargo build --release -p loadgen

@@ -16,7 +16,7 @@ mod value;
 
 pub use self::{
     database::DatabaseConfig,
-    limits::LimitsConfig,
+    limits::{Concurrency, LimitsConfig},
     reader::{ConfigErrors, Reader},
     redis::{CacheConfig, NearCacheConfig, RedisConfig},
     server::ServerConfig,
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(config.database.acquire_timeout, Some(Duration::from_millis(100)));
         assert_eq!(config.database.statement_timeout, Some(Duration::from_millis(150)));
         assert_eq!(config.limits.request_timeout, Some(Duration::from_millis(300)));
-        assert_eq!(config.limits.concurrency, Some(100));
+        assert_eq!(config.limits.concurrency, Some(Concurrency::Fixed(100)));
         assert_eq!(config.limits.max_rps, None);
         assert!(config.limits.breakers.is_some() && config.redis.retry_budget);
         assert!(config.cache.enabled && config.cache.stale_if_error && config.cache.single_flight);
@@ -172,10 +172,12 @@ mod tests {
         let cached = with(&[("PHASE", "3")]).expect("right");
         assert!(cached.cache.enabled && cached.redis.timeout.is_none() && !cached.cache.stale_if_error);
         let timeouts = with(&[("PHASE", "4")]).expect("right");
-        assert!(timeouts.redis.attempts == 2 && timeouts.limits.concurrency == Some(100));
+        assert!(timeouts.redis.attempts == 2 && timeouts.limits.concurrency == Some(Concurrency::Fixed(100)));
         assert!(timeouts.limits.breakers.is_none(), "the notes' app had no breakers");
         let beaten = with(&[("PHASE", "1"), ("CACHE", "on"), ("CONCURRENCY_LIMIT", "7")]).expect("right");
-        assert!(beaten.cache.enabled && beaten.limits.concurrency == Some(7));
+        assert!(beaten.cache.enabled && beaten.limits.concurrency == Some(Concurrency::Fixed(7)));
+        assert_eq!(with(&[("CONCURRENCY_LIMIT", "auto")]).expect("right").limits.concurrency, Some(Concurrency::Auto));
+        assert!(faults(&[("CONCURRENCY_LIMIT", "0")]).contains("auto"));
         assert!(faults(&[("PHASE", "5")]).contains("PHASE"));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
+use resilience::{rate_limit::RateLimit, waiting::Waiting};
 use sqlx::{ConnectOptions, Connection, migrate::Migrator};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,7 +31,8 @@ use crate::{
     metrics::{Metrics, requests::RequestMetrics},
     middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
-    routes, server,
+    routes::{self, admission::Admission},
+    server,
     state::{AppState, Parts},
     telemetry,
 };
@@ -137,7 +138,8 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     Ok(AppState::new(Parts {
         instance_header: HeaderValue::try_from(instance.as_str())?,
         request_metrics: RequestMetrics::new(metrics.clone()),
-        admission: config.limits.concurrency.map(AdmissionLimit::new),
+        admission: config.limits.concurrency.map(Admission::new),
+        waiting: Waiting::new(Instant::now()),
         rate_limit,
         draining: AtomicBool::new(false),
         access_log,

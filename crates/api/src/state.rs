@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use resilience::{admission::AdmissionLimit, rate_limit::RateLimit};
+use resilience::{rate_limit::RateLimit, waiting::Waiting};
 
 use crate::{
     cache::records::RecordCache,
@@ -18,6 +18,7 @@ use crate::{
     metrics::{Metrics, requests::RequestMetrics},
     middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
+    routes::admission::Admission,
 };
 
 /// The handle.
@@ -48,7 +49,9 @@ pub struct Parts {
     /// The write path.
     pub writes: Writes,
     /// `CONCURRENCY_LIMIT`.
-    pub admission: Option<AdmissionLimit>,
+    pub admission: Option<Admission>,
+    /// How long requests wait before they begin.
+    pub waiting: Waiting,
     /// `MAX_RPS`.
     pub rate_limit: Option<RateLimit>,
     /// Set when the process is shutting down.

@@ -1,61 +1,35 @@
 //! The servers behind the API as their administrator sees them: statements to Postgres, commands to Redis.
 
-use std::{
-    io::{self, BufRead, BufReader, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::{io, time::Duration};
 
-use sqlx::{ConnectOptions, PgConnection, Row, postgres::PgConnectOptions};
-use stack::{Endpoints, StackError};
-use tokio::{runtime::Runtime, time::timeout};
+use stack::{Endpoints, Sql, StackError};
 
-/// For one statement or command, on a busy machine.
+/// For one command, on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection to Postgres as its superuser.
 #[derive(Debug)]
-pub(crate) struct Postgres {
-    runtime: Runtime,
-    connection: PgConnection,
-}
+pub(crate) struct Postgres(Sql);
 
 impl Postgres {
     pub(crate) fn connect(endpoints: &Endpoints) -> Result<Self, StackError> {
-        let url = published(endpoints.postgres_admin_url.as_ref())?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| failed("start a runtime", error))?;
-        let options: PgConnectOptions = url.parse().map_err(|error| failed("read the address of Postgres", error))?;
-        let connection = runtime.block_on(async { timeout(ANSWERS_WITHIN, options.connect()).await });
-        let connection = connection
-            .map_err(|error| failed("reach Postgres", error))?
-            .map_err(|error| failed("reach Postgres", error))?;
-        Ok(Self { runtime, connection })
+        Ok(Self(Sql::connect(published(endpoints.postgres_admin_url.as_ref())?)?))
     }
 
     /// One statement, of which the rows do not matter.
     pub(crate) fn run(&mut self, sql: &str) -> Result<(), StackError> {
-        let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut self.connection);
-        let ran = self.runtime.block_on(async { timeout(ANSWERS_WITHIN, statement).await });
-        ran.map_err(|error| failed(sql, error))?.map(drop).map_err(|error| failed(sql, error))
+        Ok(self.0.run(sql)?)
     }
 
     /// The id, version and value of every record.
     pub(crate) fn records(&mut self) -> Result<Vec<(i64, i64, String)>, StackError> {
-        let sql = "SELECT id, version, value::text FROM records ORDER BY id";
-        let rows = sqlx::query(sql).fetch_all(&mut self.connection);
-        let rows = self.runtime.block_on(async { timeout(ANSWERS_WITHIN, rows).await });
-        let rows = rows.map_err(|error| failed(sql, error))?.map_err(|error| failed(sql, error))?;
-        let read = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
-        read.collect::<sqlx::Result<_>>().map_err(|error| failed(sql, error))
+        let sql = "SELECT coalesce(json_agg(json_build_array(id, version, value::text) ORDER BY id), '[]')::text FROM records";
+        serde_json::from_str(&self.0.text(sql)?).map_err(|error| failed(sql, error))
     }
 }
 
 /// A connection to Redis as its administrator.
-#[derive(Debug)]
-pub(crate) struct Redis {
-    stream: BufReader<TcpStream>,
-}
+pub(crate) struct Redis(redis::Connection);
 
 impl Redis {
     pub(crate) fn connect(endpoints: &Endpoints) -> Result<Self, StackError> {
@@ -65,36 +39,19 @@ impl Redis {
 
     /// A connection whose replies come within this time.
     pub(crate) fn open(url: &str, within: Duration) -> io::Result<Self> {
-        let rest = url.strip_prefix("redis://").ok_or(io::ErrorKind::InvalidInput)?;
-        let (credentials, address) = rest.split_once('@').unwrap_or(("", rest));
-        let address = address.split('/').next().unwrap_or_default();
-        let address = address.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let stream = TcpStream::connect_timeout(&address, within)?;
-        stream.set_read_timeout(Some(within))?;
-        stream.set_write_timeout(Some(within))?;
-        let mut redis = Self { stream: BufReader::new(stream) };
-        match credentials.split_once(':') {
-            Some(("", password)) => redis.command(&["AUTH", password])?,
-            Some((user, password)) => redis.command(&["AUTH", user, password])?,
-            None => {}
-        }
-        Ok(redis)
+        let open = || {
+            let connection = redis::Client::open(url)?.get_connection_with_timeout(within)?;
+            connection.set_read_timeout(Some(within))?;
+            connection.set_write_timeout(Some(within))?;
+            Ok(Self(connection))
+        };
+        open().map_err(|error: redis::RedisError| io::Error::other(error))
     }
 
-    /// One command whose reply is a line; a reply that is an error is one here.
+    /// One command; a reply that is an error is one here.
     pub(crate) fn command(&mut self, words: &[&str]) -> io::Result<()> {
-        let mut text = format!("*{}\r\n", words.len());
-        for word in words {
-            text += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.stream.get_mut().write_all(text.as_bytes())?;
-        let mut reply = String::new();
-        self.stream.read_line(&mut reply)?;
-        match reply.as_bytes().first() {
-            Some(b'+' | b':') => Ok(()),
-            Some(_) => Err(io::Error::other(reply.trim_end().to_owned())),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
+        let Some((name, arguments)) = words.split_first() else { return Ok(()) };
+        redis::cmd(name).arg(arguments).exec(&mut self.0).map_err(io::Error::other)
     }
 
     /// The same, with the command in the error.

@@ -68,6 +68,17 @@ pub enum Command {
     Run(RunArguments),
     /// List the lessons, or go through one: its experiments in order, its target judged, a certificate
     Lesson(LessonArguments),
+    /// Judge journals again and write their reports: report.html, report.md, junit.xml beside each, index.html in a folder
+    #[command(after_help = "Examples:\n  \
+        lab report reports                             every journal in the folder and below, and an index\n  \
+        lab report reports/cache/*/journal.ndjson      only these, without an index\n\n\
+        Exit codes: 0 all held, 1 one deviated, 2 one cannot be read or judged, 130 one was interrupted. Only files that the\n\
+        lab wrote are replaced.")]
+    Report {
+        /// Folders with journals, or journals
+        #[arg(required = true, value_name = "DIR|JOURNAL")]
+        paths: Vec<PathBuf>,
+    },
     /// Write a commented experiment to begin with
     Init {
         /// Its name, and that of the file
@@ -104,6 +115,8 @@ pub enum Command {
         #[arg(last = true)]
         more: Vec<OsString>,
     },
+    /// Watch the stack in a browser, and break it there
+    Console(ConsoleArguments),
     /// Show what the servers have said
     Logs {
         /// Go on with what they say from now on
@@ -117,6 +130,9 @@ pub enum Command {
         /// Instead: who watches it (prometheus)
         name: Option<String>,
     },
+    /// What `lab console` starts to undo its faults if it crashes
+    #[command(hide = true)]
+    Keeper { why: String },
     /// What `lab fault` starts for faults that outlast it
     #[command(hide = true)]
     Agent,
@@ -168,6 +184,29 @@ pub struct UpArguments {
     /// Do not install missing servers, only say which
     #[arg(long)]
     pub no_install: bool,
+
+    /// Also serve the console, see `lab console`; it ends with this command
+    #[arg(long, conflicts_with = "detach")]
+    pub console: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lab console                  print the address and open it; Ctrl-C ends it and undoes its faults\n  \
+    lab console --read-only      for a projector: nothing can be broken from it\n\n\
+    It listens on loopback only. From another machine: `ssh -L 7070:127.0.0.1:7070 HOST`, then the same address.")]
+pub struct ConsoleArguments {
+    /// Where the console listens on loopback [default: the first free one from 7070]; 0 takes any
+    #[arg(long)]
+    pub port: Option<u16>,
+
+    /// Only show
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Do not open a browser, only print the address
+    #[arg(long)]
+    pub no_open: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! One function per command.
 
+mod console;
 mod experiments;
 mod fault;
 mod history;
 mod lesson;
 mod logs;
+mod report;
 mod run;
 mod tools;
 mod up;
@@ -54,6 +56,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
         Command::List { json } => experiments::list(*json, console),
         Command::Init { name } => experiments::init(name, console),
         Command::Lesson(arguments) => lesson::run(arguments, folder, settings, console, &operation),
+        Command::Report { paths } => report::run(paths, console),
         Command::Run(arguments) => run::run(arguments, folder, settings, console, &operation),
         Command::History(arguments) => history::run(arguments, folder, settings, console, &operation),
         Command::Scale { replicas } => {
@@ -67,6 +70,8 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             let restart = if *all_at_once { Restart::AllAtOnce } else { Restart::Rolling };
             Stack::connect(folder)?.restart(restart, &operation)
         }
+        Command::Console(arguments) => console::run(arguments, folder, settings, console, &operation),
+        Command::Keeper { why } => crate::console::keep(folder, why, &operation),
         Command::Psql { admin, more } => tools::psql(&Stack::connect(folder)?, *admin, more, settings),
         Command::RedisCli { more } => tools::redis_cli(&Stack::connect(folder)?, more, settings),
         Command::Logs { follow, name } => {
@@ -100,7 +105,10 @@ fn configure(
 }
 
 fn status(folder: &Path, json: bool, console: &Console) -> Result<(), StackError> {
-    let status = Stack::connect(folder).and_then(|stack| stack.status());
+    let mut status = Stack::connect(folder).and_then(|stack| stack.status());
+    if let (Ok(status), Some(console)) = (&mut status, crate::console::find(folder)) {
+        status.observability.insert("console".to_owned(), console.address);
+    }
     match status {
         Ok(status) if json => {
             let text = serde_json::to_string_pretty(&status).map_err(|error| StackError::Io {

@@ -151,6 +151,12 @@ impl Statuses {
         Self(vec!["5xx".to_owned()])
     }
 
+    /// Whether an answer of this status counts as a success.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.table().get(usize::from(status)).copied().unwrap_or(false)
+    }
+
     /// For each status from 0 to 599 whether it is in the class.
     pub(crate) fn table(&self) -> [bool; 600] {
         std::array::from_fn(|status| {

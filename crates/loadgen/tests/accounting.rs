@@ -353,7 +353,7 @@ fn a_unix_socket_and_all_addresses_in_turn() {
 fn statuses_codes_and_retries_are_counted() {
     let busy = b"HTTP/1.1 503 Busy\r\nContent-Type: application/problem+json\r\nX-Instance: api-2\r\nContent-Length: 21\r\n\r\n{\"code\":\"overloaded\"}";
     let server = Server::answering(busy);
-    let retries = Retries { attempts: 3, backoff_ms: 1.0, on: Statuses::server_errors() };
+    let retries = Retries { attempts: 3, backoff_ms: 1.0, on: Statuses::server_errors(), budget: None };
     let report = run(Plan { retries, ..closed(&server.url("/"), 40) });
     assert_eq!((report.summary.refused, report.summary.retries, server.seen.requests()), (40, 80, 120));
     let [status] = report.statuses.as_slice() else { panic!("{:?}", report.statuses) };

@@ -8,6 +8,7 @@
 //! [`rate_limit`] → [`admission`] → [`deadline`] → [`single_flight`] → [`breaker`] → [`retry`] with its [`backoff`] and
 //! its [`budget`].
 
+pub mod adaptive;
 pub mod admission;
 pub mod backoff;
 pub mod breaker;
@@ -16,3 +17,5 @@ pub mod deadline;
 pub mod rate_limit;
 pub mod retry;
 pub mod single_flight;
+pub mod timeout;
+pub mod waiting;

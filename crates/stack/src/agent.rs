@@ -49,6 +49,22 @@ pub(crate) enum AgentTask {
 
 /// Starts an agent under this name.
 pub(crate) fn start(folder: &Folder, program: &Path, name: &str, task: &AgentTask) -> Result<(), StackError> {
+    launch(folder, program, name, task, Launch::new(name, program, folder.root()).arguments(["agent"]))
+}
+
+/// The same in the network of another process.
+pub(crate) fn start_in_network_of(
+    folder: &Folder,
+    program: &Path,
+    name: &str,
+    task: &AgentTask,
+    pid: u32,
+) -> Result<(), StackError> {
+    let words = ["--target", &pid.to_string(), "--net", "--", &program.to_string_lossy(), "agent"];
+    launch(folder, program, name, task, Launch::new(name, "nsenter", folder.root()).arguments(words))
+}
+
+fn launch(folder: &Folder, program: &Path, name: &str, task: &AgentTask, mut launch: Launch) -> Result<(), StackError> {
     if program.as_os_str().is_empty() {
         return Err(StackError::Usage(
             "this program cannot run an agent, which this fault needs; use `lab`".to_owned(),
@@ -58,7 +74,6 @@ pub(crate) fn start(folder: &Folder, program: &Path, name: &str, task: &AgentTas
     let input = folder.run().join(format!("{name}.task"));
     let text = serde_json::to_string(task).map_err(io::Error::from).context(|| cannot("write", &input))?;
     write_private(&input, &text)?;
-    let mut launch = Launch::new(name, program, folder.root()).arguments(["agent"]);
     launch.input = Some(input.clone());
     // `recorded` waits until the program runs; by then the program has opened its input.
     let started = launch.start(folder).and_then(|_| launch::recorded(folder, name)).map(drop);

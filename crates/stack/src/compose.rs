@@ -2,11 +2,13 @@
 
 mod address;
 mod container;
+mod container_network;
 mod cut;
 mod docker;
 mod events;
 mod fault;
 mod observe;
+mod proxies;
 mod scale;
 mod small_disk;
 mod up;
@@ -270,13 +272,7 @@ impl Driver for ComposeStack {
     fn reach(&self, target: Target) -> Result<Reach, StackError> {
         let container = self.record()?.container(target)?.filter(|container| container.state() != State::Stopped);
         let address = container.as_ref().and_then(Container::address).and_then(|ip| ip.parse().ok());
-        let port = match target {
-            Target::Postgres => 5432,
-            Target::Redis => 6379,
-            Target::Nginx => 8080,
-            Target::Api(_) => 8000,
-        };
-        Ok(address.map_or(Reach::Gone, |ip| probe::reach(target, SocketAddr::new(ip, port))))
+        Ok(address.map_or(Reach::Gone, |ip| probe::reach(target, SocketAddr::new(ip, port(target)))))
     }
 
     fn permits(&self, fault: ServerFault) -> Result<(), StackError> {
@@ -370,10 +366,8 @@ impl Driver for ComposeStack {
         scale::restart(&self.record()?, restart, operation)
     }
 
-    fn proxy(&self, target: Target, _: &Path, _: &Operation<'_>) -> Result<u16, StackError> {
-        Err(StackError::Usage(format!(
-            "the compose driver has no proxy in front of {target}; use `--driver process` for network faults"
-        )))
+    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<SocketAddr, StackError> {
+        proxies::between(&self.folder, &self.record()?, target, agent, operation)
     }
 
     fn logs(&self) -> Result<Logs, StackError> {
@@ -404,7 +398,17 @@ impl Driver for ComposeStack {
     }
 }
 
-/// The URL of a replica without nginx, reachable from the engine's machine; empty if that is another machine.
+/// Where a server listens in its container.
+fn port(target: Target) -> u16 {
+    match target {
+        Target::Postgres => 5432,
+        Target::Redis => 6379,
+        Target::Nginx => 8080,
+        Target::Api(_) => 8000,
+    }
+}
+
+/// Past nginx, from the engine's own machine; empty where that is elsewhere.
 fn replica_url(container: Option<&Container>) -> String {
     container.and_then(Container::address).map(|ip| format!("http://{ip}:8000")).unwrap_or_default()
 }

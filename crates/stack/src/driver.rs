@@ -4,6 +4,7 @@
 use std::{
     ffi::OsString,
     fmt,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -132,9 +133,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn topology(&self) -> Result<Topology, StackError>;
     fn configure(&self, wanted: &Topology, operation: &Operation<'_>) -> Result<(), StackError>;
     fn restart(&self, restart: Restart, operation: &Operation<'_>) -> Result<(), StackError>;
-    /// The port of the proxy through which the replicas reach a dependency; the proxy is started if there is none.
-    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<u16, StackError>;
-    /// The location of each server's log.
+    /// The address at which the proxy before a dependency is met, as its clients meet it; brought between them if it is not
+    /// there.
+    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<SocketAddr, StackError>;
+    /// Where each server's words are.
     fn logs(&self) -> Result<Logs, StackError>;
     /// Starts the monitoring of the stack. Returns notes for the user.
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;

@@ -4,10 +4,9 @@
 //! 2. It is recorded in the [`ledger`], with all data that the undo needs.
 //! 3. It is injected.
 //! 4. Its effect is confirmed from outside, as a client sees it; the ledger says when and how. A fault whose effect
-//! does not
-//!    show is undone.
+//!    does not show is undone.
 //! 5. It is undone, by the program that injected it or by `lab heal` (see [`healing`]), which waits until its target
-//! answers.
+//!    answers.
 
 mod cache;
 mod database;

@@ -60,6 +60,7 @@ pub use interrupt::Interrupt;
 pub use progress::{Operation, Progress, Silent};
 pub use project::Project;
 pub use session::{Holder, Session};
+pub use sql::{Sql, SqlError};
 pub use stack::{Stack, down};
 pub use status::{
     Dependencies, DependencyStatus, Endpoints, ReplicaEndpoint, ReplicaStatus, ServerStatus, State, Status,

@@ -69,6 +69,11 @@ pub(crate) fn reach(target: Target, address: SocketAddr) -> Reach {
     }
 }
 
+/// Whether a connection is accepted.
+pub(crate) fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, PATIENCE).is_ok()
+}
+
 pub(crate) fn answers(target: Target, port: u16, depth: Depth) -> bool {
     let path = match (target, depth) {
         (Target::Nginx, Depth::Whole) => "/readyz",

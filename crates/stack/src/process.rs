@@ -20,7 +20,11 @@ mod small_disk;
 mod start;
 mod stop;
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -329,8 +333,9 @@ impl Driver for ProcessStack {
         scale::restart(&self.folder, &self.record()?, restart, operation)
     }
 
-    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<u16, StackError> {
-        proxies::between(&self.folder, &mut self.record()?, target, agent, operation)
+    fn proxy(&self, target: Target, agent: &Path, operation: &Operation<'_>) -> Result<SocketAddr, StackError> {
+        let port = proxies::between(&self.folder, &mut self.record()?, target, agent, operation)?;
+        Ok((Ipv4Addr::LOCALHOST, port).into())
     }
 
     fn logs(&self) -> Result<Logs, StackError> {

@@ -175,7 +175,10 @@ where
         while let Some((at, piece)) = due.recv().await {
             let time = shape.borrow().transmission(piece.len());
             free_at = free_at.max(at).max(Instant::now()) + time;
-            sleep_until(free_at).await;
+            // Even a time that has passed would cost a tick of the timer, which is a millisecond.
+            if free_at > Instant::now() {
+                sleep_until(free_at).await;
+            }
             if to.write_all(&piece).await.is_err() {
                 return;
             }

@@ -8,12 +8,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::StackError;
 
-/// The limit for connecting, and for one statement.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// For a connection, and for one statement.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The error of a statement.
 #[derive(Debug)]
-pub(crate) struct SqlError {
+pub struct SqlError {
     statement: String,
     /// The SQLSTATE; `None` if the server did not answer.
     pub(crate) state: Option<String>,
@@ -26,14 +26,16 @@ impl From<SqlError> for StackError {
     }
 }
 
-/// Blocks; do not use it in an asynchronous task.
-pub(crate) struct Sql {
+/// Blocks; not to be used inside of an asynchronous task.
+#[derive(Debug)]
+pub struct Sql {
     runtime: Runtime,
     connection: PgConnection,
 }
 
 impl Sql {
-    pub(crate) fn connect(url: &str) -> Result<Self, SqlError> {
+    /// As the user of this address, which may have a password in it.
+    pub fn connect(url: &str) -> Result<Self, SqlError> {
         let failed = |state: Option<String>, detail: String| SqlError {
             statement: "connect to Postgres".to_owned(),
             state,
@@ -53,9 +55,11 @@ impl Sql {
         }
     }
 
-    /// Runs one or several statements; several form one transaction.
-    pub(crate) fn run(&mut self, statement: &str) -> Result<(), SqlError> {
-        self.text(statement).map(drop)
+    /// One or several statements; several are one transaction. Rows do not matter.
+    pub fn run(&mut self, statement: &str) -> Result<(), SqlError> {
+        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut self.connection);
+        let ran = self.runtime.block_on(async { tokio::time::timeout(ANSWERS_WITHIN, query).await });
+        answered(statement, ran).map(drop)
     }
 
     /// Runs a statement without a time limit.
@@ -69,19 +73,20 @@ impl Sql {
         })
     }
 
-    /// The first value of the last statement's first row; it must be text. Empty if there is no row.
-    pub(crate) fn text(&mut self, statement: &str) -> Result<String, SqlError> {
-        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned()));
-        let ran = self
-            .runtime
-            .block_on(async { tokio::time::timeout(ANSWERS_WITHIN, query.fetch_optional(&mut self.connection)).await });
-        let failed = |state, detail| SqlError { statement: statement.to_owned(), state, detail };
-        match ran {
-            Err(_) => Err(failed(None, format!("no answer within {} s", ANSWERS_WITHIN.as_secs()))),
-            Ok(Err(error)) => Err(failed(state_of(&error), error.to_string())),
-            Ok(Ok(None)) => Ok(String::new()),
-            Ok(Ok(Some(row))) => Ok(row.try_get(0).unwrap_or_default()),
-        }
+    /// The first value of the last statement's first row; it has to be a text. Empty when there is no row.
+    pub fn text(&mut self, statement: &str) -> Result<String, SqlError> {
+        let query = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).fetch_optional(&mut self.connection);
+        let ran = self.runtime.block_on(async { tokio::time::timeout(ANSWERS_WITHIN, query).await });
+        let row = answered(statement, ran)?;
+        Ok(row.map(|row| row.try_get(0).unwrap_or_default()).unwrap_or_default())
+    }
+}
+
+fn answered<T>(statement: &str, ran: Result<sqlx::Result<T>, tokio::time::error::Elapsed>) -> Result<T, SqlError> {
+    let failed = |state, detail| SqlError { statement: statement.to_owned(), state, detail };
+    match ran {
+        Err(_) => Err(failed(None, format!("no answer within {} s", ANSWERS_WITHIN.as_secs()))),
+        Ok(ran) => ran.map_err(|error| failed(state_of(&error), error.to_string())),
     }
 }
 

@@ -13,6 +13,10 @@ const CPUS: std::ops::RangeInclusive<f64> = 0.01..=64.0;
 /// The variable that sets how many connections to Postgres a replica may hold.
 const CONNECTIONS: &str = "DB_MAX_CONNECTIONS";
 
+/// The variable by which a replica is told how many requests it admits at a time, and its default.
+const CONCURRENCY_LIMIT: &str = "CONCURRENCY_LIMIT";
+const DEFAULT_CONCURRENCY_LIMIT: u32 = 100;
+
 /// The number of replicas and their settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Topology {
@@ -50,6 +54,18 @@ impl Topology {
     #[must_use]
     pub fn with_connections(self, most: u32) -> Self {
         self.with(CONNECTIONS, &most.to_string())
+    }
+
+    /// How many requests at a time each replica admits; `None`: any number.
+    pub(crate) fn concurrency_limit(&self) -> Option<u32> {
+        let set = self.env.iter().rfind(|(known, _)| known == CONCURRENCY_LIMIT);
+        match set.map(|(_, value)| value.as_str()) {
+            Some("off") => None,
+            // `auto`: a replica lowers its limit when it has to. A value that is wrong is reported by the replica.
+            Some(text) => Some(text.parse().unwrap_or(DEFAULT_CONCURRENCY_LIMIT)),
+            // Backpressure came with the fourth phase.
+            None => self.phase.is_none_or(|phase| phase >= 4).then_some(DEFAULT_CONCURRENCY_LIMIT),
+        }
     }
 
     /// Whether existing replicas can keep running unchanged.
@@ -108,5 +124,16 @@ mod tests {
         let topology = Topology::default().with("CACHE", "on").with("CACHE", "off").with_connections(2);
         let expected = [("CACHE", "off"), ("DB_MAX_CONNECTIONS", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(topology.env, expected);
+    }
+
+    #[test]
+    fn the_limit_of_requests_follows_the_switch_and_the_phase() {
+        let limit = |phase, value: Option<&str>| {
+            let topology = Topology { replicas: 3, phase, ..Topology::default() };
+            value.map_or(topology.clone(), |value| topology.with("CONCURRENCY_LIMIT", value)).concurrency_limit()
+        };
+        assert_eq!((limit(None, None), limit(Some(4), None), limit(Some(3), None)), (Some(100), Some(100), None));
+        assert_eq!((limit(None, Some("off")), limit(Some(1), Some("7"))), (None, Some(7)));
+        assert_eq!(limit(None, Some("auto")), Some(100));
     }
 }

@@ -14,6 +14,15 @@ const BREAKER_OPEN: Duration = Duration::from_secs(1);
 /// One request probes the dependency; the others are refused without waiting.
 const BREAKER_PROBES: u32 = 1;
 
+/// How many requests to `/data` may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many.
+    Fixed(usize),
+    /// What keeps the waiting time short on this machine.
+    Auto,
+}
+
 /// What bounds a request before it reaches a dependency.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
@@ -24,7 +33,7 @@ pub struct LimitsConfig {
     /// which begins after the last look at the clock (100 ms), and what clocks may differ by (100 ms).
     pub write_window: Option<Duration>,
     /// Requests to `/data` in flight; `None`: no limit.
-    pub concurrency: Option<usize>,
+    pub concurrency: Option<Concurrency>,
     /// Requests to `/data` per second; `None`: no limit.
     pub max_rps: Option<u32>,
     /// Circuit breakers of both dependencies; `None`: no breakers.
@@ -42,11 +51,16 @@ impl LimitsConfig {
             Duration::from_millis(800),
             "from nginx sending a write to its last moment to take effect",
         );
-        let concurrency = reader.limit(
+        let concurrency = reader.value(
             "CONCURRENCY_LIMIT",
-            preset.concurrency,
-            (1, 100_000),
-            "requests to /data in flight, then 503; or off",
+            preset.concurrency.map(|limit| Concurrency::Fixed(limit as usize)),
+            "requests to /data in flight, then 503; or auto, or off",
+            parse_concurrency,
+            |value| match value {
+                Some(Concurrency::Fixed(limit)) => limit.to_string(),
+                Some(Concurrency::Auto) => "auto".to_owned(),
+                None => "off".to_owned(),
+            },
         );
         let max_rps = reader.limit("MAX_RPS", None, (1, 1_000_000), "requests to /data per second, then 429; or off");
         let breakers = reader.switch("BREAKERS", preset.beyond_the_notes, "circuit breakers of Redis and Postgres");
@@ -64,7 +78,7 @@ impl LimitsConfig {
         Self {
             write_window: timed(write_window),
             request_timeout: timeouts.then_some(request_timeout),
-            concurrency: concurrency.map(|limit| limit as usize),
+            concurrency,
             max_rps,
             breakers: breakers.then_some(breaker),
             probe_interval: reader.duration(
@@ -78,5 +92,16 @@ impl LimitsConfig {
     /// Whether the time-outs are on.
     pub(super) fn timeouts(&self) -> bool {
         self.request_timeout.is_some()
+    }
+}
+
+fn parse_concurrency(text: &str) -> Result<Option<Concurrency>, String> {
+    match text {
+        "off" => Ok(None),
+        "auto" => Ok(Some(Concurrency::Auto)),
+        number => match number.parse() {
+            Ok(limit @ 1..=100_000) => Ok(Some(Concurrency::Fixed(limit))),
+            _ => Err(format!("`{text}` is neither a whole number from 1 to 100000 nor `auto` nor `off`")),
+        },
     }
 }

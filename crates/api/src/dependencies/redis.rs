@@ -18,6 +18,7 @@ use resilience::{
     budget::Budget,
     deadline::Deadline,
     retry::{Failure, Retry},
+    timeout::{Expired, within},
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,7 @@ use self::{
 };
 use super::{
     LogLevel, Verdict,
-    guard::{Durations, Guard, Retries, settle, within},
+    guard::{Durations, Guard, Retries, settle},
     knowledge::{Change, Knowledge},
 };
 use crate::{
@@ -105,6 +106,7 @@ impl Redis {
     pub(crate) async fn call<T: FromRedisValue>(&self, deadline: Deadline, command: &Cmd) -> Result<T, RedisError> {
         let inner = &*self.0;
         let start = Instant::now();
+        let until = deadline.minus(TIMER_RESERVE);
         let deadline = deadline.child(start, inner.timeout).minus(TIMER_RESERVE);
         #[expect(clippy::disallowed_methods, reason = "the jitter of a real wait; the laws are tested in `resilience`")]
         let chance = fastrand::f64;
@@ -114,7 +116,8 @@ impl Redis {
             _ => Failure::Final,
         };
         let outcome = |outcome| inner.retries.count(outcome);
-        let result = inner.retry.call(deadline, chance, failure, outcome, |_| inner.attempt(deadline, command)).await;
+        let result =
+            inner.retry.call(deadline, chance, failure, outcome, |_| inner.attempt(deadline, until, command)).await;
         let ruling = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling();
         inner.durations.observe(ruling.outcome, start.elapsed());
         result.map_err(|signal| signal.ruling().error.unwrap_or(RedisError::Error))
@@ -187,12 +190,17 @@ impl Redis {
 }
 
 impl Inner {
-    async fn attempt<T: FromRedisValue>(&self, deadline: Deadline, command: &Cmd) -> Result<T, Signal> {
+    async fn attempt<T: FromRedisValue>(
+        &self,
+        deadline: Deadline,
+        until: Deadline,
+        command: &Cmd,
+    ) -> Result<T, Signal> {
         let now = Instant::now();
         let admitted = self.guard.admit(now).map_err(|_| Signal::BreakerOpen)?;
         let result = match deadline.cap(now, self.attempt_timeout) {
             Err(_) => return Err(Signal::NoTime),
-            Ok(bound) => self.send(bound, command).await,
+            Ok(bound) => self.send(bound, until, command).await,
         };
         let verdict = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling().verdict;
         settle(admitted, verdict);
@@ -215,15 +223,21 @@ impl Inner {
         }
     }
 
-    async fn send<T: FromRedisValue>(&self, bound: Option<Duration>, command: &Cmd) -> Result<T, Signal> {
+    async fn send<T: FromRedisValue>(
+        &self,
+        bound: Option<Duration>,
+        until: Deadline,
+        command: &Cmd,
+    ) -> Result<T, Signal> {
         let Some(published) = self.connection.published() else {
             return Err(Signal::NoConnection);
         };
         let mut connection = (*published).clone();
-        let error = match within(bound, command.query_async(&mut connection)).await {
-            Some(Ok(value)) => return Ok(value),
-            Some(Err(error)) => error,
-            None => return Err(Signal::Silent),
+        let error = match within(bound, until, command.query_async(&mut connection)).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(Expired::Silent) => return Err(Signal::Silent),
+            Err(Expired::Stalled) => return Err(Signal::Stalled),
         };
         let signal = signal(&error);
         let ruling = signal.ruling();

@@ -91,7 +91,7 @@ impl Receipt {
 }
 
 /// The time at which the proxy sent the request, from a single `X-Request-Start`.
-fn sent_at(headers: &HeaderMap) -> Option<OffsetDateTime> {
+pub(crate) fn sent_at(headers: &HeaderMap) -> Option<OffsetDateTime> {
     let mut given = headers.get_all(X_REQUEST_START).iter();
     let (Some(text), None) = (given.next(), given.next()) else { return None };
     parse(text.to_str().ok()?)

@@ -34,8 +34,8 @@ fn read_states(state: &AppState) {
     let metrics = &state.metrics;
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let admission = state.admission.as_ref();
-    metrics.admission_in_flight.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::in_flight)));
-    metrics.admission_limit.set(number(admission.map_or(0, resilience::admission::AdmissionLimit::limit)));
+    metrics.admission_in_flight.set(number(admission.map_or(0, super::admission::Admission::in_flight)));
+    metrics.admission_limit.set(number(admission.map_or(0, super::admission::Admission::limit)));
     let (idle, in_use) = state.postgres.connections();
     metrics.pool_connections.with_label_values(&[POSTGRES, "idle"]).set(number(idle));
     metrics.pool_connections.with_label_values(&[POSTGRES, "in_use"]).set(number(in_use));

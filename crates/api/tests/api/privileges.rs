@@ -109,7 +109,8 @@ async fn the_user_in_redis_has_the_cache_and_nothing_else() {
 /// Each command and key that the API uses has its rule: Redis remembers what it denied.
 #[tokio::test]
 async fn nothing_that_the_api_does_is_denied() {
-    let replica = Replica::start_connected(&[("INSTANCE_NAME", "api-privileges")]);
+    let replica = Replica::start_connected(&[("INSTANCE_NAME", "api-privileges"), ("NEAR_CACHE", "on")]);
+    replica.wait_for_log(|line| line["message"] == "the near cache listens to Redis");
     let client = reqwest::Client::new();
     let body = json!({"name": "rights", "value": "of the least"});
     let created = client.post(replica.url("/data")).json(&body).header("idempotency-key", "privileges-1").send().await;

@@ -33,6 +33,9 @@ pub struct LoadPlan {
     pub connections: Option<usize>,
     #[serde(with = "text::duration", default = "two_seconds")]
     pub timeout: Duration,
+    /// How many requests a user makes per second, where the rate stands for users: a report tells how many of them were hit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_user: Option<f64>,
     /// What a good answer is; 2xx unless said otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<String>,
@@ -216,6 +219,7 @@ impl LoadPlan {
             requests: vec![RequestPlan::get("/data/{id}")],
             connections: None,
             timeout: two_seconds(),
+            per_user: None,
             good: None,
             retries: None,
         }

@@ -74,6 +74,7 @@ fn arm(name: &str, restart: Restart, scale: Scale) -> Arm {
         [RequestPlan::get("/data/{id}").named("get").weight(0.98), RequestPlan::put("/data/{id}").weight(0.02)];
     let mut load = LoadPlan::new(Pace::Curve(curve()), day).of_ids(1, RECORDS).asking(requests);
     load.pick = Pick::Zipf;
+    load.per_user = Some(REQUESTS_PER_USER);
     let incidents = [
         (9.0, Target::Api(2), FaultKind::Kill),
         (14.0, Target::Redis, FaultKind::Pause),

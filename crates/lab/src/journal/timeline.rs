@@ -31,6 +31,8 @@ pub struct ArmRun<'a> {
     /// When load and probes started; every time in here counts from it. Without a start it is when the arm began.
     pub start: OffsetDateTime,
     pub marks: Marks,
+    /// Every mark in the order in which it was reached; with several faults `undo` and `recovered` come again.
+    pub reached: Vec<(&'a str, f64)>,
     pub gate: Option<(bool, &'a str)>,
     /// What was planned and done: when, which step, in words; with its end where it took time.
     pub events: Vec<Event<'a>>,
@@ -123,6 +125,7 @@ impl<'a> ArmRun<'a> {
             began,
             start: began,
             marks: Marks::default(),
+            reached: Vec::new(),
             gate: None,
             events: Vec::new(),
             injected: Vec::new(),
@@ -165,6 +168,7 @@ impl<'a> ArmRun<'a> {
             }
             Entry::Mark { name, at } => {
                 let at = self.seconds(*at);
+                self.reached.push((name, at));
                 self.marks.0.insert(name.clone(), at);
             }
             Entry::Metrics { at, replicas } => {

@@ -52,7 +52,7 @@ const UP: [&str; 6] = ["up", "--driver", "compose", "--detach", "--port", "0"];
 #[test]
 fn the_same_commands_work_on_containers() {
     let place = place();
-    place.ok(&UP);
+    place.ok(&[&UP[..], &["--env", "LAB_FAULTS=on"]].concat());
     let status = place.status();
     let url = format!("{}/data/1", status.base_url);
     let instances: BTreeSet<String> = (0..30).map(|_| get(&url).1).collect();
@@ -110,6 +110,45 @@ fn the_same_commands_work_on_containers() {
     assert_eq!(get(&url).0, 0);
     let healed = place.ok(&["heal"]);
     assert!(healed.contains("redis: connected again") && healed.contains("nginx: connected again"), "{healed}");
+    wait_for_answer(&url);
+
+    // Its answers come late through a proxy in Redis' own network, and only as long as the fault lasts.
+    let redis_ms = || {
+        let answer = stack::get(&url, Duration::from_secs(2)).ok()?;
+        let timing = answer.header("server-timing")?.split("redis;dur=").nth(1)?.to_owned();
+        timing.split(',').next()?.parse::<f64>().ok()
+    };
+    for _ in 0..2 {
+        place.ok(&["fault", "slow", "redis", "--latency", "30ms"]);
+        wait_until("late answers", || redis_ms().is_some_and(|ms| ms >= 30.0));
+        place.ok(&["heal"]);
+        wait_until("prompt answers", || redis_ms().is_some_and(|ms| ms < 15.0));
+        // With its container the proxy goes, and comes again with the next fault.
+        place.ok(&["fault", "kill", "redis"]);
+        place.ok(&["heal"]);
+    }
+    for (fault, evidence) in [("half-open", "nothing is answered"), ("reset", "are reset")] {
+        assert!(place.ok(&["fault", fault, "postgres"]).contains(evidence), "{fault}");
+        place.ok(&["heal"]);
+        wait_for_answer(&url);
+    }
+    assert!(place.ok(&["fault", "full-disk", "postgres"]).contains("53100"));
+    assert!(place.ok(&["heal"]).contains("room as before"));
+
+    let restarted = |target: &str| {
+        let id = place.status().servers().find(|(name, ..)| name.to_string() == target).unwrap().2.container.clone();
+        docker(&["inspect", "--format", "{{.RestartCount}}", &id.unwrap()]).trim() != "0"
+    };
+    assert!(place.ok(&["fault", "crash", "api-2"]).contains("its process has ended"));
+    wait_until("a restart by the engine", || restarted("api-2"));
+    assert!(!restarted("api-1"));
+    place.ok(&["fault", "leak", "api-1", "--rate", "16mb", "--limit", "64mb"]);
+    wait_until("its end by the kernel, and a restart", || restarted("api-1"));
+    assert!(place.ok(&["heal"]).contains("the process that leaked has ended"));
+    let limits =
+        docker(&["ps", "--quiet", "--filter", &format!("label=com.docker.compose.project={}", project(&place))]);
+    let limits = limits.lines().map(|id| docker(&["inspect", "--format", "{{.HostConfig.Memory}}", id]));
+    assert!(limits.into_iter().all(|bytes| bytes.trim() != (64 << 20).to_string()), "the limit is the old one");
     wait_for_answer(&url);
 
     place.ok(&["scale", "5"]);

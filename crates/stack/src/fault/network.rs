@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
+    net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -26,10 +26,10 @@ const LONGEST_EXCHANGE: Duration = Duration::from_secs(65);
 /// proxy.
 const LONGEST_UNDO: Duration = Duration::from_secs(10);
 
-/// The proxy's port; the proxy is started if there is none.
+/// The proxy's address; it is put between them if it is not there.
 pub(super) fn prepare(site: &Site<'_>, target: Target) -> Result<Value, StackError> {
-    let port = site.driver.proxy(target, site.agent, site.operation)?;
-    Ok(json!({ "port": port }))
+    let address = site.driver.proxy(target, site.agent, site.operation)?;
+    Ok(json!({ "proxy": address }))
 }
 
 pub(super) fn act(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<String, StackError> {
@@ -56,26 +56,25 @@ pub(super) fn look(
     undo: &Value,
 ) -> Result<Option<String>, StackError> {
     site.operation.interrupt.check()?;
-    let port = port(undo)?;
+    let address = address(undo)?;
     match kind {
         FaultKind::Slow { latency, jitter, bandwidth } => {
-            let (sent, received, took) = exchange(target, port)?;
+            let (sent, received, took) = exchange(target, address)?;
             let bytes = |count: usize| bandwidth.map_or(0.0, |rate| count as f64 / rate as f64);
             let expected = latency.saturating_sub(*jitter) + Duration::from_secs_f64(bytes(sent) + bytes(received));
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
             Ok((took >= expected).then(|| format!("an exchange through the proxy takes {:.1} ms", ms(took))))
         }
-        FaultKind::Reset => Ok(meets(target, port, Reach::Refused).then(|| "connections are reset".to_owned())),
-        FaultKind::HalfOpen => Ok(meets(target, port, Reach::Silent).then(|| Reach::Silent.to_string())),
+        FaultKind::Reset => Ok(meets(target, address, Reach::Refused).then(|| "connections are reset".to_owned())),
+        FaultKind::HalfOpen => Ok(meets(target, address, Reach::Silent).then(|| Reach::Silent.to_string())),
         _ => Ok(None),
     }
 }
 
 pub(super) fn undo(site: &Site<'_>, target: Target, undo: &Value) -> Result<String, StackError> {
     tell(site.folder, target, &Shape::default())?;
-    let port = port(undo)?;
-    // A dependency that does not run is not a network fault.
-    let address = (Ipv4Addr::LOCALHOST, port).into();
+    let address = address(undo)?;
+    // A dependency that does not run is not the network's fault.
     let prompt = || {
         let direct = site.driver.reach(target)?;
         let start = Instant::now();
@@ -95,22 +94,20 @@ pub(crate) fn tell(folder: &Folder, target: Target, shape: &Shape) -> Result<(),
     ProcessTree::find(folder, &format!("proxy-{target}"))?.signal_leader(Signal::HUP).map(drop)
 }
 
-fn port(undo: &Value) -> Result<u16, StackError> {
-    undo["port"]
-        .as_u64()
-        .and_then(|port| port.try_into().ok())
-        .ok_or_else(|| StackError::Conflict("the ledger does not contain the proxy's port".to_owned()))
+fn address(undo: &Value) -> Result<SocketAddr, StackError> {
+    serde_json::from_value(undo["proxy"].clone())
+        .map_err(|_| StackError::Conflict("the ledger of faults does not name the proxy's address".to_owned()))
 }
 
-fn meets(target: Target, port: u16, expected: Reach) -> bool {
-    probe::reach(target, (Ipv4Addr::LOCALHOST, port).into()) == expected
+fn meets(target: Target, address: SocketAddr, expected: Reach) -> bool {
+    probe::reach(target, address) == expected
 }
 
-/// A request that any working server answers. Returns the bytes sent and received, and the duration.
-fn exchange(target: Target, port: u16) -> Result<(usize, usize, Duration), StackError> {
-    let what = || format!("{target} cannot be reached through its proxy");
+/// A question that any working server answers: how many bytes went each way, and how long it took.
+fn exchange(target: Target, address: SocketAddr) -> Result<(usize, usize, Duration), StackError> {
+    let what = || format!("{target} is not reached through its proxy");
     let hello = probe::hello(target);
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context(what)?;
+    let mut stream = TcpStream::connect(address).context(what)?;
     stream.set_read_timeout(Some(LONGEST_EXCHANGE)).context(what)?;
     let start = Instant::now();
     stream.write_all(&hello).context(what)?;

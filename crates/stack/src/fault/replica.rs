@@ -20,7 +20,7 @@ const LEAST_GROWTH: u64 = 1 << 20;
 
 /// Which run of the replica the fault is given to, and how it is before.
 pub(super) fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Result<Value, StackError> {
-    accept_faults(site)?;
+    accept_faults(site, target)?;
     let run = site.driver.incarnation(target)?;
     let FaultKind::Leak { limit, .. } = kind else { return Ok(json!({ "run": run })) };
     let resident = resident(site, target)?;
@@ -34,14 +34,24 @@ pub(super) fn prepare(site: &Site<'_>, kind: &FaultKind, target: Target) -> Resu
 }
 
 /// Replicas that were started without the switch are restarted with it.
-fn accept_faults(site: &Site<'_>) -> Result<(), StackError> {
+fn accept_faults(site: &Site<'_>, target: Target) -> Result<(), StackError> {
     let topology = site.driver.topology()?;
     let is_on = topology.env.iter().any(|(name, value)| name == SWITCH && value == "on");
     if is_on {
         return Ok(());
     }
     site.operation.progress.note(&format!("the replicas are restarted with {SWITCH}=on, to accept this fault"));
-    site.driver.configure(&topology.with(SWITCH, "on"), site.operation)
+    site.driver.configure(&topology.with(SWITCH, "on"), site.operation)?;
+    let targets = site.driver.targets()?;
+    if targets.contains(&target) {
+        return Ok(());
+    }
+    // Compose gives a new container a new number.
+    let replicas = targets.iter().filter(|target| matches!(target, Target::Api(_)));
+    let names = replicas.map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Err(StackError::Conflict(format!(
+        "the replicas were replaced and are called {names} now; give the fault to one of them"
+    )))
 }
 
 pub(super) fn leak(site: &Site<'_>, id: u64, target: Target, rate: u64, limit: u64) -> Result<String, StackError> {

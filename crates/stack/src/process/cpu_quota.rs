@@ -5,8 +5,11 @@ use std::{fs, io, path::PathBuf};
 use super::control_group::{self, Controller, Hierarchy, Missing};
 use crate::{StackError, Target, folder::Folder};
 
-/// The period of a quota; the kernel's default.
-const PERIOD_US: u32 = 100_000;
+/// The time over which the kernel counts a quota, at least and at most (its default). In a short one a replica with little
+/// CPU time is a slow machine; in a long one it is a fast machine that stands still for most of each tenth of a second.
+const PERIOD_US: (f64, f64) = (10_000.0, 100_000.0);
+/// The smallest quota that the kernel accepts.
+const LEAST_QUOTA_US: f64 = 1_000.0;
 
 /// Whether quotas can be given here, before anything is started.
 pub(super) fn check_machine(folder: &Folder) -> Result<(), StackError> {
@@ -15,7 +18,8 @@ pub(super) fn check_machine(folder: &Folder) -> Result<(), StackError> {
 
 /// Creates the replica's group and returns the file through which a process joins it.
 pub(super) fn prepare(folder: &Folder, name: Target, cpus: f64) -> Result<PathBuf, StackError> {
-    let quota = (cpus * f64::from(PERIOD_US)).round() as u64;
+    let period = (LEAST_QUOTA_US / cpus).ceil().clamp(PERIOD_US.0, PERIOD_US.1);
+    let (quota, period) = ((cpus * period).round().max(LEAST_QUOTA_US) as u64, period as u64);
     let home = home(folder)?;
     let (Hierarchy::V1(parent) | Hierarchy::V2(parent)) = &home;
     let group = parent.join(name.to_string());
@@ -23,10 +27,10 @@ pub(super) fn prepare(folder: &Folder, name: Target, cpus: f64) -> Result<PathBu
         fs::create_dir_all(&group)?;
         match home {
             Hierarchy::V1(_) => {
-                fs::write(group.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
+                fs::write(group.join("cpu.cfs_period_us"), period.to_string())?;
                 fs::write(group.join("cpu.cfs_quota_us"), quota.to_string())
             }
-            Hierarchy::V2(_) => fs::write(group.join("cpu.max"), format!("{quota} {PERIOD_US}")),
+            Hierarchy::V2(_) => fs::write(group.join("cpu.max"), format!("{quota} {period}")),
         }
     };
     make().map_err(|error| refused(Missing::Refused(group.clone(), error)))?;

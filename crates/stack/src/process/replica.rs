@@ -3,6 +3,7 @@
 use std::{
     path::Path,
     process::{Command, Stdio},
+    thread,
 };
 
 use super::{
@@ -27,10 +28,22 @@ pub(super) fn launch(folder: &Folder, record: &ProcessRecord, number: u32) -> Re
     launch.environment.extend(server(record, "REDIS", redis, &User::App.password_file(folder)));
     let topology = &record.topology;
     launch.environment.extend(topology.phase.map(|phase| ("PHASE".to_owned(), phase.to_string())));
+    launch.environment.extend(threads(record));
     // Last, so that the user's variables win.
     launch.environment.extend(topology.env.iter().cloned());
     launch.cpu_group = topology.cpus.map(|cpus| cpu_quota::prepare(folder, name, cpus)).transpose()?;
     Ok(launch)
+}
+
+/// Without a quota a replica would start one thread for each core. Threads of several replicas that wait for the same core
+/// cost more than they bring.
+fn threads(record: &ProcessRecord) -> Option<(String, String)> {
+    if record.topology.cpus.is_some() {
+        return None;
+    }
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = (cores / record.replicas().count().max(1)).max(1);
+    Some(("WORKER_THREADS".to_owned(), threads.to_string()))
 }
 
 /// The one-off process that creates the schema and the demo records. It does not use Redis and gets no password for it.

@@ -25,6 +25,8 @@ pub(super) fn configure(
     }
     if !runs_alike {
         restart(folder, record, Restart::Rolling, operation)?;
+        // It limits the requests at a time to what the replicas admit now.
+        nginx::follow_replicas(folder, record)?;
     }
     let present: Vec<Target> = record.replicas().collect();
     let new: Vec<Target> = (1..=wanted.replicas).map(Target::Api).filter(|name| !present.contains(name)).collect();

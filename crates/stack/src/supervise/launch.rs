@@ -27,10 +27,14 @@ use crate::{
     folder::Folder,
 };
 
-/// `$1` is the CPU group's file or empty, `$2` the file for standard input; the program follows.
+/// Descriptors of the lab's caller are closed: a lock that a script holds while it runs the lab would be held by servers for as
+/// long as they live. (A shell of POSIX knows no descriptors above 9.)
+///
+/// `$1` the CPU group's file or nothing, `$2` what the program reads as standard input, then the program.
 const LAUNCHER: &str = r#"
 read -r self <"/proc/$$/stat" && printf '%s\n' "$self" >&0 || exit 125
 if [ -n "$1" ]; then echo "$$" >"$1" || exit 125; fi
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 input=$2
 shift 2
 exec setsid "$@" <"$input"
@@ -239,7 +243,32 @@ mod tests {
     }
 
     #[test]
-    fn a_lab_that_dies_before_the_launch_leaves_an_empty_pid_file() {
+    fn a_lock_of_the_caller_is_not_held_by_what_it_starts() {
+        let (_place, folder) = folder();
+        let lock = File::create(folder.root().join("lock")).unwrap();
+        lock.lock().unwrap();
+        // As a script does it: `exec 9>lock; flock 9; lab up --detach`.
+        let script = r#"exec 9>&1; exec "$@" >/dev/null"#;
+        let launch = Launch::new("sleeper", "sleep", folder.root()).arguments(["60"]);
+        let mut caller = Command::new("/bin/sh");
+        caller.args(["-c", script, "caller", "/bin/sh", "-c", LAUNCHER, "launcher", "", "/dev/null"]);
+        caller.arg(&launch.program).args(&launch.arguments).stdout(lock.try_clone().unwrap());
+        caller.stdin(claim(&pid_path(&folder, "sleeper")).unwrap());
+        let mut child = caller.spawn().unwrap();
+        drop((lock, caller));
+        let entry = recorded(&folder, "sleeper").unwrap().unwrap();
+        assert_eq!(entry.id.pid, child.id());
+        let end = Instant::now() + Duration::from_secs(10);
+        let other = File::open(folder.root().join("lock")).unwrap();
+        while other.try_lock().is_err() {
+            assert!(Instant::now() < end, "the lock is still held");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_lab_that_dies_before_the_launch_leaves_an_empty_number() {
         let (_place, folder) = folder();
         drop(claim(&pid_path(&folder, "api-1")).unwrap());
         assert!(recorded(&folder, "api-1").unwrap().is_none());

@@ -22,16 +22,17 @@ use deadpool_redis::{
         io::tcp::TcpSettings,
     },
 };
+use resilience::{
+    deadline::Deadline,
+    timeout::{Expired, within},
+};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::judge::{Signal, signal};
 use crate::{
     config::RedisConfig,
-    dependencies::{
-        guard::within,
-        knowledge::{Observation, PROBE_TIMEOUT},
-    },
+    dependencies::knowledge::{Observation, PROBE_TIMEOUT},
 };
 
 /// The published connection and its replacement.
@@ -124,6 +125,7 @@ impl SharedConnection {
             Signal::LoginRefused => return Observation::down(latency, "login_refused"),
             Signal::BreakerOpen
             | Signal::NoTime
+            | Signal::Stalled
             | Signal::NoConnection
             | Signal::Broken
             | Signal::WrongType
@@ -139,6 +141,7 @@ impl SharedConnection {
             Signal::Silent => Observation::read_only(latency, "writes_paused"),
             Signal::BreakerOpen
             | Signal::NoTime
+            | Signal::Stalled
             | Signal::NoConnection
             | Signal::Broken
             | Signal::NotReady
@@ -157,10 +160,11 @@ impl SharedConnection {
 }
 
 async fn send(connection: &mut Held, command: &Cmd) -> Signal {
-    match within(Some(PROBE_TIMEOUT), command.query_async::<Value>(connection)).await {
-        Some(Ok(_)) => Signal::Answered,
-        Some(Err(error)) => signal(&error),
-        None => Signal::Silent,
+    match within(Some(PROBE_TIMEOUT), Deadline::NEVER, command.query_async::<Value>(connection)).await {
+        Ok(Ok(_)) => Signal::Answered,
+        Ok(Err(error)) => signal(&error),
+        Err(Expired::Silent) => Signal::Silent,
+        Err(Expired::Stalled) => Signal::Stalled,
     }
 }
 
@@ -179,6 +183,7 @@ fn why_not_made(error: &deadpool_redis::PoolError) -> &'static str {
             Signal::Answered
             | Signal::BreakerOpen
             | Signal::NoTime
+            | Signal::Stalled
             | Signal::NoConnection
             | Signal::Broken
             | Signal::Silent

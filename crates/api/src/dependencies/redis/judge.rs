@@ -47,6 +47,7 @@ pub(in crate::dependencies) enum Signal {
     Answered,
     BreakerOpen,
     NoTime,
+    Stalled,
     NoConnection,
     Broken,
     Silent,
@@ -136,6 +137,7 @@ impl Signal {
             Self::Answered => "a reply",
             Self::BreakerOpen => "the breaker is open: nothing is sent",
             Self::NoTime => "nothing is left of the request's time: nothing is sent",
+            Self::Stalled => "this process did not run until the request's time was over: a reply may have been there",
             Self::NoConnection => "there is no connection at the moment; the task that owns it tries twice a second",
             Self::Broken => "the connection broke while the command was under way, or what came is not Redis' protocol",
             Self::Silent => "no reply in time",
@@ -163,6 +165,7 @@ impl Signal {
                 ruling(Dependency, Ignored, NoConnection, false, Some(To::BreakerOpen), Debug, Outcome::BreakerOpen)
             }
             Self::NoTime => ruling(Nobody, Ignored, NoConnection, false, Some(To::Timeout), Debug, Outcome::Timeout),
+            Self::Stalled => ruling(Nobody, Ignored, Kept, false, Some(To::Timeout), Debug, Outcome::Timeout),
             Self::NoConnection => {
                 ruling(Dependency, Failure, NoConnection, false, Some(To::Away), Debug, Outcome::Away)
             }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{latency, number};
-use crate::charts::{Axis, Plot};
+use crate::charts::{Axis, Frame, Plot};
 use crate::report::condition::Condition;
 use crate::report::{Mode, Point, Report};
 
+const PAGE: Frame = Frame::PAGE;
 /// Latencies further apart than this are shown in powers of ten.
 const LOG_FROM: f64 = 30.0;
 /// Classes for what servers name themselves, in order; more than that share the last one.
@@ -34,7 +35,7 @@ fn end(point: &Point) -> f64 {
 }
 
 fn time_axis(report: &Report) -> Axis {
-    Axis::x(0.0, report.series.last().map_or(1.0, end))
+    PAGE.x(0.0, report.series.last().map_or(1.0, end))
 }
 
 fn seconds(value: f64) -> String {
@@ -66,7 +67,7 @@ fn rates(report: &Report) -> String {
     let total = |point: &Point| LAYERS.iter().map(|(_, _, count)| rate(point, count(point))).sum::<f64>();
     let planned: Vec<(f64, f64)> = planned_rate(report);
     let largest = report.series.iter().map(total).chain(planned.iter().map(|(_, rate)| *rate)).fold(0.0, f64::max);
-    let mut plot = Plot::new(time_axis(report), Axis::y(largest), seconds, per_second);
+    let mut plot = Plot::new(PAGE, time_axis(report), PAGE.y(largest), seconds, per_second);
     let mut floor = vec![0.0; report.series.len()];
     for (class, name, count) in LAYERS {
         let steps: Vec<_> = report
@@ -114,7 +115,7 @@ fn planned_rate(report: &Report) -> Vec<(f64, f64)> {
 fn latency_axis(values: impl Iterator<Item = f64>) -> Axis {
     let (smallest, largest) =
         values.filter(|value| *value > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
-    if largest > smallest * LOG_FROM { Axis::y_log(smallest, largest) } else { Axis::y(largest) }
+    if largest > smallest * LOG_FROM { PAGE.y_log(smallest, largest) } else { PAGE.y(largest) }
 }
 
 /// A line of the latency plot: class, name and the step's value.
@@ -138,7 +139,7 @@ fn latencies(report: &Report) -> String {
         .collect();
     let values = report.series.iter().flat_map(|point| LINES.iter().filter_map(|(_, _, value)| value(point)));
     let axis = latency_axis(values.chain(bounds.iter().map(|(bound, _)| *bound)));
-    let mut plot = Plot::new(time_axis(report), axis, seconds, latency);
+    let mut plot = Plot::new(PAGE, time_axis(report), axis, seconds, latency);
     for (class, name, value) in LINES {
         let steps: Vec<_> = report.series.iter().map(|point| (point.at_s, end(point), value(point))).collect();
         plot.steps(class, name, &steps);
@@ -178,7 +179,7 @@ fn percentiles(report: &Report) -> String {
     ];
     let ticks =
         marks.into_iter().map(|(q, name)| (depth(q), name.to_owned())).filter(|(at, _)| *at <= deepest.max(0.5));
-    let mut plot = Plot::with_ticks(Axis::x(0.0, deepest.max(0.5)), latency_axis(values), ticks, latency);
+    let mut plot = Plot::with_ticks(PAGE, PAGE.x(0.0, deepest.max(0.5)), latency_axis(values), ticks, latency);
     if !service_curve.is_empty() {
         plot.curve("service", "all, from the actual send time", &service_curve);
     }
@@ -241,7 +242,7 @@ fn shares(report: &Report, title: &str, caption: &str, counts: fn(&Point) -> &BT
     }
     let rate = |point: &Point, count: u64| count as f64 / point.seconds.max(1e-9);
     let largest = report.series.iter().map(|point| rate(point, counts(point).values().sum())).fold(0.0, f64::max);
-    let mut plot = Plot::new(time_axis(report), Axis::y(largest), seconds, per_second);
+    let mut plot = Plot::new(PAGE, time_axis(report), PAGE.y(largest), seconds, per_second);
     let mut floor = vec![0.0; report.series.len()];
     for (at, name) in names.into_iter().enumerate() {
         let steps: Vec<_> = report

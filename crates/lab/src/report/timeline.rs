@@ -1,0 +1,84 @@
+//! What was planned and what was done, step by step.
+
+use crate::{journal::ArmRun, report::words};
+
+pub(super) const HEAD: [&str; 5] = ["planned", "step", "asked", "done or in effect", "seen"];
+
+pub(super) struct Row {
+    planned: Option<f64>,
+    what: String,
+    asked: Option<f64>,
+    done: Option<f64>,
+    seen: String,
+}
+
+impl Row {
+    /// As [`HEAD`] has them.
+    pub(super) fn cells(&self) -> [String; 5] {
+        let time = |time: Option<f64>, none: &str| time.map_or_else(|| none.to_owned(), words::at);
+        let none = if self.asked.is_some() || self.done.is_some() { "" } else { "not reached" };
+        [time(self.planned, ""), self.what.clone(), time(self.asked, none), time(self.done, ""), self.seen.clone()]
+    }
+}
+
+/// Every step of the plan with what came of it, then what was done besides, in the order of time.
+pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let names: Vec<String> = (0..arm.arm.steps.len()).map(|place| arm.arm.step_name(place)).collect();
+    for (step, name) in arm.arm.steps.iter().zip(&names) {
+        let planned = Some(step.at.as_secs_f64());
+        let mut done: Vec<Row> = events(arm, name, planned).collect();
+        if done.is_empty() {
+            // A heal that found nothing to undo, a mark: only the marks around the step tell.
+            let mark = |suffix: &str| arm.marks.get(&format!("{name}.{suffix}"));
+            let (asked, ended) = (mark("asked"), mark("done"));
+            done.push(Row { planned, what: step.action.to_string(), asked, done: ended, seen: String::new() });
+        }
+        rows.append(&mut done);
+    }
+    let mut others: Vec<&str> =
+        arm.events.iter().map(|event| event.step).filter(|step| !names.iter().any(|name| name == step)).collect();
+    others.dedup();
+    for name in others {
+        rows.extend(events(arm, name, None));
+    }
+    for (at, name, state) in &arm.alerts {
+        rows.push(Row {
+            planned: None,
+            what: format!("alert {name}: {state}"),
+            asked: None,
+            done: Some(*at),
+            seen: String::new(),
+        });
+    }
+    for (name, at) in &arm.reached {
+        if *name == "recovered" || *name == "end" {
+            let what = if *name == "end" { "end of the load" } else { "every probe has good answers" };
+            rows.push(Row { planned: None, what: what.to_owned(), asked: None, done: Some(*at), seen: String::new() });
+        }
+    }
+    let key = |row: &Row| row.asked.or(row.done).or(row.planned).unwrap_or(f64::INFINITY);
+    rows.sort_by(|one, other| key(one).total_cmp(&key(other)));
+    rows
+}
+
+fn events<'b>(arm: &'b ArmRun<'_>, name: &'b str, planned: Option<f64>) -> impl Iterator<Item = Row> + 'b {
+    arm.events.iter().filter(move |event| event.step == name).map(move |event| Row {
+        planned,
+        what: event.what.clone(),
+        asked: Some(event.asked),
+        done: Some(event.done),
+        seen: seen(arm, name, &event.what),
+    })
+}
+
+/// What the look from outside met, or how it was undone.
+fn seen(arm: &ArmRun<'_>, name: &str, what: &str) -> String {
+    let fault =
+        arm.injected.iter().find(|(step, fault)| *step == name && what == format!("{} {}", fault.kind, fault.target));
+    if let Some((_, fault)) = fault {
+        return format!("{}; {}", fault.action, fault.evidence);
+    }
+    let healed = arm.healed.iter().find(|(step, healed)| *step == name && what == format!("heal {}", healed.target));
+    healed.map_or_else(String::new, |(_, healed)| healed.action.clone())
+}
