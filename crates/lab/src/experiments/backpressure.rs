@@ -44,7 +44,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     arms.extend(FACTORS.map(|(name, factor)| arm(name, shape(), times(factor))));
     let unlimited = shape().with("CONCURRENCY_LIMIT", "off");
     arms.push(arm("no-limit", unlimited.clone(), times(5.0)));
-    arms.push(arm("no-limit-no-timeouts", unlimited.with("TIMEOUTS", "off").with("BREAKERS", "off"), times(5.0)));
+    arms.push(arm("no-limit-no-timeouts", unlimited.with("TIMEOUTS", "off").with("BREAKERS", "off"), times(2.0)));
     Experiment { about, arms, hypotheses: hypotheses() }
 }
 

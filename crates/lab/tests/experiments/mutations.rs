@@ -16,7 +16,8 @@ use self::journals::{Answering, Counting, World};
 /// The worlds that tell something about a measure.
 fn worlds(measure: &Measure) -> Vec<World> {
     let all = World::default();
-    let counted = [0.0, 1.0, 1e6];
+    // Requests, and bytes.
+    let counted = [0.0, 1.0, 1e6, 1e9];
     match measure {
         Measure::Ratio { measure, .. } => {
             let mut paired = Vec::new();

@@ -15,12 +15,12 @@ use std::{
 
 use loadgen::{Arrivals, Curve, Load, Plan, Report, RequestSpec, Target};
 
-/// Good and fast; good and late; half refused; all refused at once, by two statuses; all refused late, by another one.
-pub(super) const NAMES: [&str; 6] = ["good", "good-late", "half", "bad", "bad-gateway", "bad-late"];
+/// Good and fast; good, but few of them; good and late; half refused; all refused at once, by two statuses; all refused late, by another one.
+pub(super) const NAMES: [&str; 7] = ["good", "few", "good-late", "half", "bad", "bad-gateway", "bad-late"];
 /// Every name that an experiment gives to its requests.
 const KINDS: [&str; 4] = ["hot", "cold", "get", "put"];
 const LASTS: Duration = Duration::from_secs(3);
-const LATE: Duration = Duration::from_millis(1_250);
+const LATE: Duration = Duration::from_millis(1_800);
 
 static RECORDED: LazyLock<BTreeMap<&str, Report>> = LazyLock::new(|| {
     let read = |name: &'static str| {
@@ -63,7 +63,7 @@ fn measure(name: &'static str) -> Report {
     let (target, _) = Target::parse(&url).expect("a URL");
     let addresses = target.reach(Duration::from_secs(2)).expect("it listens");
     let kind = |kind: &str| RequestSpec { name: Some(kind.to_owned()), ..RequestSpec::get("/") };
-    let curve = Curve::constant(100.0, LASTS).expect("a rate");
+    let curve = Curve::constant(if name == "few" { 30.0 } else { 100.0 }, LASTS).expect("a rate");
     let load = Load::Open { curve, arrivals: Arrivals::Even, requests: None };
     let mut plan = Plan::new(target, KINDS.map(kind).to_vec(), load);
     plan.interval = Duration::from_millis(100);
@@ -74,6 +74,7 @@ fn measure(name: &'static str) -> Report {
 
 /// Answers until the client goes away.
 fn serve(connection: &TcpStream, name: &str, number: usize) {
+    connection.set_nodelay(true).expect("an open socket");
     let mut lines = BufReader::new(connection).lines();
     let mut answered = number;
     let mut writer = connection;
@@ -83,7 +84,7 @@ fn serve(connection: &TcpStream, name: &str, number: usize) {
         }
         answered += 1;
         let (status, wait) = match name {
-            "good" => (200, Duration::ZERO),
+            "good" | "few" => (200, Duration::ZERO),
             "good-late" => (200, LATE),
             "half" => (if answered.is_multiple_of(2) { 200 } else { 503 }, Duration::ZERO),
             "bad" => (503, Duration::ZERO),
@@ -91,7 +92,8 @@ fn serve(connection: &TcpStream, name: &str, number: usize) {
             _ => (504, LATE),
         };
         thread::sleep(wait);
-        if write!(writer, "HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").is_err() {
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n");
+        if writer.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
