@@ -261,7 +261,7 @@ pub enum Condition {
     Answers { probe: String, count: u64 },
     /// A series of a replica's metrics has at least this value.
     Metric { replica: Target, series: String, at_least: f64 },
-    /// A server was seen to end without a fault being given to it as a whole (killed at its limit, crashed).
+    /// A server does not run any more: it was killed at its limit, or it crashed.
     Ended { target: Target },
 }
 

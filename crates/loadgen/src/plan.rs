@@ -367,7 +367,7 @@ mod tests {
     fn refuses_zero_and_absurd_settings() {
         assert!(plan().check().is_ok());
         type Break = fn(&mut Plan);
-        let refused: [(&str, Break); 9] = [
+        let refused: [(&str, Break); 10] = [
             ("connections", |p| p.connections = 0),
             ("connections", |p| p.connections = 1_000_000),
             ("threads", |p| p.threads = 11),

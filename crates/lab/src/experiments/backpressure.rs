@@ -10,6 +10,8 @@ use crate::{
     hypothesis::{Bound, Hypothesis, Measure},
 };
 
+/// Requests under way at once: enough for two seconds of the load without an answer.
+const CONNECTIONS_OPEN: usize = 4_000;
 /// A read takes so long, and each replica can do two at a time: a capacity that a small machine can exceed ten times.
 const READ: Duration = Duration::from_millis(20);
 const CONNECTIONS: &str = "2";
@@ -35,16 +37,17 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     };
     let slow = FaultKind::Slow { latency: READ, jitter: Duration::ZERO, bandwidth: None };
     let arm = |name: &str, shape, pace| {
-        let load = LoadPlan::new(pace, scale.seconds(5, 30));
+        let connections = if matches!(pace, Pace::Users(_)) { None } else { Some(CONNECTIONS_OPEN) };
+        let load = LoadPlan { connections, ..LoadPlan::new(pace, scale.seconds(5, 30)) };
         let arm = Arm::new(name).on(shape).load(load).gate(Gate::Up);
         arm.prepared([Action::fault(Target::Postgres, slow.clone())])
     };
     let times = |factor| Pace::Times { factor, of: "capacity".to_owned() };
     let mut arms = vec![arm("capacity", shape(), Pace::Users(9))];
     arms.extend(FACTORS.map(|(name, factor)| arm(name, shape(), times(factor))));
-    let unlimited = shape().with("CONCURRENCY_LIMIT", "off");
+    let unlimited = shape().with("CONCURRENCY_LIMIT", "off").with("BREAKERS", "off");
     arms.push(arm("no-limit", unlimited.clone(), times(5.0)));
-    arms.push(arm("no-limit-no-timeouts", unlimited.with("TIMEOUTS", "off").with("BREAKERS", "off"), times(2.0)));
+    arms.push(arm("no-limit-no-timeouts", unlimited.with("TIMEOUTS", "off"), times(2.0)));
     Experiment { about, arms, hypotheses: hypotheses() }
 }
 
@@ -52,18 +55,18 @@ fn hypotheses() -> Vec<Hypothesis> {
     let goodput = || Measure::Goodput.ratio_to("capacity");
     let mut all = Vec::new();
     for (name, factor) in FACTORS {
-        let one = |says: &str, measure, bound| Says(name).new(says, "whole", measure, bound);
+        let one = |says: &str, measure, bound| Says(name).that(says, "whole", measure, bound);
         all.push(one(&format!("at {factor} times the capacity, it is all used"), goodput(), Bound::at_least(0.9)));
         all.push(one("who is refused learns it at once", Measure::bad(99.0), Bound::at_most(10.0)));
         all.push(one("who is accepted is served in time", Measure::good(95.0), Bound::at_most(320.0)));
     }
-    let late = Says("no-limit").new(
+    let late = Says("no-limit").that(
         "without the limit a refusal takes as long as the wait for a connection",
         "whole",
         Measure::bad(50.0),
         Bound::at_least(80.0),
     );
-    let collapse = Says("no-limit-no-timeouts").new(
+    let collapse = Says("no-limit-no-timeouts").that(
         "without time-outs as well, most of the capacity goes into answers that come too late",
         "whole",
         goodput(),

@@ -31,9 +31,9 @@ fn hypotheses(arm: &str) -> Vec<Hypothesis> {
     let says = Says(arm);
     let all = |percentile| Measure::Latency { of: Answers::All, percentile };
     let mut all = vec![
-        says.new("nothing is served", "broken", Measure::Success, Bound::at_most(0.0)),
-        says.new("no answer takes longer than 300 ms", "broken", all(99.0), Bound::at_most(300.0)),
-        says.new("most come at once", "broken", all(50.0), Bound::at_most(20.0)),
+        says.that("nothing is served", "broken", Measure::Success, Bound::at_most(0.0)),
+        says.that("no answer takes longer than 300 ms", "broken", all(99.0), Bound::at_most(300.0)),
+        says.that("most come at once", "broken", all(50.0), Bound::at_most(20.0)),
         says.recovers("database", "two seconds after the return Postgres is asked again"),
         says.recovers("cache", "and the cache is used again"),
         says.never_wrong("nginx"),

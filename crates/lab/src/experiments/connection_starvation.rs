@@ -46,11 +46,11 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     };
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let hypotheses = vec![
-        Says("with").new("nothing hangs", "starved", all(99.0), Bound::at_most(320.0)),
-        Says("with").new("some are served", "starved", Measure::Success, Bound::at_least(10.0)),
-        Says("with").new("and others refused", "starved", Measure::Failures, Bound::at_least(1.0)),
+        Says("with").that("nothing hangs", "starved", all(99.0), Bound::at_most(320.0)),
+        Says("with").that("some are served", "starved", Measure::Success, Bound::at_least(10.0)),
+        Says("with").that("and others refused", "starved", Measure::Failures, Bound::at_least(1.0)),
         Says("with").recovers("database", "two seconds after the return there is one for everybody"),
-        Says("without").new(
+        Says("without").that(
             "without time-outs requests wait for a second and more",
             "starved",
             all(95.0),

@@ -39,16 +39,16 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let hypotheses = vec![
         says.none_fails("hot", "no read of a cached record fails"),
         says.none_fails("cold", "nor one that Postgres answers"),
-        says.new("no read or write is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
-        says.new(
+        says.that("no read or write is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        says.that(
             "writes are refused while nothing can be written",
             "read-only",
             Measure::KindFailures(put()),
             Bound::at_least(1.0),
         ),
-        says.new("in time", "read-only", refused, Bound::at_most(300.0)),
+        says.that("in time", "read-only", refused, Bound::at_most(300.0)),
         says.recovers("write", "two seconds after the return a write succeeds"),
-        says.new("and none fails from then on", "after", Measure::KindFailures(put()), Bound::at_most(0.0)),
+        says.that("and none fails from then on", "after", Measure::KindFailures(put()), Bound::at_most(0.0)),
         says.never_wrong("nginx"),
     ];
     Experiment { about, arms: vec![arm], hypotheses }

@@ -104,10 +104,10 @@ fn arm(name: &str, restart: Restart, scale: Scale) -> Arm {
 fn hypotheses() -> Vec<Hypothesis> {
     let says = Says("rolling");
     let mut all = vec![
-        says.new("of all requests 95 % succeed", "whole", Measure::Success, Bound::at_least(95.0)),
-        says.new("95 % of the day it is available", "whole", Measure::Availability, Bound::at_least(95.0)),
-        says.new("p95 keeps to the contract", "whole", Measure::good(95.0), Bound::at_most(320.0)),
-        says.new("the topology keeps to the budget", "whole", Measure::PricePerMonth, Bound::at_most(760.0)),
+        says.that("of all requests 95 % succeed", "whole", Measure::Success, Bound::at_least(95.0)),
+        says.that("95 % of the day it is available", "whole", Measure::Availability, Bound::at_least(95.0)),
+        says.that("p95 keeps to the contract", "whole", Measure::good(95.0), Bound::at_most(320.0)),
+        says.that("the topology keeps to the budget", "whole", Measure::PricePerMonth, Bound::at_most(760.0)),
         says.recovers("database", "after the last repair all is back within two seconds"),
         says.never_wrong("nginx"),
     ];
@@ -115,9 +115,9 @@ fn hypotheses() -> Vec<Hypothesis> {
         let restart = format!("restart-{number}");
         let failures = || Measure::Failures;
         let quiet = "a rolling restart after an incident is noticed by nobody";
-        all.push(says.new(quiet, &restart, failures(), Bound::at_most(0.0)));
+        all.push(says.that(quiet, &restart, failures(), Bound::at_most(0.0)));
         let outage = "the whole fleet at once is an incident of its own";
-        all.push(Says("whole-fleet").new(outage, &restart, failures(), Bound::at_least(1.0)));
+        all.push(Says("whole-fleet").that(outage, &restart, failures(), Bound::at_least(1.0)));
     }
     all
 }

@@ -6,7 +6,9 @@ use stack::{FaultKind, Target};
 
 use super::outage::{self, Says};
 use crate::{
-    experiment::{About, Action, Arm, AwaitPlan, Condition, Experiment, LoadPlan, ProbePlan, Scale, Shape, Via},
+    experiment::{
+        About, Action, Arm, AwaitPlan, Condition, Experiment, LoadPlan, Moment, ProbePlan, Scale, Shape, Via,
+    },
     hypothesis::{Bound, Hypothesis, Measure},
 };
 
@@ -64,7 +66,7 @@ fn restarted(scale: Scale) -> Arm {
         .then(Action::rolling_restart())
         .then(Action::mark("restarted"))
         .then(Action::heal())
-        .between("leaking", "effect", "found")
+        .window("leaking", Moment::at("effect"), Moment::after("found", Duration::from_millis(300)))
         .between("restarted", "restarted", "end")
 }
 
@@ -72,11 +74,11 @@ fn hypotheses() -> Vec<Hypothesis> {
     let memory = || Measure::MetricHighest(RESIDENT.to_owned());
     let (alone, found) = (Says("left-alone"), Says("found-in-time"));
     vec![
-        alone.new("no GET fails when it is killed", "whole", Measure::Failures, Bound::at_most(0.0)),
+        alone.that("no GET fails when it is killed", "whole", Measure::Failures, Bound::at_most(0.0)),
         alone.recovers("leaking", "it is back as soon as it is started again"),
-        found.new("its metrics show which one it is", "leaking", memory(), Bound::at_least(SUSPICIOUS as f64 * 0.7)),
-        found.new("no request fails while all are restarted", "whole", Measure::Failures, Bound::at_most(0.0)),
-        found.new("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
-        found.new("and the memory is as after a start", "restarted", memory(), Bound::at_most(SUSPICIOUS as f64)),
+        found.that("its metrics show which one it is", "leaking", memory(), Bound::at_least(SUSPICIOUS as f64 * 0.7)),
+        found.that("no request fails while all are restarted", "whole", Measure::Failures, Bound::at_most(0.0)),
+        found.that("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        found.that("and the memory is as after a start", "restarted", memory(), Bound::at_most(SUSPICIOUS as f64)),
     ]
 }

@@ -46,16 +46,16 @@ fn hypotheses() -> Vec<Hypothesis> {
     let asked = Measure::Metric("dependency_request_duration_seconds_count{dependency=\"redis\"}".to_owned());
     let says = Says("with");
     let mut all = vec![
-        says.new("Redis is asked at most half as often", "whole", asked.ratio_to("without"), Bound::at_most(0.5)),
-        says.new("no answer is later for it", "whole", Measure::good(50.0).ratio_to("without"), Bound::at_most(1.1)),
-        says.new("nothing fails", "whole", Measure::Failures, Bound::at_most(0.0)),
+        says.that("Redis is asked at most half as often", "whole", asked.ratio_to("without"), Bound::at_most(0.5)),
+        says.that("no answer is later for it", "whole", Measure::good(50.0).ratio_to("without"), Bound::at_most(1.1)),
+        says.that("nothing fails", "whole", Measure::Failures, Bound::at_most(0.0)),
     ];
     for replica in 1..=REPLICAS {
         let probe = Target::Api(replica).to_string();
         let behind = || Measure::Behind { probe: probe.clone(), writer: "writer".to_owned() };
-        all.push(says.new("no read is older than 200 ms", "whole", behind(), Bound::at_most(OLD)));
+        all.push(says.that("no read is older than 200 ms", "whole", behind(), Bound::at_most(OLD)));
         all.push(says.never_wrong(&probe));
-        all.push(Says("without").new("without it no read is old", "whole", behind(), Bound::at_most(0.0)));
+        all.push(Says("without").that("without it no read is old", "whole", behind(), Bound::at_most(0.0)));
     }
     all
 }

@@ -50,29 +50,29 @@ pub(super) fn arm(name: &str, faults: &[(Target, FaultKind)], scale: Scale) -> A
 pub(super) struct Says<'a>(pub(super) &'a str);
 
 impl Says<'_> {
-    pub(super) fn new(&self, says: &str, window: &str, measure: Measure, bound: Bound) -> Hypothesis {
+    pub(super) fn that(&self, says: &str, window: &str, measure: Measure, bound: Bound) -> Hypothesis {
         Hypothesis::new(says, self.0, window, measure, bound)
     }
 
     pub(super) fn none_fails(&self, kind: &str, says: &str) -> Hypothesis {
-        self.new(says, "whole", Measure::KindFailures(kind.to_owned()), Bound::at_most(0.0))
+        self.that(says, "whole", Measure::KindFailures(kind.to_owned()), Bound::at_most(0.0))
     }
 
     pub(super) fn recovers(&self, probe: &str, says: &str) -> Hypothesis {
-        self.new(says, "whole", Measure::Recover(probe.to_owned()), Bound::at_most(2.0))
+        self.that(says, "whole", Measure::Recover(probe.to_owned()), Bound::at_most(2.0))
     }
 
     /// Every refusal is the API's own: nginx has nothing to say.
     pub(super) fn no_gateway_errors(&self) -> [Hypothesis; 2] {
         [502, 504].map(|status| {
             let says = format!("nginx never has to answer {status} by itself");
-            self.new(&says, "whole", Measure::Status(status), Bound::at_most(0.0))
+            self.that(&says, "whole", Measure::Status(status), Bound::at_most(0.0))
         })
     }
 
     pub(super) fn never_wrong(&self, probe: &str) -> Hypothesis {
         let measure = Measure::WrongOrOlder(probe.to_owned());
-        self.new("no answer is of another record or older than one before", "whole", measure, Bound::at_most(0.0))
+        self.that("no answer is of another record or older than one before", "whole", measure, Bound::at_most(0.0))
     }
 }
 
@@ -83,10 +83,10 @@ pub(super) fn without_postgres(arm: &str) -> Vec<Hypothesis> {
     let cold = Measure::KindFailures("cold".to_owned());
     let mut all = vec![
         says.none_fails("hot", "no read of a cached record fails, before, during or after"),
-        says.new("and they stay fast", "broken", of("hot", Answers::Good, 95.0), Bound::at_most(50.0)),
-        says.new("what is not cached is refused", "broken", cold, Bound::at_least(1.0)),
-        says.new("at once, once the breaker is open", "broken", of("cold", Answers::Bad, 50.0), Bound::at_most(10.0)),
-        says.new("and never later than 300 ms", "broken", of("cold", Answers::Bad, 99.0), Bound::at_most(300.0)),
+        says.that("and they stay fast", "broken", of("hot", Answers::Good, 95.0), Bound::at_most(50.0)),
+        says.that("what is not cached is refused", "broken", cold, Bound::at_least(1.0)),
+        says.that("at once, once the breaker is open", "broken", of("cold", Answers::Bad, 50.0), Bound::at_most(10.0)),
+        says.that("and never later than 300 ms", "broken", of("cold", Answers::Bad, 99.0), Bound::at_most(300.0)),
         says.recovers("database", "two seconds after the return Postgres is asked again"),
         says.never_wrong("nginx"),
     ];
@@ -100,8 +100,8 @@ pub(super) fn without_redis(arm: &str) -> Vec<Hypothesis> {
     vec![
         says.none_fails("hot", "no read of a record that was cached fails"),
         says.none_fails("cold", "nor any other"),
-        says.new("and the contract's 320 ms hold", "broken", Measure::good(95.0), Bound::at_most(320.0)),
-        says.new("most do not even notice", "broken", Measure::good(50.0), Bound::at_most(20.0)),
+        says.that("and the contract's 320 ms hold", "broken", Measure::good(95.0), Bound::at_most(320.0)),
+        says.that("most do not even notice", "broken", Measure::good(50.0), Bound::at_most(20.0)),
         says.recovers("cache", "two seconds after the return the cache is used again"),
         says.never_wrong("nginx"),
     ]

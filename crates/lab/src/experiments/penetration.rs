@@ -36,9 +36,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let most = IDS * (lasts.as_secs() / REMEMBERED + 1);
     let requests = RATE * lasts.as_secs_f64();
     let hypotheses = vec![
-        Says("with").new("each id is read once in 2 s", "whole", reads(), Bound::at_most(most as f64)),
-        Says("with").new("every answer is 404", "whole", Measure::Failures, Bound::at_most(0.0)),
-        Says("without").new(
+        Says("with").that("each id is read once in 2 s", "whole", reads(), Bound::at_most(most as f64)),
+        Says("with").that("every answer is 404", "whole", Measure::Failures, Bound::at_most(0.0)),
+        Says("without").that(
             "otherwise nearly every request is a read",
             "whole",
             reads(),

@@ -55,13 +55,13 @@ fn hypotheses() -> Vec<Hypothesis> {
         let says = Says(name);
         let failures = |kind: &str| Measure::KindFailures(kind.to_owned());
         if phase < 3 {
-            all.push(says.new("without a cache nothing is served", "broken", Measure::Success, Bound::at_most(0.0)));
+            all.push(says.that("without a cache nothing is served", "broken", Measure::Success, Bound::at_most(0.0)));
         } else {
-            all.push(says.new("what is cached is served", "broken", failures("hot"), Bound::at_most(0.0)));
-            all.push(says.new("what is not is refused", "broken", failures("cold"), Bound::at_least(1.0)));
+            all.push(says.that("what is cached is served", "broken", failures("hot"), Bound::at_most(0.0)));
+            all.push(says.that("what is not is refused", "broken", failures("cold"), Bound::at_least(1.0)));
         }
         let bad = Measure::Latency { of: Answers::Bad, percentile: 99.0 };
-        all.push(says.new("a refused connection is no reason to wait", "broken", bad, Bound::at_most(300.0)));
+        all.push(says.that("a refused connection is no reason to wait", "broken", bad, Bound::at_most(300.0)));
         all.push(says.recovers("database", "the pool finds the way back by itself"));
     }
     all

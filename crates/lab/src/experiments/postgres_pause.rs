@@ -22,7 +22,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut hypotheses = outage::without_postgres("with");
     let waits = Measure::KindLatency { kind: "cold".to_owned(), of: Answers::Bad, percentile: 50.0 };
-    hypotheses.push(Says("without").new(
+    hypotheses.push(Says("without").that(
         "without time-outs and breakers what is not cached waits for half a second and more",
         "broken",
         waits,

@@ -58,9 +58,9 @@ fn hypotheses() -> Vec<Hypothesis> {
     let says = Says(ARM);
     let slowest = Measure::Latency { of: Answers::All, percentile: 100.0 };
     let mut all = vec![
-        says.new("nothing hangs", "whole", slowest, Bound::at_most(LONGEST_MS)),
-        says.new("most requests do not notice", "whole", Measure::Success, Bound::at_least(70.0)),
-        says.new("after the last fault nothing fails any more", "after", Measure::Failures, Bound::at_most(0.0)),
+        says.that("nothing hangs", "whole", slowest, Bound::at_most(LONGEST_MS)),
+        says.that("most requests do not notice", "whole", Measure::Success, Bound::at_least(70.0)),
+        says.that("after the last fault nothing fails any more", "after", Measure::Failures, Bound::at_most(0.0)),
         says.never_wrong("nginx"),
     ];
     for replica in 1..=REPLICAS {

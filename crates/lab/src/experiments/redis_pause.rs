@@ -20,7 +20,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let hang = [(Target::Redis, FaultKind::Pause)];
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut hypotheses = outage::without_redis("with");
-    hypotheses.push(Says("without").new(
+    hypotheses.push(Says("without").that(
         "without time-outs and breakers every request waits for the cache to come back",
         "broken",
         Measure::Latency { of: Answers::All, percentile: 50.0 },

@@ -28,8 +28,8 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let hypotheses = vec![
         Says("rolling").none_fails("get", "no GET fails"),
         Says("rolling").none_fails("put", "and no PUT"),
-        Says("rolling").new("none is late either", "whole", Measure::good(99.0), Bound::at_most(320.0)),
-        Says("all-at-once").new(
+        Says("rolling").that("none is late either", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        Says("all-at-once").that(
             "the whole fleet at once is an outage",
             "restarting",
             Measure::Failures,

@@ -37,7 +37,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         says.none_fails("hot", "no read of a cached record fails"),
         says.none_fails("cold", "nor one that Postgres answers"),
         says.none_fails("put", "nor a write"),
-        says.new("and none is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        says.that("and none is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
         says.never_wrong("nginx"),
     ];
     Experiment { about, arms: vec![arm], hypotheses }

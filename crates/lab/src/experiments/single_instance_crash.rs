@@ -36,15 +36,15 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
             .window("down", Moment::at("effect"), Moment::before("undo", Duration::from_millis(200)))
     };
     let hypotheses = vec![
-        Says("alone").new(
+        Says("alone").that(
             "nothing is served while the only replica is down",
             "down",
             Measure::Success,
             Bound::at_most(0.0),
         ),
         Says("alone").recovers("nginx", "it is back as soon as it is started again"),
-        Says("one-of-three").new("no GET fails", "whole", Measure::Failures, Bound::at_most(0.0)),
-        Says("one-of-three").new("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        Says("one-of-three").that("no GET fails", "whole", Measure::Failures, Bound::at_most(0.0)),
+        Says("one-of-three").that("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
     ];
     Experiment { about, arms: vec![arm("alone", 1), arm("one-of-three", 3)], hypotheses }
 }

@@ -54,23 +54,23 @@ fn hypotheses() -> Vec<Hypothesis> {
     for latency in LATENCIES {
         let name = format!("redis-{latency}");
         let says = Says(&name);
-        all.push(says.new("nothing fails for a slow Redis", "whole", Measure::Failures, Bound::at_most(0.0)));
-        all.push(says.new("and most do not notice", "late", Measure::good(50.0), Bound::at_most(20.0)));
+        all.push(says.that("nothing fails for a slow Redis", "whole", Measure::Failures, Bound::at_most(0.0)));
+        all.push(says.that("and most do not notice", "late", Measure::good(50.0), Bound::at_most(20.0)));
         let name = format!("postgres-{latency}");
         let says = Says(&name);
         let hot = Measure::KindLatency { kind: "hot".to_owned(), of: Answers::Good, percentile: 95.0 };
         let every = Measure::Latency { of: Answers::All, percentile: 99.0 };
         all.push(says.none_fails("hot", "no read of what is cached fails for a slow Postgres"));
-        all.push(says.new("nor is it slow", "late", hot, Bound::at_most(50.0)));
-        all.push(says.new("what is not cached is answered or refused in time", "late", every, Bound::at_most(320.0)));
+        all.push(says.that("nor is it slow", "late", hot, Bound::at_most(50.0)));
+        all.push(says.that("what is not cached is answered or refused in time", "late", every, Bound::at_most(320.0)));
     }
     let served = Measure::KindFailures("cold".to_owned());
-    all.push(Says("postgres-50").new("with 50 ms more everything is served", "whole", served, Bound::at_most(0.0)));
+    all.push(Says("postgres-50").that("with 50 ms more everything is served", "whole", served, Bound::at_most(0.0)));
     let slow = "without time-outs every request waits for Redis";
-    all.push(Says("redis-200-without").new(slow, "late", Measure::good(50.0), Bound::at_least(180.0)));
-    all.push(Says("redis-2000-without").new(slow, "late", Measure::Success, Bound::at_most(50.0)));
+    all.push(Says("redis-200-without").that(slow, "late", Measure::good(50.0), Bound::at_least(180.0)));
+    all.push(Says("redis-2000-without").that(slow, "late", Measure::Success, Bound::at_most(50.0)));
     let cold = Measure::KindLatency { kind: "cold".to_owned(), of: Answers::Bad, percentile: 50.0 };
     let waits = "without time-outs what is not cached waits until nginx gives up";
-    all.push(Says("postgres-2000-without").new(waits, "late", cold, Bound::at_least(1_000.0)));
+    all.push(Says("postgres-2000-without").that(waits, "late", cold, Bound::at_least(1_000.0)));
     all
 }

@@ -44,9 +44,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let single = Shape::default().with("SINGLE_FLIGHT", "off");
     let reads = || Measure::MetricOfOneReplica(READS.to_owned());
     let hypotheses = vec![
-        Says("with").new("each replica reads once at most", "expired", reads(), Bound::at_most(1.0)),
-        Says("with").new("no request fails", "whole", Measure::Failures, Bound::at_most(0.0)),
-        Says("without").new(
+        Says("with").that("each replica reads once at most", "expired", reads(), Bound::at_most(1.0)),
+        Says("with").that("no request fails", "whole", Measure::Failures, Bound::at_most(0.0)),
+        Says("without").that(
             "without single flight a replica reads again and again",
             "expired",
             reads(),

@@ -46,28 +46,28 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let bounded = Retries { budget: Some(BUDGET), ..naive.clone() };
     let asked = || Measure::Metric("http_requests_total{http_route=\"/data/{id}\"}".to_owned());
     let hypotheses = vec![
-        Says("refused").new("half of the requests succeed", "settled", Measure::Success, Bound::between(45.0, 55.0)),
-        Says("refused").new("a refusal is quick", "settled", Measure::bad(95.0), Bound::at_most(20.0)),
-        Says("refused").new("what is served is fast", "settled", Measure::good(95.0), Bound::at_most(320.0)),
-        Says("naive-retries").new(
+        Says("refused").that("half of the requests succeed", "settled", Measure::Success, Bound::between(45.0, 55.0)),
+        Says("refused").that("a refusal is quick", "settled", Measure::bad(95.0), Bound::at_most(20.0)),
+        Says("refused").that("what is served is fast", "settled", Measure::good(95.0), Bound::at_most(320.0)),
+        Says("naive-retries").that(
             "naive retries get no more through",
             "settled",
             Measure::Goodput.ratio_to_window("refused", "settled"),
             Bound::between(0.9, 1.1),
         ),
-        Says("naive-retries").new(
+        Says("naive-retries").that(
             "but the server is asked about twice as often",
             "whole",
             asked().ratio_to("refused"),
             Bound::at_least(1.6),
         ),
-        Says("retry-budget").new(
+        Says("retry-budget").that(
             "with a budget it is asked a tenth more often",
             "whole",
             asked().ratio_to("refused"),
             Bound::at_most(1.15),
         ),
-        Says("retry-budget").new(
+        Says("retry-budget").that(
             "and as many get through",
             "settled",
             Measure::Goodput.ratio_to_window("refused", "settled"),

@@ -11,9 +11,15 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
+/// A variable of whoever runs the tests.
+#[expect(clippy::disallowed_methods, reason = "a test is told by the environment to write its files")]
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
 /// Whether files are to be written anew.
 fn update() -> bool {
-    std::env::var_os("UPDATE_DOCS").is_some()
+    variable("UPDATE_DOCS").is_some()
 }
 
 /// Holds a file against what it has to be, or writes it.

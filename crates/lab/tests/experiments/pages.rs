@@ -14,7 +14,7 @@ use lab::{
     journal::Journal,
 };
 
-use super::{folder, is_current, update};
+use super::{folder, is_current, update, variable};
 
 const PAGES: &str = "docs/experiments";
 
@@ -41,7 +41,7 @@ fn take_over(from: &Path) {
 
 #[test]
 fn every_experiment_has_a_page_and_it_is_current() {
-    if let Some(from) = std::env::var_os("RECORDED").filter(|_| update()) {
+    if let Some(from) = variable("RECORDED").filter(|_| update()) {
         take_over(Path::new(&from));
     }
     let all = experiments::all(Scale::Full, 1);
