@@ -20,7 +20,14 @@ pub(super) fn sections(run: &Run<'_>, verdict: &Verdict) -> String {
     let mut html = section("What happened", &pictures(run, verdict, &loaded));
     html += &section("Before, during, after", &tables::windows(run, &loaded));
     let title = if loaded.is_empty() { "What happened" } else { "Arms without a load" };
-    html + &section(title, &if probed.is_empty() { String::new() } else { compact::table(&probed, &verdict.judged) })
+    html + &section(
+        title,
+        &if probed.is_empty() {
+            String::new()
+        } else {
+            compact::table(&probed, &verdict.judged, &run.begin.experiment.hypotheses)
+        },
+    )
 }
 
 fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String {

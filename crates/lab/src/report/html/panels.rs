@@ -62,8 +62,9 @@ impl Scales {
     }
 
     fn frame(&self, height: f64, top: f64, bottom: f64) -> Frame {
-        let width = if self.is_half { 600.0 } else { 1_000.0 };
-        Frame { width, height, left: 52.0, right: 10.0, top, bottom }
+        // The names of servers stand at the left, and are larger where the picture is made smaller.
+        let (width, left) = if self.is_half { (600.0, 66.0) } else { (1_000.0, 88.0) };
+        Frame { width, height, left, right: 10.0, top, bottom }
     }
 
     fn x(&self, frame: Frame) -> Axis {
@@ -125,7 +126,7 @@ fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
         let left = x.place(band.ordered).min(right - width).max(frame.left);
         if let Some(row) = taken.iter().position(|end| *end + 8.0 < left) {
             taken[row] = left + width;
-            plot.word("band-name", "start", (left, 11.0 + 13.0 * row as f64), &band.what);
+            plot.word("band-name", "start", (left, 14.0 + 14.0 * row as f64), &band.what);
         }
     }
 }
@@ -134,7 +135,7 @@ fn rates(picture: &Picture<'_>, scales: Scales) -> Panel {
     if picture.slices.is_empty() {
         return None;
     }
-    let rows = if picture.bands.is_empty() || picture.bands.len() > MOST_NAMES { 8.0 } else { 30.0 };
+    let rows = if picture.bands.is_empty() || picture.bands.len() > MOST_NAMES { 8.0 } else { 34.0 };
     let frame = scales.frame(180.0 + rows, rows, 8.0);
     let x = scales.x(frame);
     let mut plot = Plot::with_ticks(frame, x, frame.y(scales.rate), scales.ticks(frame, false), words::axis);
@@ -236,11 +237,11 @@ fn dots_caption(succeeded: u64, requests: &crate::journal::Requests) -> String {
 }
 
 fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
-    const LANE: f64 = 15.0;
+    let lane_height = if scales.is_half { 18.0 } else { 22.0 };
     let arm = picture.arm;
     let (_, first) = arm.servers.first()?;
     let names: Vec<&String> = first.keys().collect();
-    let frame = scales.frame(8.0 + LANE * names.len() as f64 + 24.0, 4.0, 24.0);
+    let frame = scales.frame(8.0 + lane_height * names.len() as f64 + 24.0, 4.0, 24.0);
     let x = scales.x(frame);
     let bottom = frame.height - frame.bottom;
     let mut svg = format!(
@@ -248,12 +249,12 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
         frame.width, frame.height
     );
     for (lane, name) in names.into_iter().enumerate() {
-        let top = frame.top + LANE * lane as f64;
+        let top = frame.top + lane_height * lane as f64;
         let _infallible = writeln!(
             svg,
             "<text class=\"lane\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             frame.left - 6.0,
-            top + 11.0,
+            top + lane_height / 2.0 + 4.0,
             escape(&short(name))
         );
         for (from, to, state) in stretches(arm, name, scales.end) {
@@ -264,7 +265,7 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
                 escape(state),
                 top + 2.0,
                 (right - left).max(1.0),
-                LANE - 4.0
+                lane_height - 4.0
             );
         }
     }
