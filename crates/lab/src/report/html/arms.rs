@@ -38,8 +38,8 @@ fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String 
     if pictures.is_empty() {
         return String::new();
     }
-    let scales = Scales::of(&pictures);
     let hypotheses = &run.begin.experiment.hypotheses;
+    let scales = Scales::of(&pictures, hypotheses);
     let figures: String = pictures
         .iter()
         .map(|picture| {

@@ -39,7 +39,7 @@ pub(super) struct Picture<'a> {
 }
 
 impl Scales {
-    pub(super) fn of(pictures: &[Picture<'_>]) -> Self {
+    pub(super) fn of(pictures: &[Picture<'_>], hypotheses: &[Hypothesis]) -> Self {
         let rates = pictures.iter().flat_map(|picture| picture.slices.iter()).map(|slice| slice.rate(slice.total()));
         let latencies = || {
             let dots = pictures.iter().filter_map(|picture| picture.arm.load).flat_map(|(_, requests)| {
@@ -52,11 +52,12 @@ impl Scales {
             });
             dots.filter(|latency| *latency > 0.0)
         };
+        let limits = pictures.iter().flat_map(|picture| limits(&picture.arm.arm.name, hypotheses));
         let ends = pictures.iter().map(|picture| super::super::course::end(picture.arm, &picture.slices));
         Self {
             end: ends.fold(0.001, f64::max),
             rate: rates.fold(0.0, f64::max),
-            latency: (latencies().fold(1.0, f64::min).max(0.05), latencies().fold(CONTRACT_MS * 1.3, f64::max)),
+            latency: (latencies().fold(1.0, f64::min).max(0.05), latencies().chain(limits).fold(CONTRACT_MS, f64::max)),
             is_half: pictures.len() > 1,
         }
     }
@@ -119,6 +120,8 @@ fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
     if bands.len() > MOST_NAMES {
         return;
     }
+    // On a narrow screen there is room for one.
+    let class = if bands.len() > 1 { "band-name more" } else { "band-name" };
     let mut taken = [f64::NEG_INFINITY; 2];
     for band in bands {
         let width = band.what.chars().count() as f64 * LETTER;
@@ -126,7 +129,7 @@ fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
         let left = x.place(band.ordered).min(right - width).max(frame.left);
         if let Some(row) = taken.iter().position(|end| *end + 8.0 < left) {
             taken[row] = left + width;
-            plot.word("band-name", "start", (left, 14.0 + 14.0 * row as f64), &band.what);
+            plot.word(class, "start", (left, 14.0 + 14.0 * row as f64), &band.what);
         }
     }
 }
@@ -189,7 +192,7 @@ fn latencies(picture: &Picture<'_>, hypotheses: &[Hypothesis], scales: Scales) -
     if picture.arm.load.is_none() && !with_p95 {
         return None;
     }
-    let frame = scales.frame(210.0, 8.0, 8.0);
+    let frame = scales.frame(220.0, 18.0, 8.0);
     let (smallest, largest) = scales.latency;
     let y = frame.y_log(smallest, largest);
     let mut plot = Plot::with_ticks(frame, scales.x(frame), y, scales.ticks(frame, false), words::axis);
