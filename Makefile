@@ -29,7 +29,7 @@ servers:
 
 lint: ## Check formatting, clippy and the shell scripts
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features lab/docker,loadgen/tls -- -D warnings
+	cargo clippy --workspace --all-targets --features lab/docker,lab/browser,loadgen/tls -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; \
 	else echo 'shellcheck is not installed: the shell scripts were not checked'; fi

@@ -1,0 +1,9 @@
+//! Reports of a recorded journal: what they say, that they survive every cut, and that they replace nothing else.
+//!
+//! After a wanted change, look at the new files and record them: `lab report crates/lab/tests/report/journal.ndjson` writes
+//! them beside the journal. Only the Markdown, the XML and the post-mortem are kept.
+
+#[cfg(feature = "browser")]
+mod browser;
+mod command;
+mod recorded;
