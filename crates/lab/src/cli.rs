@@ -104,6 +104,8 @@ pub enum Command {
         #[arg(last = true)]
         more: Vec<OsString>,
     },
+    /// Watch the stack in a browser, and break it there
+    Console(ConsoleArguments),
     /// Show what the servers have said
     Logs {
         /// Go on with what they say from now on
@@ -117,6 +119,9 @@ pub enum Command {
         /// Instead: who watches it (prometheus)
         name: Option<String>,
     },
+    /// What `lab console` starts to undo its faults if it crashes
+    #[command(hide = true)]
+    Keeper { why: String },
     /// What `lab fault` starts for faults that outlast it
     #[command(hide = true)]
     Agent,
@@ -168,6 +173,29 @@ pub struct UpArguments {
     /// Do not install missing servers, only say which
     #[arg(long)]
     pub no_install: bool,
+
+    /// Also serve the console, see `lab console`; it ends with this command
+    #[arg(long, conflicts_with = "detach")]
+    pub console: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lab console                  print the address and open it; Ctrl-C ends it and undoes its faults\n  \
+    lab console --read-only      for a projector: nothing can be broken from it\n\n\
+    It listens on loopback only. From another machine: `ssh -L 7070:127.0.0.1:7070 HOST`, then the same address.")]
+pub struct ConsoleArguments {
+    /// Where the console listens on loopback [default: the first free one from 7070]; 0 takes any
+    #[arg(long)]
+    pub port: Option<u16>,
+
+    /// Only show
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Do not open a browser, only print the address
+    #[arg(long)]
+    pub no_open: bool,
 }
 
 #[derive(Debug, Args)]

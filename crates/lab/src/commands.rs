@@ -1,5 +1,6 @@
 //! One function per command.
 
+mod console;
 mod experiments;
 mod fault;
 mod history;
@@ -67,6 +68,8 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             let restart = if *all_at_once { Restart::AllAtOnce } else { Restart::Rolling };
             Stack::connect(folder)?.restart(restart, &operation)
         }
+        Command::Console(arguments) => console::run(arguments, folder, settings, console, &operation),
+        Command::Keeper { why } => crate::console::keep(folder, why, &operation),
         Command::Psql { admin, more } => tools::psql(&Stack::connect(folder)?, *admin, more, settings),
         Command::RedisCli { more } => tools::redis_cli(&Stack::connect(folder)?, more, settings),
         Command::Logs { follow, name } => {
@@ -100,7 +103,10 @@ fn configure(
 }
 
 fn status(folder: &Path, json: bool, console: &Console) -> Result<(), StackError> {
-    let status = Stack::connect(folder).and_then(|stack| stack.status());
+    let mut status = Stack::connect(folder).and_then(|stack| stack.status());
+    if let (Ok(status), Some(console)) = (&mut status, crate::console::find(folder)) {
+        status.observability.insert("console".to_owned(), console.address);
+    }
     match status {
         Ok(status) if json => {
             let text = serde_json::to_string_pretty(&status).map_err(|error| StackError::Io {

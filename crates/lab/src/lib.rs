@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod client;
 mod commands;
+mod console;
 pub mod experiment;
 pub mod experiments;
 pub mod history;

@@ -19,6 +19,8 @@ pub struct Settings {
     pub api: PathBuf,
     /// How the user called this program, for commands to copy.
     pub program: String,
+    /// Whether a browser can be seen by the user.
+    pub has_desktop: bool,
 }
 
 impl Settings {
@@ -45,6 +47,7 @@ impl Settings {
                 agent: program.clone(),
             },
             api: program.parent().unwrap_or(Path::new(".")).join("api"),
+            has_desktop: ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some()),
             program: env::args().next().unwrap_or_else(|| "lab".to_owned()),
             project,
         })

@@ -6,6 +6,7 @@
 //!   state.json    the record: what was started, and how (see `record`)
 //!   faults.json   the ledger: what is broken on purpose (see `fault::ledger`)
 //!   holder        held by a program that has reserved the stack (see `session`)
+//!   console.json  written and locked by the console of this stack, which is in the crate `lab`
 //!   run/NAME.pid  one per process, written by the process itself (see `process::launch`)
 //!   logs/         one file per server
 //!   postgres/     the data and its passwords; the only part that survives `down`
@@ -179,6 +180,7 @@ impl Folder {
                 "state.json",
                 "faults.json",
                 "holder",
+                "console.json",
                 "cpu-control",
                 LOCK,
             ]

@@ -40,7 +40,10 @@ pub(super) fn open(
     settings: &Settings,
     console: &Console,
 ) -> Result<(), StackError> {
-    let status = stack.status()?;
+    let mut status = stack.status()?;
+    status
+        .observability
+        .extend(crate::console::find(stack.folder()).map(|console| ("console".to_owned(), console.link)));
     let address = match name {
         None => format!("{}/data", status.base_url),
         Some(name) => status.observability.get(name).cloned().ok_or_else(|| {
@@ -51,12 +54,17 @@ pub(super) fn open(
         })?,
     };
     console.print(&address);
+    open_in_browser(&address, settings);
+    Ok(())
+}
+
+/// Where there is a browser. The address has been printed.
+pub(super) fn open_in_browser(address: &str, settings: &Settings) {
     if let Ok(browser) = find("xdg-open", settings) {
-        let quiet = Command::new(browser).arg(&address).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        // Without a desktop it fails, and the address has been printed.
+        let quiet = Command::new(browser).arg(address).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // Without a desktop it fails.
         drop(quiet);
     }
-    Ok(())
 }
 
 /// The parts of `scheme://user:password@host:port/path`, as the stack writes them.

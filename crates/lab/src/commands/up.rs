@@ -4,7 +4,11 @@ use std::{path::Path, time::Duration};
 
 use stack::{Operation, Progress, Stack, StackError, UpOptions, Watched, down};
 
-use crate::{Console, Settings, cli::UpArguments, table};
+use crate::{
+    Console, Settings,
+    cli::{DriverArgument, UpArguments},
+    table,
+};
 
 /// How often the foreground looks after its servers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -16,23 +20,7 @@ pub(super) fn run(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    let project = settings.project()?;
-    let options = UpOptions {
-        driver: arguments.driver.into(),
-        folder: folder.to_owned(),
-        project,
-        host: settings.host.clone(),
-        replicas: arguments.replicas,
-        phase: arguments.phase,
-        env: arguments.env.clone(),
-        port: arguments.port,
-        cpus: arguments.cpus,
-        // Absolute: the replicas run in another folder.
-        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
-            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
-        install: !arguments.no_install,
-    };
-    let stack = Stack::up(&options, operation)?;
+    let stack = Stack::up(&options(arguments, folder, settings)?, operation)?;
     if arguments.observe {
         for note in observe(&stack, settings, operation)? {
             console.note(&note);
@@ -43,8 +31,56 @@ pub(super) fn run(
     if arguments.detach {
         return Ok(());
     }
-    console.print("\nCtrl-C stops the stack; faults can be given from another terminal.");
-    attend(&stack, console, operation)
+    if !arguments.console {
+        console.print("\nCtrl-C stops the stack; faults can be given from another terminal.");
+        return attend(&stack, console, operation);
+    }
+    let page = super::console::beside(&stack, settings, console).inspect_err(|_| {
+        // Nothing may stay of a start that failed; the first error is the one to tell.
+        let _ = down(stack.folder(), false, operation);
+    })?;
+    console.print("\nCtrl-C ends the console and stops the stack.");
+    let watched = watch(&stack, console, operation);
+    let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
+    // Before the stack is stopped: the console may hold it.
+    let ended = page.end(console, &undo);
+    leave(&stack, watched, console, operation)?;
+    ended
+}
+
+/// As `lab up --detach` without more words.
+pub(super) fn defaults() -> UpArguments {
+    UpArguments {
+        driver: DriverArgument::Process,
+        replicas: 3,
+        detach: true,
+        observe: false,
+        phase: None,
+        env: Vec::new(),
+        port: None,
+        cpus: None,
+        api_bin: None,
+        no_install: false,
+        console: false,
+    }
+}
+
+pub(super) fn options(arguments: &UpArguments, folder: &Path, settings: &Settings) -> Result<UpOptions, StackError> {
+    Ok(UpOptions {
+        driver: arguments.driver.into(),
+        folder: folder.to_owned(),
+        project: settings.project()?,
+        host: settings.host.clone(),
+        replicas: arguments.replicas,
+        phase: arguments.phase,
+        env: arguments.env.clone(),
+        port: arguments.port,
+        cpus: arguments.cpus,
+        // Absolute: the replicas run in another folder.
+        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
+            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
+        install: !arguments.no_install,
+    })
 }
 
 /// An interrupt here comes while the stack is complete: nothing of it may stay.
@@ -70,15 +106,43 @@ fn suggestions(base_url: &str, folder: &Path, settings: &Settings) -> String {
     )
 }
 
+/// How the time beside the stack ended.
+#[derive(Debug, PartialEq)]
+enum Watch {
+    Interrupted,
+    StoppedElsewhere,
+}
+
 /// Stays until it is interrupted or the stack is stopped from elsewhere.
 fn attend(stack: &Stack, console: &Console, operation: &Operation<'_>) -> Result<(), StackError> {
+    leave(stack, watch(stack, console, operation), console, operation)
+}
+
+fn leave(
+    stack: &Stack,
+    watched: Result<Watch, StackError>,
+    console: &Console,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
+    match watched? {
+        Watch::Interrupted => {
+            console.note("stopping the stack; Ctrl-C again kills it");
+            down(stack.folder(), false, operation)?;
+            Err(StackError::Interrupted)
+        }
+        Watch::StoppedElsewhere => {
+            console.note("the stack was stopped from elsewhere");
+            Ok(())
+        }
+    }
+}
+
+fn watch(stack: &Stack, console: &Console, operation: &Operation<'_>) -> Result<Watch, StackError> {
     let mut watched = Watched::default();
     loop {
         operation.interrupt.sleep(LOOK_EVERY);
         if operation.interrupt.count() > 0 {
-            console.note("stopping the stack; Ctrl-C again kills it");
-            down(stack.folder(), false, operation)?;
-            return Err(StackError::Interrupted);
+            return Ok(Watch::Interrupted);
         }
         match stack.watch(&mut watched) {
             Ok(died) => {
@@ -86,10 +150,7 @@ fn attend(stack: &Stack, console: &Console, operation: &Operation<'_>) -> Result
                     console.note(&format!("{target} ended unexpectedly; see its log, `lab heal` starts it again"));
                 }
             }
-            Err(StackError::NotRunning { .. }) => {
-                console.note("the stack was stopped from elsewhere");
-                return Ok(());
-            }
+            Err(StackError::NotRunning { .. }) => return Ok(Watch::StoppedElsewhere),
             Err(error) => return Err(error),
         }
     }
