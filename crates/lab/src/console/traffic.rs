@@ -50,10 +50,14 @@ impl Traffic {
 
     pub(super) fn add(&mut self, line: &str) {
         let Some(line) = line.find('{').map(|start| &line[start..]) else { return };
-        let Some(status) = field(line, "status").and_then(|text| text.parse::<u16>().ok()) else { return };
         if text_field(line, "request_id").is_some_and(|id| id.starts_with(LENS)) {
             self.lens.push(line.to_owned());
         }
+        // The others are those of the lab and of health checks.
+        if !text_field(line, "path").is_some_and(|path| path == "/data" || path.starts_with("/data/")) {
+            return;
+        }
+        let Some(status) = field(line, "status").and_then(|text| text.parse::<u16>().ok()) else { return };
         match status {
             499 => self.gave_up += 1,
             429 => self.refused += 1,
