@@ -3,19 +3,22 @@
 # out of the API; its text says which, and which faults a history is aimed at. The API as it is has to hold under the same
 # schedules. Writes a table to the file that is given, or to standard output.
 #
-# Usage: run.sh [--seeds "1 2 3"] [--out FILE] [PATCH-NAME...]
+# Usage: run.sh [--seeds "1 2 3"] [--out FILE] [--keep DIR] [PATCH-NAME...]
+# --keep: the histories in which the API as it is broke a promise are kept there, with the calls that prove it.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 seeds="1 2 3"
 out=/dev/stdout
+keep=
 names=()
 while (($#)); do
     case $1 in
         --seeds) seeds=$2; shift 2 ;;
         --out) out=$2; shift 2 ;;
-        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        --keep) keep=$2; shift 2 ;;
+        -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
         -*) echo "run.sh: unknown option $1" >&2; exit 64 ;;
         *) names+=("$1"); shift ;;
     esac
@@ -82,7 +85,15 @@ for name in "${names[@]}"; do
     history "$work/api-as-it-is" --seed "$seed" "${aim[@]}" || code=$?
     case $code in
         0) held=held ;;
-        1) held="BROKEN: $(broken)"; missed=1 ;;
+        1)
+            held="BROKEN: $(broken)"
+            missed=1
+            if [[ -n $keep ]]; then
+                mkdir -p "$keep"
+                cp "$work/history.ndjson" "$keep/$name.ndjson"
+                cp "$work/said" "$keep/$name.txt"
+            fi
+            ;;
         *) held="proves nothing: $(tail -n 1 "$work/log")"; missed=1 ;;
     esac
     echo "| \`$name\`: $says | \`${aim[*]}\` | $held | $found |" >>"$work/table"
