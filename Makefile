@@ -1,7 +1,7 @@
 # One verb per task; CI runs the same verbs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history images e2e servers deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers deny
 
 # OBSERVE=1 starts Prometheus beside the stack.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -56,6 +56,9 @@ fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a m
 history: ## Prove the promises of cache and writes: two minutes of writers, readers and faults, and a checker
 	cargo build --release -p api -p lab
 	target/release/lab history
+
+put-back: ## Put faults back into the API one at a time, and let a recorded history find each (half an hour)
+	crates/lab/put-back/run.sh --out load-tests/results/put-back.md
 
 images: ## Build the container images from Debian packages, for machines without a registry
 	deploy/images/build.sh
