@@ -204,7 +204,7 @@ mod tests {
     fn a_step_is_done_when_the_stack_has_shown_it_long_enough() {
         let (status, topology) = (status(), Topology { replicas: 3, ..Topology::default() });
         let mut tour = Tour::default();
-        let mut second = |tour: &mut Tour, good: f64| {
+        let second = |tour: &mut Tour, good: f64| {
             let point = Point { good: Some(good), p95_ms: Some(3.0), ..Point::default() };
             let facts = Facts {
                 status: &status,

@@ -104,7 +104,7 @@ impl Layout {
     }
 
     /// To the second column, edges run through the gaps of the first.
-    pub(super) fn to_replica(&self, index: usize) -> String {
+    pub(super) fn to_replica(self, index: usize) -> String {
         let (from, to) = (self.nginx(), self.replica(index));
         let bend = self.replica(0).x - 6.0;
         format!(
@@ -123,7 +123,7 @@ impl Layout {
         Spot { x: to.x - 10.0, y: to.middle() + y, anchor: "end" }
     }
 
-    pub(super) fn to_dependency(&self, index: usize, target: Target) -> String {
+    pub(super) fn to_dependency(self, index: usize, target: Target) -> String {
         let (from, to) = (self.replica(index), self.dependency(target));
         let last = self.replica(self.replicas.saturating_sub(1)).right().max(from.right()) + 6.0;
         format!(
