@@ -49,9 +49,9 @@ bench-scale-out: ## Measure 1 replica against 3 at the same CPU quota (12 minute
 	cargo build --release -p api -p lab -p loadgen
 	load-tests/scale-out.sh
 
-fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a minute)
+fallbacks: ## Measure the fallback matrix and write its report to reports/ (about two minutes)
 	cargo build --release -p api -p lab
-	target/release/lab fallbacks --out docs/fallbacks.md
+	target/release/lab run fallbacks --allowance 25 --out reports
 
 history: ## Prove the promises of cache and writes: two minutes of writers, readers and faults, and a checker
 	cargo build --release -p api -p lab
