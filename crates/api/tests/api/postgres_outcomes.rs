@@ -342,11 +342,12 @@ async fn a_postgres_that_shuts_down_is_away_by_name_and_used_as_soon_as_it_is_ba
         .expect("Postgres is back");
     let back = Instant::now();
     for replica in [&cached, &started] {
-        while get(&replica.url("/data/901")).await.status != StatusCode::OK {
+        // A write, which the cache cannot answer.
+        while put(&replica.url("/data/900"), "yes").await.status != StatusCode::OK {
             assert!(back.elapsed() < Duration::from_secs(2) + SCHEDULING, "still refused");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(put(&replica.url("/data/900"), "yes").await.status, StatusCode::OK);
+        assert_eq!(get(&replica.url("/data/901")).await.status, StatusCode::OK);
     }
 }
 
