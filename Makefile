@@ -1,7 +1,7 @@
 # One verb per task; CI runs the same verbs. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history images e2e servers deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers deny
 
 # OBSERVE=1 starts Prometheus beside the stack.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -29,7 +29,7 @@ servers:
 
 lint: ## Check formatting, clippy and the shell scripts
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features lab/docker,loadgen/tls -- -D warnings
+	cargo clippy --workspace --all-targets --features lab/docker,lab/browser,loadgen/tls -- -D warnings
 	@if command -v shellcheck >/dev/null; then \
 		git ls-files '*.sh' .ci/run | xargs shellcheck -S warning; \
 	else echo 'shellcheck is not installed: the shell scripts were not checked'; fi
@@ -49,13 +49,16 @@ bench-scale-out: ## Measure 1 replica against 3 at the same CPU quota (12 minute
 	cargo build --release -p api -p lab -p loadgen
 	load-tests/scale-out.sh
 
-fallbacks: ## Measure the fallback matrix and write docs/fallbacks.md (about a minute)
+fallbacks: ## Measure the fallback matrix and write its report to reports/ (about two minutes)
 	cargo build --release -p api -p lab
-	target/release/lab fallbacks --out docs/fallbacks.md
+	target/release/lab run fallbacks --allowance 25 --out reports
 
 history: ## Prove the promises of cache and writes: two minutes of writers, readers and faults, and a checker
 	cargo build --release -p api -p lab
 	target/release/lab history
+
+put-back: ## Put faults back into the API one at a time, and let a recorded history find each (half an hour)
+	crates/lab/put-back/run.sh --out load-tests/results/put-back.md
 
 images: ## Build the container images from Debian packages, for machines without a registry
 	deploy/images/build.sh

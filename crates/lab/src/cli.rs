@@ -8,6 +8,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stack::DriverKind;
 
+use crate::history::Aim;
+
 pub(crate) use self::{
     fault::FaultArguments,
     run::{HowArguments, LessonArguments, RunArguments, seconds},
@@ -265,6 +267,18 @@ pub struct HistoryArguments {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
+    /// Only these kinds of faults, such as pause-api,flush (a wrong word lists them all)
+    #[arg(long, value_name = "FAULT,…", value_delimiter = ',', value_parser = parse_history_fault)]
+    pub only: Vec<String>,
+
+    /// How long all is well after each fault [default: a time at random]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub calm: Option<Duration>,
+
+    /// The API's program [default: beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub api_bin: Option<PathBuf>,
+
     /// With near caches (NEAR_CACHE=on): their answers may be old by 200 ms, and not by more
     #[arg(long)]
     pub near_cache: bool,
@@ -294,6 +308,15 @@ impl From<DriverArgument> for DriverKind {
             DriverArgument::Process => Self::Process,
             DriverArgument::Compose => Self::Compose,
         }
+    }
+}
+
+fn parse_history_fault(text: &str) -> Result<String, String> {
+    let words = Aim::words();
+    if words.iter().any(|word| word == text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("choose from {}", words.join(", ")))
     }
 }
 

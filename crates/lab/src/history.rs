@@ -22,5 +22,6 @@ pub use self::{
     checker::check,
     file::History,
     recorder::{Plan, record},
+    schedule::Aim,
     verdict::{Promise, Verdict, Violation},
 };

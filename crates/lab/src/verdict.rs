@@ -179,9 +179,7 @@ fn skipped(run: &Run<'_>, hypothesis: &Hypothesis) -> Option<String> {
 #[must_use]
 pub fn number(value: f64) -> String {
     let magnitude = value.abs();
-    if value == value.round() && magnitude < 1e15 {
-        format!("{value:.0}")
-    } else if magnitude >= 100.0 {
+    if value == value.round() || magnitude >= 100.0 {
         format!("{value:.0}")
     } else if magnitude >= 10.0 {
         format!("{value:.1}")

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, io::Write};
 use api::problem::catalogue::Kind;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::json;
+use stack::{Operation, ServerFault, Target};
 
 use crate::{
     http::{Answer, connect, create, get, get_until, read_to_end, send},
@@ -102,4 +103,50 @@ fn raw_problem(base: &str, line: &str) -> Answer {
     let answer = Answer::parse(&read_to_end(&mut stream));
     assert!(Kind::find(answer.problem_code()).is_some_and(|kind| kind.status == answer.status.as_u16()), "{answer:?}");
     answer
+}
+
+/// Where no replica answers, nginx does, in the same words. In this order: a replica that has just failed is left out, and
+/// "no replica is left" is 502, too.
+#[tokio::test]
+async fn nginx_answers_for_a_replica_that_is_dead_or_silent() {
+    let servers = Servers::alone();
+    let base = ready(&servers).await;
+    for (fault, status, code) in [(ServerFault::Pause, 504, "gateway_timeout"), (ServerFault::Kill, 502, "bad_gateway")]
+    {
+        let stack = servers.stack();
+        stack.inject(fault.into(), Target::Api(1), &Operation::default()).expect("broken");
+        let record = format!("{base}/data/1");
+        let body = json!({"name": "n", "value": "v"});
+        for (method, request) in [
+            ("GET", Client::new().get(&record)),
+            ("PUT", Client::new().put(&record).json(&body)),
+            ("POST", Client::new().post(format!("{base}/data")).json(&body)),
+        ] {
+            let refused = send(request).await;
+            assert_eq!((refused.status.as_u16(), refused.problem_code()), (status, code), "{method}: {refused:?}");
+            assert_eq!(refused.header("x-instance"), "nginx", "{refused:?}");
+        }
+        stack.heal(Some(Target::Api(1)), &Operation::default()).expect("healed");
+        get_until(&record, |read| read.status == StatusCode::OK).await;
+    }
+}
+
+/// Clients that were refused together are not told to come back together.
+#[tokio::test]
+async fn nginx_tells_a_client_over_its_limit_when_to_come_back() {
+    let servers = Servers::alone();
+    let base = ready(&servers).await;
+    servers.limit_one_client("1r/s");
+    let url = format!("{base}/data/1");
+    get_until(&url, |read| read.status == StatusCode::TOO_MANY_REQUESTS).await;
+    let mut waits = BTreeSet::new();
+    // Each third of the clients gets another time: 80 refusals without one of the three would be a defect.
+    for _ in 0..100 {
+        let read = get(&url).await;
+        if read.status == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!((read.problem_code(), read.header("x-instance")), ("rate_limited", "nginx"), "{read:?}");
+            waits.insert(read.header("retry-after").to_owned());
+        }
+    }
+    assert_eq!(waits.into_iter().collect::<Vec<_>>(), ["1", "2", "3"]);
 }

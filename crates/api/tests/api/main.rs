@@ -22,6 +22,8 @@ mod proxy;
 mod receipts;
 mod records;
 mod redis_outcomes;
+mod redis_server;
+mod redis_states;
 mod replica;
 mod series;
 mod servers;

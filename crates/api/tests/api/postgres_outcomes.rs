@@ -1,16 +1,21 @@
 //! What Postgres can say, beyond being there or not: each has one right answer (docs/outcomes.md).
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Client, StatusCode};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use sqlx::{AssertSqlSafe, raw_sql};
+use sqlx::{AssertSqlSafe, Connection, Row, raw_sql};
+use stack::{Operation, Target};
 use tokio::task::JoinSet;
 
 use crate::{
     http::{Answer, create, get, get_until, metric, send},
     proxy::SCHEDULING,
-    replica::Replica,
+    replica::{PATIENCE, Replica, api},
     servers::Servers,
 };
 
@@ -283,6 +288,65 @@ async fn a_defect_of_our_own_is_a_500_that_is_logged_and_costs_neither_connectio
         assert_eq!(breaker(&replica).await, 0, "{sqlstate}");
         servers.sql(mends).await;
         assert_eq!(get(&replica.url("/data/1")).await.status, StatusCode::OK, "{sqlstate}");
+    }
+}
+
+/// It waits for the session that is there, and refuses every new one with 57P03.
+#[tokio::test]
+async fn a_postgres_that_shuts_down_is_away_by_name_and_used_as_soon_as_it_is_back() {
+    let servers = Servers::alone();
+    let variables = [("PROBE_INTERVAL", "100ms")];
+    let cached = Replica::start_on(&servers, &variables);
+    get_until(&cached.url("/data/1"), |read| read.cache_status().starts_with("redis; hit")).await;
+    let mut admin = servers.admin().await;
+    let file = raw_sql("SELECT pg_read_file('postmaster.pid')").fetch_one(&mut admin).await.expect("its lock file");
+    let pid = file.get::<String, _>(0).lines().next().and_then(|line| line.parse().ok()).expect("a process id");
+    let postgres = Pid::from_raw(pid).expect("a process");
+    kill_process(postgres, Signal::TERM).expect("a smart shutdown begins");
+    let refused =
+        |error: &sqlx::Error| error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    let give_up = Instant::now() + PATIENCE;
+    let new_session = || sqlx::PgConnection::connect(&servers.database_admin_url);
+    while new_session().await.err().is_none_or(|error| refused(&error) != "57P03") {
+        assert!(Instant::now() < give_up, "new sessions are let in");
+    }
+
+    // It has no connection yet, and gets none.
+    let mut command = api(&["serve"]);
+    command.env("DATABASE_URL", &servers.database_url).env("REDIS_URL", &servers.redis_url);
+    let started = Replica::start_with(command, &variables, Some(std::sync::Arc::clone(&servers)));
+    started.wait_for_log(|line| line["message"] == "dependency is up" && line["dependency"] == "redis");
+    let mut codes = BTreeSet::new();
+    for _ in 0..10 {
+        for refused in [get(&started.url("/data/900")).await, put(&started.url("/data/900"), "no").await] {
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{refused:?}");
+            codes.insert(refused.problem_code().to_owned());
+        }
+        assert_eq!(get(&started.url("/data/1")).await.status, StatusCode::OK, "the cache answers");
+    }
+    // It counts in the breaker, which then refuses.
+    assert_eq!(codes.into_iter().collect::<Vec<_>>(), ["database_not_asked", "database_unavailable"]);
+    assert_eq!(metric(&started.url(""), "dependency_up{dependency=\"postgres\"}").await as i64, 0);
+    assert_eq!(new_session().await.err().map(|error| refused(&error)).as_deref(), Some("57P03"), "as before");
+    drop(admin);
+    // It ends the sessions of the replicas, and then itself.
+    kill_process(postgres, Signal::INT).expect("a fast shutdown begins");
+    while new_session().await.err().is_none_or(|error| error.as_database_error().is_some()) {
+        assert!(Instant::now() < give_up, "it does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stack = servers.stack();
+    tokio::task::spawn_blocking(move || stack.heal(Some(Target::Postgres), &Operation::default()))
+        .await
+        .expect("no panic")
+        .expect("Postgres is back");
+    let back = Instant::now();
+    for replica in [&cached, &started] {
+        while get(&replica.url("/data/901")).await.status != StatusCode::OK {
+            assert!(back.elapsed() < Duration::from_secs(2) + SCHEDULING, "still refused");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(put(&replica.url("/data/900"), "yes").await.status, StatusCode::OK);
     }
 }
 

@@ -2,10 +2,12 @@
 //! last one that does.
 
 use std::{
+    fs,
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions, raw_sql};
 use stack::{DriverKind, HostEnvironment, Operation, Project, Stack, UpOptions};
 use tempfile::TempDir;
@@ -48,6 +50,26 @@ impl Servers {
     pub async fn admin(&self) -> PgConnection {
         let options: PgConnectOptions = self.database_admin_url.parse().expect("an address");
         options.connect().await.expect("Postgres answers")
+    }
+
+    /// For faults of its servers, and to heal them.
+    pub fn stack(&self) -> Stack {
+        Stack::connect(self.folder.path()).expect("the servers run")
+    }
+
+    /// nginx limits one client by the rules of the compose stack, at the given rate.
+    pub fn limit_one_client(&self, rate: &str) {
+        let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let limits = fs::read_to_string(project.join("nginx/compose/limits-on.conf")).expect("the rules");
+        let slow = limits.replace("rate=500r/s", &format!("rate={rate}")).replace("burst=250", "burst=1");
+        assert!(slow.contains(&format!("rate={rate}")) && slow.contains("burst=1 "), "{slow}");
+        let home = self.folder.path().join("nginx");
+        let driver = home.join("driver/http.conf");
+        let text = fs::read_to_string(&driver).expect("the driver's part");
+        fs::write(&driver, format!("{text}{slow}")).expect("written");
+        let pid = fs::read_to_string(home.join("nginx.pid")).expect("nginx runs");
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::HUP).expect("nginx reads it again");
     }
 
     /// Says something to Redis as its administrator.

@@ -5,7 +5,7 @@
 (() => {
   const LONGEST = 900;
   const COLUMNS = 13;
-  const told = document.getElementById('told');
+  const status = document.getElementById('told');
 
   // The token is in a cookie by now; it need not stay in the address, where it is seen when projected.
   if (location.search.includes('token=')) history.replaceState(null, '', location.pathname + location.hash);
@@ -111,6 +111,7 @@
       fill(undone, end, hatched(ctx, bbox.height, color('--band-edge')));
       if (isFirst) {
         ctx.fillStyle = color('--bad');
+        ctx.textAlign = 'left';
         ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
         ctx.fillText(band.label, x(effect) + 4 * devicePixelRatio, bbox.top + 13 * devicePixelRatio);
       }
@@ -131,6 +132,7 @@
     ctx.lineTo(bbox.left + bbox.width, y);
     ctx.stroke();
     ctx.fillStyle = color('--bad');
+    ctx.textAlign = 'left';
     ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.fillText('320 ms', bbox.left + 4 * devicePixelRatio, y - 4 * devicePixelRatio);
     ctx.restore();
@@ -142,6 +144,8 @@
     return `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
   };
 
+  const told = (value, format) => (value === null || value === undefined ? '–' : format(value));
+
   function options(name, width, isFirst) {
     const axis = { stroke: color('--muted'), grid: { stroke: color('--line'), width: 1 }, ticks: { show: false },
       font: '12px system-ui, sans-serif' };
@@ -149,7 +153,7 @@
     const unit = isLog ? ' ms' : '/s';
     return {
       width,
-      height: 170,
+      height: 160,
       cursor: { sync: { key: 'console' }, drag: { x: true, y: false } },
       scales: {
         x: { time: false },
@@ -158,18 +162,21 @@
           : { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] },
       },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map(clock), space: 90 },
-        { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : String(tick))) },
+        { ...axis, size: 28, values: (_, ticks) => ticks.map(clock), space: 90 },
+        { ...axis, size: 56, ...(isLog && { splits: (_, __, low, high) => [1, 10, 100, 1000, 10000].filter((tick) => tick >= low && tick <= high) }),
+          values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : String(tick))) },
       ],
       series: [
-        { label: 'time', value: (_, value) => (value === null ? '–' : clock(value)) },
+        { label: 'time', value: (chart, value, _, index) => told(index === null ? chart.data[0].at(-1) : value, clock) },
         ...CHARTS[name].map(([, label, tone, dash]) => ({
           label,
           stroke: color(tone),
           width: 1.8,
           dash,
           points: { show: false },
-          value: (_, value) => (value === null || value === undefined ? '–' : `${value.toFixed(value < 10 ? 1 : 0)}${unit}`),
+          // Without a cursor the legend tells the last second.
+          value: (chart, value, series, index) => told(index === null ? chart.data[series].at(-1) : value,
+            (known) => `${known.toFixed(known < 10 ? 1 : 0)}${unit}`),
         })),
       ],
       hooks: { drawClear: [(chart) => drawBands(chart, isFirst)], draw: isLog ? [drawContract] : [] },
@@ -232,10 +239,10 @@
   // -- Forms --------------------------------------------------------------------------------------------------------
 
   function tell(text, isBad) {
-    told.textContent = text;
-    told.className = isBad ? 'bad' : '';
+    status.textContent = text;
+    status.className = isBad ? 'bad' : '';
     clearTimeout(tell.timer);
-    tell.timer = setTimeout(() => { told.textContent = ''; }, isBad ? 12000 : 6000);
+    tell.timer = setTimeout(() => { status.textContent = ''; }, isBad ? 12000 : 6000);
   }
 
   async function send(form, submitter) {
@@ -268,7 +275,7 @@
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', buildCharts);
   new ResizeObserver(() => {
     charts.forEach(({ chart, place }) => {
-      if (place.clientWidth > 0 && place.clientWidth !== chart.width) chart.setSize({ width: place.clientWidth, height: 170 });
+      if (place.clientWidth > 0 && place.clientWidth !== chart.width) chart.setSize({ width: place.clientWidth, height: 160 });
     });
   }).observe(document.getElementById('charts'));
   buildCharts();

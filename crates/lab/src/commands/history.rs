@@ -11,7 +11,7 @@ use stack::{DriverKind, Operation, StackError, UpOptions};
 use crate::{
     Console, Settings,
     cli::HistoryArguments,
-    history::{self, History, Line, Plan, Promise, Verdict, Violation},
+    history::{self, Aim, History, Line, Plan, Promise, Verdict, Violation},
 };
 
 pub(super) fn run(
@@ -57,14 +57,16 @@ fn record(
         env: Vec::new(),
         port: Some(0),
         cpus: None,
-        api: settings.api.clone(),
+        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
+            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
         install: true,
     };
     let seed = arguments.seed.unwrap_or_else(|| fastrand::Rng::new().u64(1..1_000_000));
     let out = arguments.out.clone().unwrap_or_else(|| free_name(seed));
     console.print(&format!("seed {seed}, history in {}", out.display()));
     let (duration, near_cache) = (arguments.duration, arguments.near_cache);
-    history::record(&Plan { up, duration, seed, near_cache, out }, operation)
+    let aim = Aim { only: arguments.only.clone(), calm: arguments.calm };
+    history::record(&Plan { up, duration, seed, aim, near_cache, out }, operation)
 }
 
 /// `history-7.ndjson`, or `history-7-2.ndjson` when the seed was recorded before.

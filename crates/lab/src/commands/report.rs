@@ -37,6 +37,20 @@ fn folder(folder: &Path, seen: &mut Seen, console: &Console) -> Result<(), Stack
     Ok(())
 }
 
+/// The index over all runs of a folder.
+pub(super) fn index(folder: &Path) -> Result<(), StackError> {
+    let mut records = Vec::new();
+    let mut unread = Vec::new();
+    for journal in index::journals(folder)? {
+        match report::written(&journal) {
+            Ok((_, record)) => records.push(record),
+            Err(error) => unread.push((journal, error.to_string())),
+        }
+    }
+    index::write(folder, &records, &unread)?;
+    Ok(())
+}
+
 #[derive(Default)]
 struct Seen {
     records: Vec<index::Record>,

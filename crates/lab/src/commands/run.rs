@@ -14,6 +14,7 @@ use crate::{
     experiment::{Experiment, Scale},
     experiments,
     journal::Journal,
+    report,
     run::{self, Live, RunPlan, Workplace},
     verdict::{self, Outcome, Verdict},
 };
@@ -74,6 +75,8 @@ pub(super) fn carry_out(
     let closed = place.close(operation);
     let told = outcome?;
     closed?;
+    // Over everything that lies there, earlier runs included.
+    super::report::index(&how.out)?;
     Ok(told)
 }
 
@@ -164,7 +167,8 @@ fn tell(plan: &RunPlan, console: &Console) -> Result<Verdict, StackError> {
     let journal = Journal::read(&plan.journal)?;
     let run = journal.run().ok_or_else(|| StackError::Conflict("the journal has no beginning".to_owned()))?;
     let verdict = verdict::judge(&run);
-    console.print(&summary::text(&run, &verdict, &plan.journal));
+    let paths = report::write(&plan.journal)?;
+    console.print(&summary::text(&run, &verdict, &paths.html));
     Ok(verdict)
 }
 

@@ -14,6 +14,9 @@ use super::{
 const LONGEST: u64 = 3_600;
 /// As Postgres' lesson has it.
 const FEW_CONNECTIONS: u32 = 2;
+/// As `lab fault leak` without options.
+const LEAK_RATE: u64 = 8 << 20;
+const LEAK_LIMIT: u64 = 128 << 20;
 
 pub(super) type Fields = Vec<(String, String)>;
 
@@ -74,6 +77,9 @@ fn fault(fields: &Fields) -> Result<Action, Problem> {
         "pause-clients" => FaultKind::PauseClients,
         "limit-memory" => FaultKind::LimitMemory { bytes: 1 },
         "flush" => FaultKind::Flush,
+        "full-disk" => FaultKind::FullDisk,
+        "crash" => FaultKind::Crash,
+        "leak" => FaultKind::Leak { rate: LEAK_RATE, limit: LEAK_LIMIT },
         other => return Err(Problem::invalid(format!("there is no fault `{other}`"))),
     };
     Ok(Action::Fault { kind, target, time: time.map(Duration::from_secs) })

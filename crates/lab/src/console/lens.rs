@@ -226,7 +226,7 @@ mod tests {
         let answer = parse(text.as_bytes(), "http://127.0.0.1:1").unwrap();
         assert_eq!(answer.timings, [("redis".to_owned(), 0.4), ("db".to_owned(), 3.1)]);
         assert_eq!((answer.status, answer.body.as_str()), (200, "abcdef"));
-        assert_eq!(answer.header("SERVER-timing").unwrap().len(), 35);
+        assert_eq!(answer.header("SERVER-timing"), Some("redis;dur=0.4, db;desc=x;dur=3.1"));
     }
 
     #[test]

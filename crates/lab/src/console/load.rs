@@ -125,9 +125,9 @@ impl LoadPanel {
             self.stop();
             return Ok(());
         };
-        let plan = plan(base_url, curve).map_err(as_usage)?;
-        let addresses = plan.target.reach(REACH).map_err(as_usage)?;
-        let running = loadgen::start(plan, addresses).map_err(as_usage)?;
+        let plan = plan(base_url, curve).map_err(|error| as_usage(&error))?;
+        let addresses = plan.target.reach(REACH).map_err(|error| as_usage(&error))?;
+        let running = loadgen::start(plan, addresses).map_err(|error| as_usage(&error))?;
         let stopper = running.stopper();
         let mut run = self.lock();
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +179,7 @@ fn plan(base_url: &str, curve: Curve) -> Result<Plan, LoadError> {
     Ok(plan)
 }
 
-fn as_usage(error: LoadError) -> StackError {
+fn as_usage(error: &LoadError) -> StackError {
     StackError::Conflict(format!("the load: {error}"))
 }
 

@@ -108,11 +108,11 @@ pub(super) fn document(frame: &Frame, audience: Audience) -> String {
                 a.skip href="#picture" { "To the picture" }
                 header.topbar { (region("topbar")) }
                 main {
+                    section #picture aria-label="The stack" tabindex="-1" {
+                        (region("picture"))
+                        (region("table"))
+                    }
                     div.primary {
-                        section #picture aria-label="The stack" tabindex="-1" {
-                            (region("picture"))
-                            (region("table"))
-                        }
                         section #charts aria-label="The last 15 minutes" {
                             noscript { p.quiet { "The charts need scripts. The table above is renewed every 10 s." } }
                             (chart("rate", "Answers per second, by outcome"))

@@ -77,11 +77,28 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
 impl Fault {
+    /// By which a schedule is restricted: `pause-api`, `kill-redis`, `hold-writes`.
+    pub(super) fn word(self) -> String {
+        match self {
+            Self::Server(kind, Target::Api(_)) => format!("{kind}-api"),
+            Self::Server(kind, target) => format!("{kind}-{target}"),
+            Self::Flush => "flush".to_owned(),
+            Self::HoldWrites => "hold-writes".to_owned(),
+            Self::RefuseWrites => "refuse-writes".to_owned(),
+            Self::Poison(_) => "poison".to_owned(),
+            Self::ReadOnly => "read-only".to_owned(),
+            Self::Retype => "alter-column".to_owned(),
+            Self::Terminate => "end-connections".to_owned(),
+        }
+    }
+
     /// Whether a write may go unheard by Redis while it lasts.
     pub(super) fn keeps_redis_from_writes(self) -> bool {
         match self {
-            Self::Server(_, Target::Redis) | Self::HoldWrites | Self::RefuseWrites => true,
-            Self::Server(_, Target::Postgres | Target::Nginx | Target::Api(_))
+            Self::Server(_, Target::Redis) | Self::HoldWrites => true,
+            // A cache that refuses writes is not read, so nothing old is served meanwhile.
+            Self::RefuseWrites
+            | Self::Server(_, Target::Postgres | Target::Nginx | Target::Api(_))
             | Self::Flush
             | Self::Poison(_)
             | Self::ReadOnly

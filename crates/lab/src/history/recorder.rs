@@ -28,7 +28,7 @@ use super::{
     file::Log,
     load::{Answer, Base, Client, Load},
     population::{FIRST_PAGE, Population},
-    schedule::{SHORT, Step, schedule},
+    schedule::{Aim, SHORT, Step, schedule},
     witness,
 };
 use crate::{admin::Postgres, client::Request};
@@ -65,6 +65,8 @@ pub struct Plan {
     pub duration: Duration,
     /// Of the load and of the faults.
     pub seed: u64,
+    /// Which faults come, and how close together.
+    pub aim: Aim,
     /// With `NEAR_CACHE=on`.
     pub near_cache: bool,
     /// The history's file, which must not exist.
@@ -185,7 +187,7 @@ impl<'a> Recorder<'a> {
         let replicas = u32::try_from(self.endpoints.replicas.len()).unwrap_or(u32::MAX);
         let start = Instant::now();
         self.sleep(Duration::from_millis(500))?;
-        for step in schedule(self.plan.seed, self.plan.duration, replicas) {
+        for step in schedule(self.plan.seed, self.plan.duration, replicas, &self.plan.aim) {
             // What takes long to undo takes the time of what would come later.
             if start.elapsed() + step.hold > self.plan.duration {
                 break;

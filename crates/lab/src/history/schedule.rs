@@ -15,9 +15,33 @@ pub(super) struct Step {
     pub(super) calm: Duration,
 }
 
+/// What a schedule is aimed at: some kinds of faults, and how long all is well after each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aim {
+    /// Only these, by their words; empty: every kind.
+    pub only: Vec<String>,
+    /// `None`: a time at random.
+    pub calm: Option<Duration>,
+}
+
+impl Aim {
+    /// The words that a fault can be chosen by, in the order of the alphabet.
+    #[must_use]
+    pub fn words() -> Vec<String> {
+        let mut words: Vec<String> = all(&mut Rng::with_seed(0), 1).into_iter().flatten().map(Fault::word).collect();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+
+    fn has(&self, faults: &[Fault]) -> bool {
+        self.only.is_empty() || faults.iter().all(|fault| self.only.contains(&fault.word()))
+    }
+}
+
 /// All steps that fit into `time`, and one at least. The faults come as cards from a shuffled deck: none comes again
 /// before every other has come.
-pub(super) fn schedule(seed: u64, time: Duration, replicas: u32) -> Vec<Step> {
+pub(super) fn schedule(seed: u64, time: Duration, replicas: u32, aim: &Aim) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let mut deck = Vec::new();
     let mut steps = Vec::new();
@@ -25,10 +49,12 @@ pub(super) fn schedule(seed: u64, time: Duration, replicas: u32) -> Vec<Step> {
     loop {
         if deck.is_empty() {
             deck = all(&mut rng, replicas);
+            deck.retain(|faults| aim.has(faults));
             rng.shuffle(&mut deck);
         }
         let Some(faults) = deck.pop() else { return steps };
-        let step = pace(&mut rng, time, faults);
+        let mut step = pace(&mut rng, time, faults);
+        step.calm = aim.calm.unwrap_or(step.calm);
         let Some(rest) = left.checked_sub(step.hold + step.calm + OVERHEAD) else { return steps };
         left = rest;
         steps.push(step);
@@ -89,16 +115,32 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(120);
 
+    fn any() -> Aim {
+        Aim::default()
+    }
+
+    #[test]
+    fn an_aimed_schedule_has_nothing_else() {
+        let aim = Aim { only: vec!["pause-api".to_owned(), "flush".to_owned()], calm: Some(Duration::from_secs(1)) };
+        let steps = schedule(7, LONG, 3, &aim);
+        assert!(steps.len() > 10, "{}", steps.len());
+        for step in steps {
+            assert_eq!(step.calm, Duration::from_secs(1));
+            assert!(step.faults.iter().all(|fault| aim.only.contains(&fault.word())), "{step:?}");
+        }
+        assert!(Aim::words().contains(&"hold-writes".to_owned()), "{:?}", Aim::words());
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_faults() {
-        assert_eq!(schedule(7, LONG, 3), schedule(7, LONG, 3));
-        assert_ne!(schedule(7, LONG, 3), schedule(8, LONG, 3));
+        assert_eq!(schedule(7, LONG, 3, &any()), schedule(7, LONG, 3, &any()));
+        assert_ne!(schedule(7, LONG, 3, &any()), schedule(8, LONG, 3, &any()));
     }
 
     #[test]
     fn two_minutes_hold_every_kind() {
         for seed in 0..50 {
-            let steps = schedule(seed, LONG, 3);
+            let steps = schedule(seed, LONG, 3, &any());
             let kinds = all(&mut Rng::with_seed(0), 3).len();
             assert!(steps.len() >= kinds, "{} of {kinds}", steps.len());
         }
@@ -108,7 +150,7 @@ mod tests {
     fn steps_fit_into_their_time() {
         for seconds in [1, 10, 20, 59, 60, 3_600] {
             let time = Duration::from_secs(seconds);
-            let sum: Duration = schedule(1, time, 3).iter().map(|step| step.hold + step.calm + OVERHEAD).sum();
+            let sum: Duration = schedule(1, time, 3, &any()).iter().map(|step| step.hold + step.calm + OVERHEAD).sum();
             assert!(sum <= time, "{sum:?} of {time:?}");
         }
     }

@@ -39,7 +39,7 @@ impl Writer {
     /// # Errors
     /// It cannot be created.
     pub fn create(path: &Path) -> Result<Self, JournalError> {
-        let file = OpenOptions::new().write(true).create_new(true).append(true).open(path);
+        let file = OpenOptions::new().create_new(true).append(true).open(path);
         let file = file.map_err(|source| JournalError::Write { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file: Mutex::new(Ok(file)) })
     }

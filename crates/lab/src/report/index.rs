@@ -116,7 +116,7 @@ fn render(folder: &Path, records: &[Record], unread: &[(PathBuf, String)]) -> St
         count(Outcome::Invalid),
     );
     let rows: Vec<Vec<String>> = by_name.values().filter_map(|runs| row(folder, runs)).collect();
-    page += &html::table(&["verdict", "experiment", "the last run", "runs, the last at the right", "when"], &rows);
+    page += &html::table(&["verdict", "experiment", "the last run", "all runs", "when"], &rows);
     if !unread.is_empty() {
         let list: String = unread
             .iter()
@@ -156,7 +156,7 @@ fn row(folder: &Path, runs: &[&Record]) -> Option<Vec<String>> {
         ),
         escape(&last.sentence),
         format!("<span class=\"history\">{strip}</span>"),
-        format!("{}<small>{}</small>", words::date(last.at), escape(&last.how)),
+        format!("nowrap|{}<small>{}</small>", words::date(last.at), escape(&last.how)),
     ])
 }
 

@@ -1,7 +1,7 @@
 //! The post-mortem: what happened, what it cost, how soon it was noticed and over, and what follows.
 //!
 //! It is made from any run that broke something under load. Requests are counted from the load's own record. Time to detect
-//! is from the effect of a fault to the first answer of a probe that is not good; time to recover is from the effect to the
+//! is from the effect of a fault to the first answer of a probe or of the load that is not good; time to recover is from the effect to the
 //! first moment after the repair at which every probe has good answers.
 
 mod text;
@@ -18,6 +18,10 @@ use crate::{
 
 /// The uptime of the contract, in %: what is below it is the error budget.
 const TARGET: f64 = 95.0;
+/// What notices an incident besides the probes.
+const LOAD: &str = "load";
+/// Less than any step is long, in s.
+const HAIR: f64 = 1e-6;
 
 /// Every arm that was broken under load.
 pub(super) struct Postmortem<'a> {
@@ -51,7 +55,7 @@ pub(super) struct Incident<'a> {
     pub(super) failed: u64,
     /// How many users had at least one failure, about; where the plan says how users become requests.
     pub(super) users: Option<f64>,
-    /// From the effect to the first answer that is not good, in s, and the probe that got it.
+    /// From the effect to the first answer that is not good, in s, and what got it: a probe or the load.
     pub(super) noticed: Option<(f64, &'a str)>,
     /// From the effect to an alert, in s.
     pub(super) alerted: Option<(f64, &'a str)>,
@@ -156,7 +160,8 @@ fn measure<'a>(arm: &'a ArmRun<'a>, incident: &mut Incident<'a>, next: f64) {
     let known = incident.bands.iter().map(Band::end).fold(0.0, f64::max);
     let end = known.min(next);
     if let Some((report, _)) = arm.load
-        && let Some(window) = report.window(begin, end)
+        // A step belongs to a window when it begins in it: the one in which the fault came is the first to suffer.
+        && let Some(window) = report.window(begin - report.interval_s + HAIR, end)
     {
         let summary = window.summary();
         incident.sent = summary.planned;
@@ -177,7 +182,11 @@ fn measure<'a>(arm: &'a ArmRun<'a>, incident: &mut Incident<'a>, next: f64) {
             (is_bad && ended >= effect && ended < end).then_some((ended - effect, *name))
         })
     });
-    incident.noticed = answers.min_by(|one, other| one.0.total_cmp(&other.0));
+    let failures = arm.load.iter().flat_map(|(_, requests)| &requests.bad).filter_map(|(at, latency, _)| {
+        let ended = f64::from(*at) + f64::from(*latency) / 1e3;
+        (ended >= effect && ended < end).then_some((ended - effect, LOAD))
+    });
+    incident.noticed = answers.chain(failures).min_by(|one, other| one.0.total_cmp(&other.0));
     let alerts = arm.alerts.iter().filter(|(at, _, state)| *at >= effect && *at < next && *state == "firing");
     incident.alerted = alerts.map(|(at, name, _)| (at - effect, *name)).next();
 }

@@ -67,5 +67,5 @@ pub(super) fn judge(good: u64, bad: u64) -> Option<Result<String, String>> {
     let all = good + bad;
     let share = good as f64 / all.max(1) as f64;
     let text = format!("{good} of {all} answers were good");
-    (all > 0).then(|| if share >= STEADY { Ok(text) } else { Err(text) })
+    (all > 0).then_some(if share >= STEADY { Ok(text) } else { Err(text) })
 }

@@ -79,13 +79,13 @@ fn choose(mut all: Vec<RawRecord>) -> Requests {
     let (rest, slow) = good.split_at(good.len() - slowest);
     let one_of = rest.len().div_ceil(MOST_SAMPLED).max(1);
     let every_bad = bad.len().div_ceil(MOST_BAD).max(1);
-    let kept_bad: Vec<_> = bad.iter().step_by(every_bad).map(|record| point(record)).collect();
+    let kept_bad: Vec<_> = bad.iter().step_by(every_bad).copied().map(point).collect();
     Requests {
         bad_left_out: (bad.len() - kept_bad.len()) as u64,
         bad: kept_bad,
-        slow: slow.iter().map(|record| point(record)).collect(),
+        slow: slow.iter().copied().map(point).collect(),
         // Sorted by latency, so every n-th has the distribution of all.
-        sample: rest.iter().step_by(one_of).map(|record| point(record)).collect(),
+        sample: rest.iter().step_by(one_of).copied().map(point).collect(),
         one_of: one_of as u32,
     }
 }

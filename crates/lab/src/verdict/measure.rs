@@ -190,7 +190,7 @@ fn probe<'a>(
 ) -> Result<(&'a crate::experiment::ProbePlan, Vec<&'a ProbeAnswer>), String> {
     let plan = arm.arm.probes.iter().find(|probe| probe.name == name);
     let plan = plan.ok_or_else(|| format!("there is no probe {name}"))?;
-    let answers = arm.probes.get(name).map(|answers| answers.clone()).unwrap_or_default();
+    let answers = arm.probes.get(name).cloned().unwrap_or_default();
     some(answers.len() as u64)?;
     Ok((plan, answers))
 }

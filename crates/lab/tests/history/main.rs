@@ -4,5 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report, also in its helpers")]
 
 mod command;
+mod put_back;
 mod recorded;
 mod short;

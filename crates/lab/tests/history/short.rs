@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use lab::{
     Settings,
-    history::{self, Plan},
+    history::{self, Aim, Plan},
 };
 use stack::{DriverKind, Operation, UpOptions};
 
@@ -44,7 +44,7 @@ fn hold_under_faults(seed: u64, near_cache: bool) {
         install: false,
     };
     let out = place.path().join("history.ndjson");
-    let plan = Plan { up, duration: Duration::from_secs(22), seed, near_cache, out: out.clone() };
+    let plan = Plan { up, duration: Duration::from_secs(22), seed, near_cache, aim: Aim::default(), out: out.clone() };
     let recorded = history::record(&plan, &Operation::default()).unwrap();
     let verdict = history::check(&recorded);
     let first = verdict.violations.first().map(|violation| recorded.excerpt(violation));

@@ -43,7 +43,7 @@ fn user(site: &Site<'_>) -> Result<String, StackError> {
     let user = url.split("://").nth(1).and_then(|rest| rest.split([':', '@']).next()).unwrap_or_default();
     if user.is_empty() || user.contains(['"', '\'', '\\', '%']) {
         return Err(StackError::Usage(format!(
-            "faults cannot use the Postgres user `{user}`: its name is not a plain identifier"
+            "faults cannot use the Postgres user `{user}`: the name is empty or contains a quote, a backslash or a percent sign"
         )));
     }
     Ok(user.to_owned())

@@ -106,7 +106,7 @@ pub(super) fn start(
     }
     let mut notes = Vec::new();
     if !missing.is_empty() {
-        notes.push(format!("no metrics of those servers: {} not installed", missing.join(", ")));
+        notes.push(format!("{} not installed, so there are no metrics from inside those servers", missing.join(", ")));
     }
     let mut ports = Ports::new();
     // Held until the servers have bound their ports, so that no other stack takes them.

@@ -1,4 +1,4 @@
-//! What is printed in the end: the verdict, the hypotheses with their figures, and where the journal is.
+//! What is printed in the end: the verdict, the hypotheses with their figures, and where the report is.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
 /// More lines than this say less.
 const MOST_LINES: usize = 12;
 
-pub(super) fn text(run: &Run<'_>, verdict: &Verdict, journal: &Path) -> String {
+pub(super) fn text(run: &Run<'_>, verdict: &Verdict, report: &Path) -> String {
     let name = &run.begin.experiment.about.name;
     let mut lines = vec![format!("{name}: {}", verdict.outcome.as_str().to_uppercase())];
     // What did not hold is what is looked for; without that all is shown as far as it fits.
@@ -19,10 +19,10 @@ pub(super) fn text(run: &Run<'_>, verdict: &Verdict, journal: &Path) -> String {
     judged.sort_by_key(|judged| std::cmp::Reverse(judged.outcome));
     lines.extend(judged.iter().take(MOST_LINES).map(|judged| line(judged)));
     if judged.len() > MOST_LINES {
-        lines.push(format!("  … and {} more, in the journal", judged.len() - MOST_LINES));
+        lines.push(format!("  … and {} more, in the report", judged.len() - MOST_LINES));
     }
     lines.extend(verdict.invalid.iter().map(|why| format!("  invalid: {why}")));
-    lines.push(format!("  {}", journal.display()));
+    lines.push(format!("  {}", report.display()));
     lines.join("\n")
 }
 

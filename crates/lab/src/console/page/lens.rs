@@ -81,7 +81,7 @@ fn waterfall(result: &LensResult, answer: &LensAnswer) -> Markup {
             @for (row, (name, start, ms)) in bars.iter().enumerate() {
                 @let y = row as f64 * 24.0;
                 text x="62" y={ (y + 16.0) } text-anchor="end" { (name) }
-                rect.bar.all[name == "all"] x={ (x(*start)) } y={ (y + 5.0) } width={ (width(*ms)) } height="14" {}
+                rect.span.all[name == "all"] x={ (x(*start)) } y={ (y + 5.0) } width={ (width(*ms)) } height="14" {}
                 text x={ (x(*start + *ms)) } dx="6" y={ (y + 16.0) } { (number::ms(*ms)) }
             }
         }

@@ -15,13 +15,18 @@ const EVERY: [Choice; 4] = [
     ("pause", "It hangs: accepts connections, answers nothing."),
     ("cut", "Its packets vanish. Needs root."),
 ];
-const POSTGRES: [Choice; 7] = [
+const REPLICA: [Choice; 2] = [
+    ("crash", "It ends itself, as a defect in native code would."),
+    ("leak", "Starved: it keeps 8 MB a second and is killed at 128 MB."),
+];
+const POSTGRES: [Choice; 8] = [
     ("slow", "Its answers come later, by the time below."),
     ("reset", "Every connection is reset."),
     ("half-open", "Connections stay open, nothing passes."),
     ("limit-connections", "Starved: 2 connections for all replicas."),
     ("lock-table", "Somebody holds a lock on the records."),
     ("read-only", "Nothing can be written."),
+    ("full-disk", "No space is left for the records."),
     ("end-connections", "Every connection is ended, once."),
 ];
 const REDIS: [Choice; 6] = [
@@ -37,7 +42,8 @@ fn choices(target: Target) -> impl Iterator<Item = Choice> {
     let more: &[Choice] = match target {
         Target::Postgres => &POSTGRES,
         Target::Redis => &REDIS,
-        Target::Nginx | Target::Api(_) => &[],
+        Target::Api(_) => &REPLICA,
+        Target::Nginx => &[],
     };
     EVERY.into_iter().chain(more.iter().copied())
 }

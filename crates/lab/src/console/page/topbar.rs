@@ -11,7 +11,7 @@ pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
         div.bar {
             h1 { "lab console" }
             p.summary { (summary(view)) }
-            @if faults > 0 { p.faults { strong { (faults) @if faults == 1 { " fault" } @else { " faults" } } } }
+            @if faults > 0 { p.fault-count { strong { (faults) @if faults == 1 { " fault" } @else { " faults" } } } }
             (form("heal", lock.is_some(), "heal", &html! {
                 button.primary-button type="submit" title={ (view.program) " heal" } { "Heal all" }
             }))

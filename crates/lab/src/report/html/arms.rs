@@ -20,7 +20,14 @@ pub(super) fn sections(run: &Run<'_>, verdict: &Verdict) -> String {
     let mut html = section("What happened", &pictures(run, verdict, &loaded));
     html += &section("Before, during, after", &tables::windows(run, &loaded));
     let title = if loaded.is_empty() { "What happened" } else { "Arms without a load" };
-    html + &section(title, &if probed.is_empty() { String::new() } else { compact::table(&probed, &verdict.judged) })
+    html + &section(
+        title,
+        &if probed.is_empty() {
+            String::new()
+        } else {
+            compact::table(&probed, &verdict.judged, &run.begin.experiment.hypotheses)
+        },
+    )
 }
 
 fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String {
@@ -31,8 +38,8 @@ fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String 
     if pictures.is_empty() {
         return String::new();
     }
-    let scales = Scales::of(&pictures);
     let hypotheses = &run.begin.experiment.hypotheses;
+    let scales = Scales::of(&pictures, hypotheses);
     let figures: String = pictures
         .iter()
         .map(|picture| {

@@ -77,7 +77,7 @@ fn burn(story: &ArmStory<'_>) -> String {
     if slices.is_empty() || budget <= 0.0 || story.failed == 0 {
         return String::new();
     }
-    let frame = Frame { width: 1_000.0, height: 150.0, left: 52.0, right: 10.0, top: 8.0, bottom: 24.0 };
+    let frame = Frame { width: 1_000.0, height: 150.0, left: 88.0, right: 10.0, top: 8.0, bottom: 24.0 };
     let end = course::end(story.arm, &slices);
     let x = frame.x(0.0, end);
     let is_long = end >= 120.0;

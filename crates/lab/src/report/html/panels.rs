@@ -39,7 +39,7 @@ pub(super) struct Picture<'a> {
 }
 
 impl Scales {
-    pub(super) fn of(pictures: &[Picture<'_>]) -> Self {
+    pub(super) fn of(pictures: &[Picture<'_>], hypotheses: &[Hypothesis]) -> Self {
         let rates = pictures.iter().flat_map(|picture| picture.slices.iter()).map(|slice| slice.rate(slice.total()));
         let latencies = || {
             let dots = pictures.iter().filter_map(|picture| picture.arm.load).flat_map(|(_, requests)| {
@@ -52,18 +52,20 @@ impl Scales {
             });
             dots.filter(|latency| *latency > 0.0)
         };
+        let limits = pictures.iter().flat_map(|picture| limits(&picture.arm.arm.name, hypotheses));
         let ends = pictures.iter().map(|picture| super::super::course::end(picture.arm, &picture.slices));
         Self {
             end: ends.fold(0.001, f64::max),
             rate: rates.fold(0.0, f64::max),
-            latency: (latencies().fold(1.0, f64::min).max(0.05), latencies().fold(CONTRACT_MS * 1.3, f64::max)),
+            latency: (latencies().fold(1.0, f64::min).max(0.05), latencies().chain(limits).fold(CONTRACT_MS, f64::max)),
             is_half: pictures.len() > 1,
         }
     }
 
     fn frame(&self, height: f64, top: f64, bottom: f64) -> Frame {
-        let width = if self.is_half { 600.0 } else { 1_000.0 };
-        Frame { width, height, left: 52.0, right: 10.0, top, bottom }
+        // The names of servers stand at the left, and are larger where the picture is made smaller.
+        let (width, left) = if self.is_half { (600.0, 66.0) } else { (1_000.0, 88.0) };
+        Frame { width, height, left, right: 10.0, top, bottom }
     }
 
     fn x(&self, frame: Frame) -> Axis {
@@ -118,6 +120,8 @@ fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
     if bands.len() > MOST_NAMES {
         return;
     }
+    // On a narrow screen there is room for one.
+    let class = if bands.len() > 1 { "band-name more" } else { "band-name" };
     let mut taken = [f64::NEG_INFINITY; 2];
     for band in bands {
         let width = band.what.chars().count() as f64 * LETTER;
@@ -125,7 +129,7 @@ fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
         let left = x.place(band.ordered).min(right - width).max(frame.left);
         if let Some(row) = taken.iter().position(|end| *end + 8.0 < left) {
             taken[row] = left + width;
-            plot.word("band-name", "start", (left, 11.0 + 13.0 * row as f64), &band.what);
+            plot.word(class, "start", (left, 14.0 + 14.0 * row as f64), &band.what);
         }
     }
 }
@@ -134,7 +138,7 @@ fn rates(picture: &Picture<'_>, scales: Scales) -> Panel {
     if picture.slices.is_empty() {
         return None;
     }
-    let rows = if picture.bands.is_empty() || picture.bands.len() > MOST_NAMES { 8.0 } else { 30.0 };
+    let rows = if picture.bands.is_empty() || picture.bands.len() > MOST_NAMES { 8.0 } else { 34.0 };
     let frame = scales.frame(180.0 + rows, rows, 8.0);
     let x = scales.x(frame);
     let mut plot = Plot::with_ticks(frame, x, frame.y(scales.rate), scales.ticks(frame, false), words::axis);
@@ -188,7 +192,7 @@ fn latencies(picture: &Picture<'_>, hypotheses: &[Hypothesis], scales: Scales) -
     if picture.arm.load.is_none() && !with_p95 {
         return None;
     }
-    let frame = scales.frame(210.0, 8.0, 8.0);
+    let frame = scales.frame(220.0, 18.0, 8.0);
     let (smallest, largest) = scales.latency;
     let y = frame.y_log(smallest, largest);
     let mut plot = Plot::with_ticks(frame, scales.x(frame), y, scales.ticks(frame, false), words::axis);
@@ -236,11 +240,11 @@ fn dots_caption(succeeded: u64, requests: &crate::journal::Requests) -> String {
 }
 
 fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
-    const LANE: f64 = 15.0;
+    let lane_height = if scales.is_half { 18.0 } else { 22.0 };
     let arm = picture.arm;
     let (_, first) = arm.servers.first()?;
     let names: Vec<&String> = first.keys().collect();
-    let frame = scales.frame(8.0 + LANE * names.len() as f64 + 24.0, 4.0, 24.0);
+    let frame = scales.frame(8.0 + lane_height * names.len() as f64 + 24.0, 4.0, 24.0);
     let x = scales.x(frame);
     let bottom = frame.height - frame.bottom;
     let mut svg = format!(
@@ -248,12 +252,12 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
         frame.width, frame.height
     );
     for (lane, name) in names.into_iter().enumerate() {
-        let top = frame.top + LANE * lane as f64;
+        let top = frame.top + lane_height * lane as f64;
         let _infallible = writeln!(
             svg,
             "<text class=\"lane\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             frame.left - 6.0,
-            top + 11.0,
+            top + lane_height / 2.0 + 4.0,
             escape(&short(name))
         );
         for (from, to, state) in stretches(arm, name, scales.end) {
@@ -264,7 +268,7 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
                 escape(state),
                 top + 2.0,
                 (right - left).max(1.0),
-                LANE - 4.0
+                lane_height - 4.0
             );
         }
     }

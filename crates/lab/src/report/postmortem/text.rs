@@ -21,12 +21,10 @@ impl Incident<'_> {
     pub(in crate::report) fn cells(&self) -> [String; 8] {
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
         let by = match (self.noticed, self.alerted) {
-            (Some((_, probe)), None) => format!("probe {probe}"),
-            (Some((_, probe)), Some((after, alert))) => {
-                format!("probe {probe}; alert {alert} after {}", words::lasting(after))
-            }
+            (Some((_, by)), None) => by.to_owned(),
+            (Some((_, by)), Some((after, alert))) => format!("{by}; alert {alert} after {}", words::lasting(after)),
             (None, Some((after, alert))) => format!("alert {alert} after {}", words::lasting(after)),
-            (None, None) => "no probe".to_owned(),
+            (None, None) => "nothing".to_owned(),
         };
         [
             words::at(self.begin()),

@@ -6,8 +6,8 @@ use stack::Target;
 pub(super) const WIDTH: f64 = 1_240.0;
 const MARGIN: f64 = 24.0;
 /// From one replica's top to the next one's.
-const PITCH: f64 = 126.0;
-const CARD_HEIGHT: f64 = 102.0;
+const PITCH: f64 = 138.0;
+const CARD_HEIGHT: f64 = 112.0;
 /// More than these stand in two columns.
 const ONE_COLUMN: usize = 4;
 /// Over nginx and under it.
@@ -67,20 +67,20 @@ impl Layout {
     }
 
     pub(super) fn clients(&self) -> Card {
-        self.centered(8.0, 116.0, 76.0, 0.5)
+        self.centered(8.0, 116.0, 74.0, 0.5)
     }
 
     pub(super) fn nginx(&self) -> Card {
-        self.centered(252.0, 156.0, 92.0, 0.5)
+        self.centered(290.0, 150.0, 92.0, 0.5)
     }
 
     pub(super) fn replica(&self, index: usize) -> Card {
         let rows = self.first_column();
         let (column, row) = (index / rows.max(1), index % rows.max(1));
         let (x, width) = match (self.is_wrapped(), column) {
-            (false, _) => (566.0, 224.0),
-            (true, 0) => (500.0, 206.0),
-            (true, _) => (764.0, 206.0),
+            (false, _) => (600.0, 210.0),
+            (true, 0) => (530.0, 200.0),
+            (true, _) => (790.0, 200.0),
         };
         let block = rows as f64 * PITCH - (PITCH - CARD_HEIGHT);
         let top = if self.is_wrapped() { MARGIN } else { (self.height - block) / 2.0 };
@@ -90,7 +90,7 @@ impl Layout {
 
     pub(super) fn dependency(&self, target: Target) -> Card {
         let at = if target == Target::Redis { 0.27 } else { 0.73 };
-        self.centered(1_064.0, 168.0, 92.0, at)
+        self.centered(1_056.0, 176.0, 92.0, at)
     }
 
     pub(super) fn entry(&self) -> String {
@@ -104,7 +104,7 @@ impl Layout {
     }
 
     /// To the second column, edges run through the gaps of the first.
-    pub(super) fn to_replica(&self, index: usize) -> String {
+    pub(super) fn to_replica(self, index: usize) -> String {
         let (from, to) = (self.nginx(), self.replica(index));
         let bend = self.replica(0).x - 6.0;
         format!(
@@ -118,13 +118,14 @@ impl Layout {
 
     pub(super) fn replica_label(&self, index: usize) -> Spot {
         let to = self.replica(index);
-        Spot { x: to.x - 10.0, y: to.middle() - 9.0, anchor: "end" }
+        // On the side from which the edge does not come.
+        let y = if to.middle() > self.nginx().middle() + 1.0 && !self.is_wrapped() { 20.0 } else { -9.0 };
+        Spot { x: to.x - 10.0, y: to.middle() + y, anchor: "end" }
     }
 
-    pub(super) fn to_dependency(&self, index: usize, target: Target) -> String {
+    pub(super) fn to_dependency(self, index: usize, target: Target) -> String {
         let (from, to) = (self.replica(index), self.dependency(target));
         let last = self.replica(self.replicas.saturating_sub(1)).right().max(from.right()) + 6.0;
-        // Redis' edges end in the upper half of its side, Postgres' in the lower: they cross less.
         format!(
             "M{:.0} {:.0} H{last:.0} {}",
             from.right(),

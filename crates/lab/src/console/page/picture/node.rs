@@ -120,7 +120,7 @@ fn other_lines(view: &View, target: Target) -> Lines {
     let mut lines = vec![("", usage(used.and_then(|used| used.cpu), used.map(|used| used.memory_bytes)))];
     match target {
         Target::Nginx if view.retried > 0.0 => {
-            lines.push(("alarm", format!("tried again {}", number::rate(view.retried))))
+            lines.push(("alarm", format!("tried again {}", number::rate(view.retried))));
         }
         Target::Nginx => lines.push(("", "none tried again".to_owned())),
         Target::Redis => lines.push(("", "cache".to_owned())),
