@@ -5,7 +5,7 @@ use std::time::Duration;
 use stack::{FaultKind, Target};
 
 use crate::{
-    experiment::{Action, Arm, AwaitPlan, Condition, Expect, ProbePlan, Shape, Via},
+    experiment::{Action, Arm, AwaitPlan, Condition, Expect, Moment, ProbePlan, Shape, Via},
     hypothesis::{Bound, Hypothesis, Measure, Part},
 };
 
@@ -193,6 +193,8 @@ impl Row {
             .then(Action::answers("nginx", all_of(NGINX_ANSWERS), ANSWERED_WITHIN))
             .then(Action::mark("over"))
             .between("judged", "broken", "through")
+            // Metrics are read at each mark, but not at once.
+            .window("opened", Moment::at("broken"), Moment::after("over", Duration::from_secs(1)))
             .between("nginx", "through", "over");
         if self.is_undone() {
             arm = arm.then(Action::heal()).probe(probe("back", Via::Replica(1)).at_once(1).between("undo", ""));
@@ -216,7 +218,7 @@ impl Row {
         if let (Some(open), Some(dependency)) = (self.open, self.breaker()) {
             let median = Measure::Median { probe: "replica".to_owned(), part: self.part() };
             let state = Measure::MetricHighest(format!("breaker_state{{dependency=\"{dependency}\"}}"));
-            all.push(one(&format!("the breaker of {dependency} opens"), "open", state, Bound::at_least(2.0)));
+            all.push(one(&format!("the breaker of {dependency} opens"), "opened", state, Bound::at_least(2.0)));
             all.push(one("once it is open, answers come at once", "open", median, Bound::at_most(open)));
         }
         if self.answer == Answer::MissingOrBusy {

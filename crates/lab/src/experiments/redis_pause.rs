@@ -5,7 +5,7 @@ use stack::{FaultKind, Target};
 use super::outage::{self, Says};
 use crate::{
     experiment::{About, Experiment, Scale, Shape},
-    hypothesis::{Answers, Bound, Measure},
+    hypothesis::{Bound, Measure},
 };
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
@@ -21,10 +21,10 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut hypotheses = outage::without_redis("with");
     hypotheses.push(Says("without").that(
-        "without time-outs and breakers every request waits for the cache to come back",
+        "without time-outs and breakers a hung cache costs answers that the database could have given",
         "broken",
-        Measure::Latency { of: Answers::All, percentile: 50.0 },
-        Bound::at_least(500.0),
+        Measure::Goodput.ratio_to_window("with", "broken"),
+        Bound::at_most(0.9),
     ));
     let arms = vec![outage::arm("with", &hang, scale), outage::arm("without", &hang, scale).on(raw)];
     Experiment { about, arms, hypotheses }

@@ -1,7 +1,7 @@
 //! One replica against three of the same size.
 
 use crate::{
-    experiment::{About, Arm, Experiment, LoadPlan, Pace, Scale, Shape},
+    experiment::{About, Arm, Experiment, Gate, LoadPlan, Pace, Scale, Shape},
     hypothesis::{Answers, Bound, Hypothesis, Measure},
 };
 
@@ -52,7 +52,10 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
 
 /// As when the notes scaled: before they cached.
 fn arm(name: &str, replicas: u32, pace: Pace, scale: Scale) -> Arm {
+    // 100 requests are over before there is a state to look at.
+    let gate = if matches!(pace, Pace::Requests { .. }) { Gate::Up } else { Gate::Steady };
     Arm::new(name)
+        .gate(gate)
         .on(Shape::of(replicas).phase(2).cpus(CPUS))
         .load(LoadPlan::new(pace, scale.seconds(6, 30)).of_ids(1, 1))
 }

@@ -44,9 +44,8 @@ fn arm(name: &str, shape: Shape, target: Target, latency: u64, scale: Scale) -> 
         .load(LoadPlan::hot_and_cold(100.0, scale.seconds(5, 30), 0.2))
         .probe(ProbePlan::get("nginx", Via::Nginx, "/data/1"))
         .at(scale.pick(Duration::from_millis(1_500), Duration::from_secs(5)), slow())
-        .then(Action::mark("slow"))
         .at(scale.pick(Duration::from_millis(3_800), Duration::from_secs(20)), Action::heal())
-        .between("late", "slow", "undo")
+        .between("late", "effect", "undo")
 }
 
 fn hypotheses() -> Vec<Hypothesis> {
@@ -64,13 +63,17 @@ fn hypotheses() -> Vec<Hypothesis> {
         all.push(says.that("nor is it slow", "late", hot, Bound::at_most(50.0)));
         all.push(says.that("what is not cached is answered or refused in time", "late", every, Bound::at_most(320.0)));
     }
-    let served = Measure::KindFailures("cold".to_owned());
-    all.push(Says("postgres-50").that("with 50 ms more everything is served", "whole", served, Bound::at_most(0.0)));
+    all.push(Says("postgres-50").that(
+        "with 50 ms more it is served",
+        "whole",
+        Measure::Success,
+        Bound::at_least(99.0),
+    ));
     let slow = "without time-outs every request waits for Redis";
     all.push(Says("redis-200-without").that(slow, "late", Measure::good(50.0), Bound::at_least(180.0)));
     all.push(Says("redis-2000-without").that(slow, "late", Measure::Success, Bound::at_most(50.0)));
     let cold = Measure::KindLatency { kind: "cold".to_owned(), of: Answers::Bad, percentile: 50.0 };
-    let waits = "without time-outs what is not cached waits until nginx gives up";
-    all.push(Says("postgres-2000-without").that(waits, "late", cold, Bound::at_least(1_000.0)));
+    let waits = "without time-outs what is not cached waits for half a second and more";
+    all.push(Says("postgres-2000-without").that(waits, "late", cold, Bound::at_least(450.0)));
     all
 }
