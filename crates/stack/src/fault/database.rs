@@ -165,7 +165,7 @@ fn end(site: &Site<'_>) -> Result<String, StackError> {
     let mut admin = as_admin(site)?;
     let before = admin.text("SELECT clock_timestamp()::text")?;
     let there = admin
-        .text(&format!("SELECT count(pg_terminate_backend(pid, 4000))::text FROM pg_stat_activity WHERE {mine}"))?;
+        .text(&format!("SELECT count(pg_terminate_backend(pid, 8000))::text FROM pg_stat_activity WHERE {mine}"))?;
     // Not what `pg_terminate_backend` returns: it is false for a connection that its client closed a moment earlier.
     let left = admin.text(&format!(
         "SELECT count(*)::text FROM pg_stat_activity WHERE {mine} AND backend_start <= '{before}'::timestamptz"
