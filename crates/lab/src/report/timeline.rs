@@ -1,6 +1,11 @@
 //! What was planned and what was done, step by step.
 
+use std::collections::BTreeSet;
+
 use crate::{journal::ArmRun, report::words};
+
+/// An hour of random faults has a thousand.
+const MOST_ROWS: usize = 250;
 
 pub(super) const HEAD: [&str; 5] = ["planned", "step", "asked", "done or in effect", "seen"];
 
@@ -16,7 +21,8 @@ impl Row {
     /// As [`HEAD`] has them.
     pub(super) fn cells(&self) -> [String; 5] {
         let time = |time: Option<f64>, none: &str| time.map_or_else(|| none.to_owned(), words::at);
-        let none = if self.asked.is_some() || self.done.is_some() { "" } else { "not reached" };
+        let none =
+            if self.asked.is_some() || self.done.is_some() || self.planned.is_none() { "" } else { "not reached" };
         [time(self.planned, ""), self.what.clone(), time(self.asked, none), time(self.done, ""), self.seen.clone()]
     }
 }
@@ -36,9 +42,9 @@ pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
         }
         rows.append(&mut done);
     }
-    let mut others: Vec<&str> =
-        arm.events.iter().map(|event| event.step).filter(|step| !names.iter().any(|name| name == step)).collect();
-    others.dedup();
+    let of_plan: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let others: BTreeSet<&str> =
+        arm.events.iter().map(|event| event.step).filter(|step| !of_plan.contains(step)).collect();
     for name in others {
         rows.extend(events(arm, name, None));
     }
@@ -59,6 +65,17 @@ pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
     }
     let key = |row: &Row| row.asked.or(row.done).or(row.planned).unwrap_or(f64::INFINITY);
     rows.sort_by(|one, other| key(one).total_cmp(&key(other)));
+    if rows.len() > MOST_ROWS {
+        let left_out = words::plural((rows.len() - MOST_ROWS) as u64, "more line", "more lines");
+        rows.truncate(MOST_ROWS);
+        rows.push(Row {
+            planned: None,
+            what: format!("… {left_out}, in the journal"),
+            asked: None,
+            done: None,
+            seen: String::new(),
+        });
+    }
     rows
 }
 

@@ -78,8 +78,23 @@ pub(super) fn lasting(seconds: f64) -> String {
     if seconds.abs() < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { at(seconds) }
 }
 
+/// Where a time axis up to this end is marked, and with what: round seconds in what is short, round minutes in what is long.
+pub(super) fn ticks(axis: loadgen::charts::Axis, end: f64) -> Vec<(f64, String)> {
+    const STEPS: [u32; 9] = [20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600];
+    if end < LONG {
+        return axis.ticks().into_iter().map(|at| (at, tick(at, false))).collect();
+    }
+    let fits = |step: &u32| end / f64::from(*step) <= 8.0;
+    let step = f64::from(STEPS.into_iter().find(fits).unwrap_or(14_400));
+    let count = (end / step).floor().min(1_000.0) as u32;
+    (0..=count).map(|place| f64::from(place) * step).map(|at| (at, tick(at, true))).collect()
+}
+
+/// From this time on, in s, an axis has minutes.
+pub(super) const LONG: f64 = 120.0;
+
 /// A mark of a time axis: `5`, `1:30`.
-pub(super) fn tick(seconds: f64, is_long: bool) -> String {
+fn tick(seconds: f64, is_long: bool) -> String {
     if is_long {
         let whole = seconds.round() as i64;
         format!("{}:{:02}", whole / 60, whole % 60)

@@ -80,8 +80,7 @@ fn burn(story: &ArmStory<'_>) -> String {
     let frame = Frame { width: 1_000.0, height: 150.0, left: 88.0, right: 10.0, top: 8.0, bottom: 24.0 };
     let end = course::end(story.arm, &slices);
     let x = frame.x(0.0, end);
-    let is_long = end >= 120.0;
-    let ticks: Vec<(f64, String)> = x.ticks().into_iter().map(|at| (at, words::tick(at, is_long))).collect();
+    let ticks = words::ticks(x, end);
     let y = frame.y((100.0 * story.failed as f64 / budget).max(100.0));
     let mut plot = Plot::with_ticks(frame, x, y, ticks, |percent| format!("{percent:.0} %"));
     for incident in &story.incidents {

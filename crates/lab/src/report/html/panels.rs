@@ -18,6 +18,8 @@ use crate::{
 const CONTRACT_MS: f64 = 320.0;
 /// Beside each other, words over the bands need room.
 const MOST_NAMES: usize = 8;
+/// Of more bands than that the parts are too narrow to be told apart.
+const MOST_PARTS: usize = 60;
 /// What a word takes, about, in units per letter.
 const LETTER: f64 = 6.6;
 
@@ -73,9 +75,8 @@ impl Scales {
     }
 
     fn ticks(&self, frame: Frame, is_named: bool) -> Vec<(f64, String)> {
-        let is_long = self.end >= 120.0;
-        let name = |at: f64| if is_named { words::tick(at, is_long) } else { String::new() };
-        self.x(frame).ticks().into_iter().map(|at| (at, name(at))).collect()
+        let ticks = words::ticks(self.x(frame), self.end).into_iter();
+        ticks.map(|(at, name)| (at, if is_named { name } else { String::new() })).collect()
     }
 }
 
@@ -101,7 +102,9 @@ type Panel = Option<(&'static str, String, String, String)>;
 fn mark_bands(plot: &mut Plot, bands: &[Band<'_>], end: f64) {
     for band in bands {
         let undo = band.undo.unwrap_or(end);
-        if band.is_fault {
+        if bands.len() > MOST_PARTS {
+            plot.region(if band.is_fault { "active" } else { "change" }, band.ordered, undo);
+        } else if band.is_fault {
             if band.effect > band.ordered {
                 plot.region("ordered", band.ordered, band.effect);
             }
@@ -283,7 +286,7 @@ fn servers(picture: &Picture<'_>, scales: Scales) -> Panel {
     }
     let _infallible =
         write!(svg, "<line class=\"cursor\" y1=\"{}\" y2=\"{bottom}\" visibility=\"hidden\"/>\n</svg>\n", frame.top);
-    let unit = if scales.end >= 120.0 { "minutes:seconds" } else { "seconds" };
+    let unit = if scales.end >= words::LONG { "minutes:seconds" } else { "seconds" };
     let legend = ["up", "paused", "stopped", "starting"]
         .into_iter()
         .filter(|state| arm.servers.iter().any(|(_, states)| states.values().any(|known| known == state)))
