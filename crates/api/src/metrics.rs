@@ -78,8 +78,7 @@ declare! {
     admission_limit: IntGauge("admission_limit", "Places for requests to /data; 0 when the limit is off.", []);
     requests_shed: IntCounterVec(
         "requests_shed_total",
-        "Requests to /data refused before any work: overloaded (no place free), rate_limited or too_late (it waited longer than \
-         REQUEST_TIMEOUT).",
+        "Requests to /data refused before any work: overloaded (no place free) or rate_limited.",
         ["reason"]
     );
     cache_requests: IntCounterVec(

@@ -71,7 +71,7 @@ pub struct RequestMetrics {
 impl RequestMetrics {
     /// A table of zeros.
     pub fn new(metrics: Metrics) -> Self {
-        for reason in ["overloaded", "rate_limited", "too_late"] {
+        for reason in ["overloaded", "rate_limited"] {
             metrics.requests_shed.with_label_values(&[reason]);
         }
         let table = Self { metrics, cells: array::from_fn(|_| OnceLock::new()) };

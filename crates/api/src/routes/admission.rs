@@ -1,4 +1,4 @@
-//! The limits in front of `/data`: requests per second, time waited, then requests in flight. Each refusal has a counter of its
+//! The limits in front of `/data`: requests per second, then requests in flight. Each refusal has a counter of its
 //! own.
 
 use std::time::Duration;
@@ -82,18 +82,14 @@ impl FromRequestParts<AppState> for Place {
             return Ok(Self(None));
         };
         let waited = waited(parts, state);
-        // Its client has given up, or will before the answer is there. A write has a time limit of its own.
-        if parts.method.is_safe() && waited > state.config.limits.request_timeout {
-            shed(state, "too_late");
-            return Err(Overloaded.into());
-        }
         let taken = limit.try_admit(waited).inspect_err(|_| shed(state, "overloaded"))?;
         Ok(Self(Some(taken)))
     }
 }
 
 /// How long the request has waited since nginx sent it: in the socket of a replica that did not run. `None`: time-outs are
-/// off, or nginx is not in front.
+/// off, or nginx is not in front. A request is not refused for it: nginx writes the time once, so the copy that it sends to
+/// another replica after the first one did not answer looks old.
 fn waited(parts: &Parts, state: &AppState) -> Option<Duration> {
     state.config.limits.request_timeout?;
     let sent = receipt::sent_at(&parts.headers)?;
