@@ -1,6 +1,7 @@
 //! Reports of the load generator, recorded from servers that answer in ways of their own.
 //!
-//! `UPDATE_DOCS=1 cargo test -p lab --test experiments` records them anew.
+//! `RECORD_REPORTS=1 cargo test -p lab --test experiments` records them anew; on a quiet machine, since a generator that was
+//! late makes a run invalid.
 
 use std::{
     collections::BTreeMap,
