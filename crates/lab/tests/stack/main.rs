@@ -18,7 +18,6 @@ mod late_writes;
 mod life;
 mod observe;
 mod refusals;
-mod sabotage;
 mod shape;
 mod support;
 mod undoing;
