@@ -79,7 +79,7 @@ pub async fn serve(listener: UnixListener, leak: Leak, stop: CancellationToken) 
             () = stop.cancelled() => return,
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                // One command after the other: nobody sends two at once.
+                // One command at a time. A client that hangs up or is silent gets no answer, and the next one is served.
                 let _ = tokio::time::timeout(ANSWERS_WITHIN, answer(stream, &leak)).await;
             }
         }

@@ -154,7 +154,7 @@ pub(crate) fn run(
     let is_read_only = options.is_read_only;
     let running = start(options)?;
     console.print(&running.link);
-    let acts = if is_read_only { "It only shows." } else { "Whoever has this address can break the stack." };
+    let acts = if is_read_only { "It only shows." } else { "Anyone with this address can break the stack." };
     console.note(&format!("{acts} Ctrl-C ends the console and undoes the faults that it gave."));
     open(&running.link);
     while operation.interrupt.count() == 0 {

@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-/// From now on these signals no longer end the program; whoever waits looks at the interrupt.
+/// From now on these signals no longer end the program; every wait checks the interrupt.
 pub(crate) fn catch() -> Result<Interrupt, StackError> {
     start().map_err(|source| StackError::Io { what: "cannot catch signals".to_owned(), source })
 }

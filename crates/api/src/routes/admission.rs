@@ -58,10 +58,11 @@ impl Admission {
         }
     }
 
-    fn try_admit(&self, waited: Option<Duration>) -> Result<Taken, Overloaded> {
+    /// `waited` is only worked out where the limit follows it.
+    fn try_admit(&self, waited: impl FnOnce() -> Option<Duration>) -> Result<Taken, Overloaded> {
         match self {
             Self::Fixed(limit) => limit.try_admit().map(Taken::Fixed),
-            Self::Adaptive(limit) => limit.try_admit(Instant::now(), waited).map(Taken::Adaptive),
+            Self::Adaptive(limit) => limit.try_admit(Instant::now(), waited()).map(Taken::Adaptive),
         }
     }
 }
@@ -81,8 +82,7 @@ impl FromRequestParts<AppState> for Place {
         let Some(limit) = &state.admission else {
             return Ok(Self(None));
         };
-        let waited = waited(parts, state);
-        let taken = limit.try_admit(waited).inspect_err(|_| shed(state, "overloaded"))?;
+        let taken = limit.try_admit(|| waited(parts, state)).inspect_err(|_| shed(state, "overloaded"))?;
         Ok(Self(Some(taken)))
     }
 }

@@ -18,8 +18,8 @@ pub(super) fn run(
         console.print(&stack.inject(kind, target, operation)?.to_string());
         return Ok(());
     };
-    // However this ends, by a panic too: whoever asked for a time does not want the fault to stay. And only this one: others
-    // may have been given meanwhile.
+    // The fault ends with this function, also by a panic, and no other fault does: another one may have been injected
+    // meanwhile.
     let fault = stack.inject_guarded(kind, target, operation)?;
     console.print(&fault.injected().to_string());
     console.begin(&format!("undoing it in {time:?}"));

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stack::{DriverKind, Operation, StackError, UpOptions};
+use stack::{Operation, StackError};
 
+use super::up;
 use crate::{
     Console, Settings,
-    cli::HistoryArguments,
+    cli::{HistoryArguments, UpArguments},
     history::{self, Aim, History, Line, Plan, Promise, Verdict, Violation},
 };
 
@@ -47,20 +48,9 @@ fn record(
 ) -> Result<History, StackError> {
     // Beside the stack that may be running, and always the same: the next run clears what a crash has left.
     let name = folder.file_name().map(|name| format!("{}-history", name.display()));
-    let up = UpOptions {
-        driver: DriverKind::Process,
-        folder: folder.with_file_name(name.unwrap_or_else(|| "history".to_owned())),
-        project: settings.project()?,
-        host: settings.host.clone(),
-        replicas: 3,
-        phase: None,
-        env: Vec::new(),
-        port: Some(0),
-        cpus: None,
-        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
-            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
-        install: true,
-    };
+    let folder = folder.with_file_name(name.unwrap_or_else(|| "history".to_owned()));
+    let how = UpArguments { port: Some(0), api_bin: arguments.api_bin.clone(), ..up::defaults() };
+    let up = up::options(&how, &folder, settings)?;
     let seed = arguments.seed.unwrap_or_else(|| fastrand::Rng::new().u64(1..1_000_000));
     let out = arguments.out.clone().unwrap_or_else(|| free_name(seed));
     console.print(&format!("seed {seed}, history in {}", out.display()));

@@ -5,12 +5,13 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
-use stack::{DriverKind, Operation, Progress, StackError, UpOptions};
+use stack::{Operation, Progress, StackError, UpOptions};
 use time::{OffsetDateTime, macros::format_description};
 
+use super::up;
 use crate::{
     Console, Settings,
-    cli::{HowArguments, RunArguments},
+    cli::{HowArguments, RunArguments, UpArguments},
     experiment::{Experiment, Scale},
     experiments,
     journal::Journal,
@@ -106,21 +107,15 @@ pub(super) fn one(name: &str, scale: Scale, seed: u64) -> Result<Experiment, Sta
     })
 }
 
-fn up(arguments: &HowArguments, folder: &Path, settings: &Settings) -> Result<UpOptions, StackError> {
-    Ok(UpOptions {
-        driver: arguments.driver.map_or(DriverKind::Process, Into::into),
-        folder: folder.to_owned(),
-        project: settings.project()?,
-        host: settings.host.clone(),
-        replicas: 3,
-        phase: None,
-        env: Vec::new(),
+fn up(how: &HowArguments, folder: &Path, settings: &Settings) -> Result<UpOptions, StackError> {
+    let defaults = up::defaults();
+    let arguments = UpArguments {
+        driver: how.driver.unwrap_or(defaults.driver),
         port: Some(0),
-        cpus: None,
-        api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
-            .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
-        install: true,
-    })
+        api_bin: how.api_bin.clone(),
+        ..defaults
+    };
+    up::options(&arguments, folder, settings)
 }
 
 fn plan_of(

@@ -45,12 +45,14 @@ impl Announcement {
     /// tell.
     pub(super) fn renew(&mut self) {
         let path = path(&self.folder);
+        // An error means that the file is gone, which is what is asked here.
         let inode = |file: &File| file.metadata().map(|found| found.ino()).ok();
         let there = std::fs::metadata(&path).map(|found| found.ino()).ok();
         if there.is_some() && self.file.as_ref().and_then(inode) == there {
             return;
         }
         // Beside the marker of a state folder, never into an empty one: that would not be taken for one.
+        // What cannot be announced now is tried again with the next call.
         self.file = if self.folder.join("lab.lock").exists() { self.write(&path).ok() } else { None };
     }
 

@@ -1,4 +1,4 @@
-//! What one second looks like to every viewer: the page's regions, rendered once, and what to send to whom.
+//! One second of the page: its regions, rendered once for all viewers, and which of them a viewer still needs.
 
 use std::{collections::BTreeMap, sync::Arc};
 

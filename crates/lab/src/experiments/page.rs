@@ -17,7 +17,8 @@ pub fn render(experiment: &Experiment, recorded: Option<&Recorded>) -> String {
     let mut page = format!("# {}\n\n<!-- {MADE} -->\n\n{}\n", about.name, about.question);
     if !about.says.is_empty() {
         section(&mut page, "What the source says");
-        page += &format!("{}:\n\n> {}\n", source(&about.seed), about.says);
+        // In our words: it is shortened, so it is not set as a quotation.
+        page += &format!("{}, in short: {}\n", source(&about.seed), about.says);
     }
     section(&mut page, "What to expect, and why");
     page += &format!("{}\n", about.expect);

@@ -11,7 +11,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
 }
 
-/// A variable of whoever runs the tests.
+/// An environment variable of the test run.
 #[expect(clippy::disallowed_methods, reason = "a test is told by the environment to write its files")]
 fn variable(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)

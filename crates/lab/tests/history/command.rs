@@ -80,7 +80,7 @@ fn an_interrupt_undoes_everything_and_keeps_what_was_recorded() {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (state, out) = (place.path().join("stack"), place.path().join("history.ndjson"));
-    // Whoever started the tests may have them ignore signals, and children inherit it.
+    // The parent process may ignore signals, and children inherit that.
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(env!("CARGO_BIN_EXE_lab")).current_dir(env!("CARGO_MANIFEST_DIR"));
     command.arg("--state-dir").arg(&state).args(["history", "--seed", "3", "--out"]).arg(&out);

@@ -90,7 +90,7 @@ fn every_effect_and_every_return_has_its_time_and_is_seen_from_outside() {
 fn a_fault_without_effect_is_an_error_and_taken_back() {
     let place = Place::new();
     place.up(&["--replicas", "1"]);
-    // Whoever should keep the lock up ends at once.
+    // The agent that has to hold the lock ends at once.
     let record = place.folder().join("state.json");
     let text = fs::read_to_string(&record).unwrap();
     fs::write(&record, text.replace(env!("CARGO_BIN_EXE_lab"), "/bin/true")).unwrap();

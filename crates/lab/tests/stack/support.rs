@@ -78,7 +78,7 @@ impl Place {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        // Whoever started the tests may have them ignore signals (`nohup` and background jobs do), and children inherit it.
+        // The parent process may ignore signals (`nohup` and background jobs do), and children inherit that.
         let mut command = Command::new("env");
         command.arg("--default-signal").arg(env!("CARGO_BIN_EXE_lab"));
         command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("--state-dir").arg(self.folder()).args(words);

@@ -1,5 +1,5 @@
-//! From a finished run to its report: everything that is said is a sum over the axis. Nothing is rounded here; that is
-//! for whoever prints it.
+//! From a finished run to its report: everything that is said is a sum over the axis. Nothing is rounded here;
+//! numbers are rounded when they are printed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

@@ -44,12 +44,11 @@ fn home(folder: &Folder) -> Result<Hierarchy, StackError> {
 fn refused(missing: Missing) -> StackError {
     let (what, remedy) = match missing {
         Missing::Controller => {
-            ("this machine has no control groups for CPU time".to_owned(), "Mount them, or leave --cpus out")
+            ("this machine has no control groups for CPU time".to_owned(), "Mount them, or omit --cpus")
         }
         Missing::Refused(group, error) => (
             format!("the control group {} cannot be made ({error})", group.display()),
-            "A CPU quota needs root, or a user to whom the system delegates CPU control: run it with sudo, or leave \
-             --cpus out",
+            "A CPU quota needs root or delegated control of the CPU controller: run it with sudo, or omit --cpus",
         ),
     };
     StackError::NotPermitted { what, remedy: remedy.to_owned() }

@@ -2,8 +2,8 @@
 //!
 //! # In the order of time
 //! ## Connect
-//! A connection of its own: pushes and replies arrive in one order. `BCAST` reports every change of a key with the prefix,
-//! whoever read it, because the default mode remembers only what read commands have read, and `GETEX` is not one.
+//! A connection of its own: pushes and replies arrive in one order. `BCAST` reports every change of a key with the prefix.
+//! The default mode reports only keys that this connection has read with a read command, and `GETEX` is not a read command.
 //! ## Listen
 //! A change is handed to the [`ChangeListener`] as soon as it is read from the socket.
 //! ## Heartbeat

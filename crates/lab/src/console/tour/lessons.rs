@@ -56,8 +56,8 @@ const FIRST_SYSTEM: Lesson = Lesson {
             action: "Set Requests/s back to off and the cache to off. Then click Postgres and choose limit-connections.",
             question: "Two connections for three replicas: what happens to latency?",
             choices: &["It stays", "It grows, and some requests fail", "Every request fails"],
-            why: "Every read waits for a turn at a connection, 100 ms at most. Whoever gets none in time is told so \
-                  (503 database_busy), and nobody waits without a limit.",
+            why: "Every read waits for a turn at a connection, 100 ms at most. A request that gets none in \
+                  time is refused (503 database_busy); none waits without a limit.",
             seconds: 5,
             is_so: |facts| {
                 facts.has_traffic() && facts.has(|_, kind| matches!(kind, FaultKind::LimitConnections { .. }))

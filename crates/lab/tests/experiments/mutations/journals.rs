@@ -189,7 +189,7 @@ fn answers(probe: &ProbePlan, judged: &Hypothesis, answering: Answering, pace: f
             let expected = ProbeAnswer { at, version: Some(1_000 + number / 10), ..as_expected(expect) };
             let is_late = answering == Answering::Late && at < (UNDONE * pace + LATE) * 1e3;
             match answering {
-                // Whoever writes is told of its own write in every world.
+                // A writer gets the answer to its own write in every world.
                 _ if is_writer => ProbeAnswer { version: Some(1_000 + number / 10 - 1), ..expected },
                 Answering::Otherwise => otherwise(at, number),
                 Answering::Late if is_late => otherwise(at, number),
