@@ -18,7 +18,8 @@ pub enum ErrorClass {
     /// The connection was reset in the middle of a request.
     Reset,
     /// A kept-alive connection that had been idle was lost within a round trip of the next request's sending: the race of
-    /// every pooled client with the server's idle time-out, and no fault of the request.
+    /// every pooled client with the server's idle time-out, and no fault of the request. One of an idempotent method is sent
+    /// again first, and only counted when that fails in the same way.
     ResetReused,
     /// The server closed the connection before the answer was complete.
     Closed,

@@ -355,6 +355,11 @@ pub(crate) fn is_retried(class: ErrorClass) -> bool {
     class != ErrorClass::Local
 }
 
+/// RFC 9110, 9.2.2. Methods are case-sensitive; an unknown one is not idempotent.
+pub(crate) fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -239,6 +239,9 @@ pub struct ConnectionCounts {
     pub opened: u64,
     /// Closed by the server while no request was on them.
     pub closed_idle: u64,
+    /// Requests sent again, once, because the server closed their idle connection as they were sent (RFC 9112, 9.3.1).
+    #[serde(default)]
+    pub resent: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -98,6 +98,8 @@ pub(super) struct Connection<'a> {
 pub(super) struct Traffic {
     pub(super) opened: u64,
     pub(super) closed_idle: u64,
+    /// Requests that met the server's end of an idle connection and went out again on a new one.
+    pub(super) resent: u64,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }
@@ -112,6 +114,7 @@ impl Traffic {
     pub(super) fn add(&mut self, other: Self) {
         self.opened += other.opened;
         self.closed_idle += other.closed_idle;
+        self.resent += other.resent;
         self.bytes_sent += other.bytes_sent;
         self.bytes_received += other.bytes_received;
     }

@@ -23,7 +23,7 @@ use super::tls::Connector;
 use crate::address::Addresses;
 use crate::outcome::ErrorClass;
 use crate::pacer::{Due, Pacer, WhenFull};
-use crate::plan::{Plan, is_retried};
+use crate::plan::{Plan, is_idempotent, is_retried};
 use crate::record::{Harvest, Recorder, Request};
 use crate::report::Stalls;
 use crate::template::{Mix, Written};
@@ -114,6 +114,8 @@ struct Job {
     /// When the slot was last left with an open connection.
     freed: Duration,
     is_head: bool,
+    /// Sent again because its idle connection was closed.
+    is_resent: bool,
     state: JobState,
 }
 
@@ -140,6 +142,7 @@ impl<'a> Worker<'a> {
             idle: Duration::ZERO,
             freed: Duration::ZERO,
             is_head: false,
+            is_resent: false,
             state: JobState::None,
         };
         let worker = Self {
@@ -280,7 +283,7 @@ impl<'a> Worker<'a> {
         self.recorder.sent(request);
         self.budget.earn();
         let job = &mut self.jobs[slot as usize];
-        *job = Job { request, attempts: 0, is_head, state: JobState::Running, ..*job };
+        *job = Job { request, attempts: 0, is_head, is_resent: false, state: JobState::Running, ..*job };
         self.attempt(slot, now);
     }
 
@@ -341,6 +344,15 @@ impl<'a> Worker<'a> {
             && fault.is_unanswered_reuse
             && is_idle_race(job.idle, now.saturating_sub(job.attempted), self.shared.round_trip)
         {
+            if !job.is_resent && is_idempotent(&self.plan.requests[job.request.kind].method) {
+                self.shared.traffic.resent += 1;
+                let job = &mut self.jobs[slot as usize];
+                job.is_resent = true;
+                // It is the same attempt.
+                job.attempts -= 1;
+                self.attempt(slot, now);
+                return;
+            }
             fault.class = ErrorClass::ResetReused;
         }
         let again = job.attempts < self.plan.retries.attempts

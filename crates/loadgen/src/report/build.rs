@@ -42,7 +42,11 @@ impl Report {
             errors: errors.collect(),
             instances: total.instances.clone(),
             cache: words(&total.cache, |result| result.word()),
-            connections: ConnectionCounts { opened: totals.opened, closed_idle: totals.closed_idle },
+            connections: ConnectionCounts {
+                opened: totals.opened,
+                closed_idle: totals.closed_idle,
+                resent: totals.resent,
+            },
             bytes: ByteCounts { sent: totals.bytes_sent, received: totals.bytes_received },
             generator: generator(totals, &total),
             interval_s: totals.axis.interval().as_secs_f64(),

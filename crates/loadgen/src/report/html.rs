@@ -187,6 +187,7 @@ impl Page {
             ("retries on top", summary.retries),
             ("connections opened", report.connections.opened),
             ("connections closed by the server while idle", report.connections.closed_idle),
+            ("requests sent again on a new connection", report.connections.resent),
             ("bytes sent", report.bytes.sent),
             ("bytes received", report.bytes.received),
         ];

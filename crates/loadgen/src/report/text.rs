@@ -98,11 +98,13 @@ impl Page {
         }
         let rate = report.bytes.received as f64 / 1_024.0 / summary.elapsed_s.max(1e-9);
         self.line("Transfer rate:", &format!("{rate:.2} [Kbytes/sec] received"));
-        let opened = report.connections.opened;
-        self.line(
-            "Connections:",
-            &format!("{opened} opened, {} closed by the server while idle", report.connections.closed_idle),
-        );
+        let connections = &report.connections;
+        let mut text =
+            format!("{} opened, {} closed by the server while idle", connections.opened, connections.closed_idle);
+        if connections.resent > 0 {
+            text += &format!(", {} requests therefore sent again", connections.resent);
+        }
+        self.line("Connections:", &text);
         self.text("");
     }
 
