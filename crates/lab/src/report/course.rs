@@ -4,10 +4,17 @@ use loadgen::{Point, Report};
 
 use crate::journal::ArmRun;
 
-/// So many are told apart in a picture.
-const MOST_SLICES: f64 = 120.0;
-/// Fewer requests make a percentile a matter of chance.
-const LEAST_REQUESTS: f64 = 15.0;
+/// How finely the time is cut.
+struct Cut {
+    most_slices: f64,
+    /// Fewer requests make a percentile a matter of chance.
+    least_requests: f64,
+    least_slices: f64,
+}
+
+/// So many slices are told apart in a picture.
+const DRAWN: Cut = Cut { most_slices: 120.0, least_requests: 15.0, least_slices: 10.0 };
+const FINE: Cut = Cut { most_slices: 2_000.0, least_requests: 2.0, least_slices: 100.0 };
 
 /// How a request ended: its class in the picture, and its name.
 pub(super) const ENDS: [(&str, &str); 6] =
@@ -42,17 +49,22 @@ impl Slice {
 /// Every slice of an arm; none without a load. A run that was cut has no report of its load, but its points.
 pub(super) fn slices(arm: &ArmRun<'_>) -> Vec<Slice> {
     match arm.load {
-        Some((report, _)) => of_report(report),
+        Some((report, _)) => of_report(report, &DRAWN),
         None => arm.points.iter().map(|point| of_point(point)).collect(),
     }
 }
 
-fn of_report(report: &Report) -> Vec<Slice> {
+/// As [`slices`], as finely as the load was recorded, up to what a browser zooms into without delay.
+pub(super) fn fine_slices(arm: &ArmRun<'_>) -> Vec<Slice> {
+    arm.load.map_or_else(Vec::new, |(report, _)| of_report(report, &FINE))
+}
+
+fn of_report(report: &Report, cut: &Cut) -> Vec<Slice> {
     // A window is of whole steps; a bound a hair before a step's begin includes it in spite of rounding.
     const HAIR: f64 = 1e-6;
     let end = report.series.last().map_or(0.0, |point| point.at_s + point.seconds);
     let rate = report.summary.planned as f64 / end.max(1e-9);
-    let wanted = (end / MOST_SLICES).max(LEAST_REQUESTS / rate.max(1e-9)).min(end / 10.0);
+    let wanted = (end / cut.most_slices).max(cut.least_requests / rate.max(1e-9)).min(end / cut.least_slices);
     let length = (wanted / report.interval_s).ceil().max(1.0) * report.interval_s;
     if !length.is_finite() || length <= 0.0 {
         return Vec::new();

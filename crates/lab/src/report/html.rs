@@ -1,12 +1,14 @@
 //! The page: one file without a network, in light and dark, from the verdict down to the journal.
 //!
-//! Everything is drawn here; the script only shows figures under the pointer.
+//! Everything is drawn here; the scripts only show figures under the pointer, and more of
+//! them where one zooms in.
 
 mod arms;
 mod compact;
 mod incidents;
 mod panels;
 mod tables;
+mod zoom;
 
 use loadgen::charts::{self, escape};
 
@@ -37,6 +39,9 @@ pub(super) fn render(subject: &Subject<'_>, postmortem: Option<&Postmortem<'_>>)
     html += &section("The run", &tables::circumstances(subject));
     html += &section("To repeat it", &format!("<pre class=\"command\">{}</pre>\n", escape(&subject.run.begin.command)));
     html += &section("The journal", &journal(subject));
+    if html.contains(zoom::MARK) {
+        html += &zoom::script();
+    }
     html + &end(SCRIPT)
 }
 

@@ -5,7 +5,7 @@ use loadgen::charts::escape;
 use super::{
     compact,
     panels::{self, Picture, Scales},
-    section, tables,
+    section, tables, zoom,
 };
 use crate::{
     experiment::{Arm, LoadPlan, Pace},
@@ -45,12 +45,13 @@ fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String 
         .map(|picture| {
             let arm = picture.arm.arm;
             format!(
-                "<figure class=\"arm {}\"><header><h3>{}</h3>{}</header><p>{}</p>\n{}</figure>\n",
+                "<figure class=\"arm {}\"><header><h3>{}</h3>{}</header><p>{}</p>\n{}{}</figure>\n",
                 if scales.is_half { "half" } else { "wide" },
                 escape(&arm.name),
                 badge(&arm.name, verdict),
                 escape(&description(arm)),
-                panels::panels(picture, hypotheses, scales)
+                panels::panels(picture, hypotheses, scales),
+                zoom::details(picture.arm, picture.slices.len()),
             )
         })
         .collect();
