@@ -17,7 +17,7 @@ use crate::{
 
 /// The contract of the service, in ms.
 const CONTRACT_MS: f64 = 320.0;
-/// The minimum distance of labels above the bands.
+/// With more bands, their labels do not fit next to each other.
 const MOST_NAMES: usize = 8;
 /// With more bands, the parts are too narrow to be distinguished.
 const MOST_PARTS: usize = 60;
