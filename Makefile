@@ -1,9 +1,9 @@
-# One verb per task; CI runs the same verbs. `make help` lists them.
+# One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers deny
 
-# OBSERVE=1 starts Prometheus beside the stack.
+# OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
 
 help: ## List the verbs
@@ -21,7 +21,7 @@ test: servers ## Run every test that needs no Docker: the real binaries over rea
 	cargo test --workspace
 	deploy/prometheus/test.sh
 
-# Starting the stack once installs what is missing from the distribution, or says exactly what to install.
+# Starting the stack once installs missing servers from the distribution, or says what to install.
 servers:
 	cargo build -p api -p lab
 	target/debug/lab --state-dir .stack-check up --detach --port 0

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the Debian mirror this machine itself uses, so that no mirror is written into the project.
+# Prints the Debian mirror that this machine uses, so that the project does not contain one.
 # DEBIAN_MIRROR overrides it, for machines that are not Debian.
 set -euo pipefail
 
-# One line per package index that apt has; only an index tells its origin, so none are known before `apt-get update`.
+# One line per package index of apt. Only an index has its origin, so there are none before `apt-get update`.
 # shellcheck disable=SC2016  # the names are apt's, not the shell's
 configured() {
     apt-get indextargets --format '$(REPO_URI) $(ORIGIN)' 'Created-By: Packages' 2>/dev/null |

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Proves on a real Docker engine what docker-compose.yml promises: a clone starts without another step, three replicas
-# answer, scaling and crashes lose no request, outages of Redis and Postgres have the documented answers, records outlive
-# `down`, nothing but nginx is to be reached and nothing reaches out. It works on a copy of the committed files, with a
-# project and ports of its own, and removes everything it made, also when interrupted.
+# Tests docker-compose.yml on a real Docker engine: a clone starts without another step, three replicas answer, scaling and
+# crashes lose no request, outages of Redis and Postgres have the documented answers, records survive `down`, only nginx can
+# be reached, and no container can reach the outside. It uses a copy of the committed files with its own project and ports,
+# and removes everything it created, also when interrupted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C # numbers with a point
-# Every variable that the compose file reads: the caller's own settings must not change what is proved.
+# Unsets every variable that the compose file reads: the caller's settings must not affect the test.
 # shellcheck disable=SC2046  # a list of words
 unset COMPOSE_FILE COMPOSE_PROFILES COMPOSE_ENV_FILES $(grep -oE '\$\{[A-Z_]+|^ +[A-Z_]+:$' docker-compose.yml | tr -d '${: ')
 
@@ -47,9 +47,9 @@ flock --nonblock 9 || {
 
 # ---- The stack ----
 
-# As `git clone` would make it, whatever else lies in this folder.
+# As `git clone` would create it, without other files of this folder.
 (umask 022 && mkdir "$work/clone" && git ls-files -z | xargs -0 cp --parents --target-directory "$work/clone")
-# What is said here and not to a clone: images, and ports that are free.
+# Settings that a clone does not need: images, and free ports.
 cat "$images" - >"$work/env" <<END
 HTTP_BIND=127.0.0.1
 HTTP_PORT=0
@@ -92,7 +92,7 @@ find_port() { base=http://$(compose port nginx 8080); }
 
 # ---- Steps ----
 
-# check TEXT COMMAND…: one line per check, with the time since the start. What the command prints is shown beside it.
+# check TEXT COMMAND…: one line per check, with the time since the start. The output of the command is shown next to it.
 check() {
     local text=$1 said
     shift
@@ -108,7 +108,7 @@ check() {
 
 note() { printf '%4d s        %s\n' "$SECONDS" "$*"; }
 
-# within SECONDS COMMAND…: repeats the command until it succeeds; prints what it said last, and how long it took.
+# within SECONDS COMMAND…: repeats the command until it succeeds; prints its last output, and how long it took.
 within() {
     local limit=$1 start=${EPOCHREALTIME/./} said
     shift
@@ -161,7 +161,7 @@ instances() {
 
 # ---- Requests in the background ----
 
-# Three clients, some 300 requests a second: enough to meet every short moment, little enough for two cores.
+# Three clients with about 300 requests a second: enough to hit every short outage, and few enough for two cores.
 begin_requests() {
     : >"$work/requests"
     touch "$work/running"
@@ -200,7 +200,7 @@ no_failed_request() {
     echo "$total requests, the slowest $slowest ms"
 }
 
-# ---- What is looked at ----
+# ---- Checks ----
 
 # shellcheck source=deploy/e2e/safety.sh
 source deploy/e2e/safety.sh
@@ -228,8 +228,8 @@ healthy_since() {
 
 restarted() { [ "$(inspect '{{.RestartCount}} {{.State.Running}}' "$1")" = '1 true' ]; }
 
-# `docker kill` counts as a stop by hand and the restart policy would not act; a signal from inside does not reach the
-# first process of a container. So it comes from the engine's own process space, which also works for a remote engine.
+# `docker kill` counts as a manual stop, after which the restart policy does nothing, and a signal from inside does not reach
+# the first process of a container. So the signal is sent from the engine's process namespace, also for a remote engine.
 crash() {
     local image
     image=$(inspect '{{.Config.Image}}' "$(containers postgres)")
@@ -253,7 +253,7 @@ hardened() {
     for container in $(containers); do
         got=$(inspect 'read-only {{.HostConfig.ReadonlyRootfs}}, without {{.HostConfig.CapDrop}}, {{.HostConfig.SecurityOpt}}' "$container")
         [ "$got" = 'read-only true, without [ALL], [no-new-privileges:true]' ] || { echo "$container: $got" && bad=1; }
-        # What the kernel says, not what the file says.
+        # The state in the kernel, not in the compose file.
         ! docker top "$container" -eo uid,pid,comm | awk 'NR > 1 && $1 == 0' | grep . || { echo "$container runs as root" && bad=1; }
     done
     return $bad
@@ -267,7 +267,7 @@ limited() {
     done
 }
 
-# From nginx, which clients reach, Postgres and Redis must not even have a name.
+# From nginx, which clients can reach, the names of Postgres and Redis must not resolve.
 edge_is_apart() { ! compose exec -T nginx curl --silent --max-time 2 "telnet://$1:$2" </dev/null; }
 
 small() {

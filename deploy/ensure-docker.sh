@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that a Docker engine answers and that `docker compose` is version 2. Installs what is missing where that is
-# possible without touching anything else, and says precisely what to do where it is not.
+# Ensures that a Docker engine answers and that `docker compose` is version 2. Installs what is missing if that is possible
+# without other changes to the machine, and otherwise says what to do.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -13,7 +13,7 @@ say() { printf 'ensure-docker: %s\n' "$*"; }
 
 engine_answers() { docker info >/dev/null 2>&1; }
 
-# Packages of Debian testing, unpacked into $2 without installing anything: apt with a state of its own.
+# Unpacks packages of Debian testing into $2 without installing them, using a separate apt state.
 unpack_from_testing() {
     local package=$1 into=$2 mirror private
     mirror=$(./debian-mirror.sh)

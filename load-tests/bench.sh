@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# How fast is `load`, next to wrk and oha? Run it by `make bench-load`.
+# Compares the speed of `load` with wrk and oha. Run it with `make bench-load`.
 #
-# One nginx on a core of its own serves a constant answer; the clients take turns on another core, round by round, so that
-# whatever else the machine does hits all of them alike. The table shows the medians and those of the ratios within a round.
+# One nginx on a separate core serves a constant answer. The clients run alternately on another core, round by round, so that
+# other load on the machine affects all of them equally. The table shows the medians and those of the ratios within a round.
 # BASE=path/to/another/load adds an earlier build. load-tests/results/generator.txt is such a table, recorded.
 set -euo pipefail
 export LC_ALL=C
@@ -78,7 +78,7 @@ measure() {
     wrk) command=(wrk -t1 -c"$connections" -d"${seconds}s" "$url") ;;
     oha) command=(oha --no-tui -c "$connections" -z "${seconds}s" "$url") ;;
   esac
-  # load exits with 2 to say that it was the bottleneck itself, which is what is to be measured here.
+  # load exits with 2 if it was the bottleneck itself, which is intended here.
   { time taskset -c $client_core "${command[@]}" >"$folder/output" 2>&1 || true; } 2>"$folder/time"
   rate=$(awk '/^Requests per second:/ { print $4 } /Requests\/sec:/ { print $2 }' "$folder/output" | head -n 1)
   [ -n "$rate" ] || fail "$1 gave no rate: $(tail -n 3 "$folder/output")"
@@ -89,7 +89,7 @@ echo "$rounds rounds of $seconds s each, $connections connections; nginx on core
 for client in "${clients[@]}"; do measure "$client" >/dev/null; done # warm-up
 for round in $(seq "$rounds"); do
   line="round $round:"
-  # Every second round the other way round: what grows steadily adds as much to the one as to the other.
+  # Every second round in reverse order: a steady drift affects all clients equally.
   order=("${clients[@]}")
   if [ $((round % 2)) -eq 0 ]; then
     order=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# How fast is the stack, each path beside its physical limit on this machine? Run it by `make bench` (about eight minutes).
+# Compares each path of the stack with its practical limit on this machine. Run it with `make bench` (about eight minutes).
 #
-# Each row is measured in paired rounds (`load ab`), so that whatever else the machine does hits both sides alike. It writes
+# Each row is measured in paired rounds (`load ab`), so that other load on the machine affects both sides equally. It writes
 # load-tests/results/benchmark.md and the table of the README. It fails only on invalid runs (exit code 2): a ratio below its
 # goal is a result. ROUNDS, SECONDS_EACH and ROWS="cached-log-off nginx" make it shorter; then nothing is written.
 set -euo pipefail
@@ -42,7 +42,7 @@ busy() {
 used=$(busy)
 [ "$used" -le 15 ] || fail "invalid: other programs use $used % of this machine's cores; run it when they have ended"
 
-# Starts a stack: name, then what `lab up` is told. Its address is then in ${url[name]}.
+# Starts a stack: name, then the options of `lab up`. Its address is then in ${url[name]}.
 declare -A url
 stack() {
   local name=$1
@@ -75,7 +75,7 @@ row() { # label, limit, ours, limit's rate, ours' rate, ratio, interval, goal
   printf '%s: %s against %s (%s): %s (%s), goal %s\n' "$1" "$5" "$4" "$2" "$6" "$7" "$8"
 }
 
-# Measures two addresses in turns: label, what the limit is, what ours is, goal, limit's URL, our URL, how `load` is run.
+# Measures two addresses alternately: label, name of the limit, name of ours, goal, limit's URL, our URL, command of `load`.
 pair() {
   local label=$1 limit=$2 ours=$3 goal=$4 a=$5 b=$6
   shift 6
@@ -148,7 +148,7 @@ nginx_path() {
   rm -f "$twin/nginx.pid"
   sed -i -E "s/listen 127.0.0.1:[0-9]+/listen 127.0.0.1:$port/" "$twin/driver/listen.conf"
   sed -i 's/nginx-access/nginx-of-bare-access/' "$twin/driver/http.conf"
-  # The three addresses in the places of the replicas' three, and again in those of their reserve.
+  # The three addresses replace those of the replicas, and those of their reserve entries.
   awk '/^server/ { sub(/127\.0\.0\.1:[0-9]+/, "127.0.0.1:" 19111 + n++ % 3) } { print }' "$home/driver/servers.conf" >"$twin/driver/servers.conf"
   PATH="$PATH:/usr/sbin:/usr/local/sbin" nginx -p "$twin/" -c "$twin/nginx.conf" 2>"$folder/nginx.log" &
   pids+=($!)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# How often does `load ab` find a difference where there is none? Measures one server against itself, again and again.
+# Counts how often `load ab` reports a difference where there is none, by measuring one server against itself repeatedly.
 #
 #   cargo build --release -p loadgen && load-tests/false-alarms.sh
 #
-# One nginx on a core of its own serves a constant answer. The result says how many comparisons called a difference; one of
-# twenty is what is accepted. (1,000 simulated comparisons are a test of the crate.)
+# One nginx on a separate core serves a constant answer. The result is the number of comparisons that reported a difference;
+# one of twenty is accepted. (1,000 simulated comparisons are a test of the crate.)
 set -euo pipefail
 export LC_ALL=C
 

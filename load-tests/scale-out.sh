@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One replica against three of the same size: the notes' comparison, made again on this machine.
+# Compares one replica with three of the same size, as the notes did, on this machine.
 #
 #   cargo build --release -p api -p lab -p loadgen && load-tests/scale-out.sh
 #
@@ -31,7 +31,7 @@ for replicas in 1 3; do
   "$lab" --state-dir "$state/$replicas" up --detach --phase 2 --replicas "$replicas" --cpus "$cpus" --port 0 >"$state/up.log" 2>&1 ||
     fail "the stack does not start: $(tail -n 5 "$state/up.log")"
   url[$replicas]=$("$lab" --state-dir "$state/$replicas" status --json | sed -n 's/.*"base_url": "\([^"]*\)".*/\1/p')
-  # Cold starts are not what is compared: first connections, first reads, the record in the cache.
+  # The comparison excludes cold starts: first connections, first reads, the record in the cache.
   "$load" run "${url[$replicas]}/data/1" --requests 500 >/dev/null
 done
 
@@ -41,7 +41,7 @@ cpu_ticks() {
     while read -r pid; do awk '{ print $14 + $15 }' "/proc/$pid/stat"; done | awk '{ sum += $1 } END { print sum }'
 }
 
-# Runs a workload against both stacks: name, then what `load run` is told. Exit code 2 marks a run as invalid, which the
+# Runs a workload against both stacks: name, then the options of `load run`. Exit code 2 marks a run as invalid, which the
 # comparison repeats.
 declare -A cpu
 measure() {
@@ -56,7 +56,7 @@ measure() {
 }
 
 # A line of the table from a line of `load compare`: the load of the one replica, that of the three, what the line is
-# called there, and the label here. Forced, since one row of the table is about unlike loads on purpose.
+# called there, and the label here. Forced, because one row of the table compares different loads on purpose.
 row() {
   "$load" compare --force "$results/$1-1.json" "$results/$2-3.json" | awk -v what="$3" -v label="$4" '
     index($0, what) == 1 { $0 = substr($0, length(what) + 1); printf "| %s | %.2f | %.2f | %.2f |\n", label, $1, $5, $9 }'

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Brings the roles of the database up to date, at each `docker compose up` and before the migrations. By the socket, where
-# Postgres trusts its own system user: so it also works on a volume that was made with another password.
+# Updates the database roles at each `docker compose up`, before the migrations. It connects through the socket, where
+# Postgres trusts its own system user, so it also works on a volume that was created with another password.
 set -eu
 
-# A password as SQL has it; the ones that make-secrets.sh makes have no quotes in them, those of others may.
+# A password as an SQL literal. Passwords from make-secrets.sh contain no quotes, but others may.
 setting() { printf "SET stack.%s = '%s';\n" "$1" "$(tr -d '\r\n' <"$2" | sed "s/'/''/g")"; }
 {
     setting superuser_password /secrets/postgres/superuser-password

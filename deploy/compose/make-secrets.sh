@@ -1,14 +1,14 @@
 #!/bin/sh
-# Makes the stack's passwords: runs before everything else at each `docker compose up`, and changes nothing that is there.
+# Generates the stack's passwords. It runs first at each `docker compose up`, and never changes existing ones.
 #
-# Each folder is a volume, and is mounted only where its passwords are used. That is what keeps them apart, whatever user
-# ids the images have; so the files themselves may be readable to all. To change a password, delete its file (or write
+# Each folder is a volume, and is mounted only where its passwords are used. The mounts keep the passwords apart, whatever
+# user ids the images have, so the files themselves may be readable by all users. To change a password, delete its file (or write
 # another one into it) and start the stack again: docs/docker.md.
 set -eu
 umask 022
 cd "${1:-/secrets}"
 
-# 192 bits of the kernel's, as hexadecimal digits. Complete or not there: a start may be interrupted.
+# 192 random bits from the kernel, as hexadecimal digits. Written atomically, because a start may be interrupted.
 password() {
     [ -s "$1" ] && return
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$1.new"
@@ -22,7 +22,7 @@ password api/database-password
 password api/redis-password
 password redis/admin-password
 
-# Redis gets hashes, and the rules anew each time: they may have changed with the project.
+# Redis gets hashes. The rules are written each time, because they may have changed with the project.
 hash() { tr -d '\r\n' <"$1" | sha256sum | cut -d ' ' -f 1; }
 {
     echo 'user default off'

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Looked at by deploy/e2e.sh: who can reach whom, who knows which password, what roles may do, how much one client may ask.
+# Checks of deploy/e2e.sh: reachability, passwords, privileges of roles, limits of one client.
 # shellcheck disable=SC2154  # project, work and base are the caller's
 
 # ---- Networks ----
 
-# A listener on every address of the engine's machine: on its networks' own as well.
+# A listener on every address of the engine's machine, including those in its networks.
 begin_listening() {
     local image
     image=$(inspect '{{.Config.Image}}' "$(containers redis)")
@@ -19,7 +19,7 @@ begin_listening() {
 
 listens() { [ -n "$(reaches host 127.0.0.1)" ]; }
 
-# Prints those of the addresses at which the listener answers to somebody in the network $1.
+# Prints the addresses at which the listener answers to a container in the network $1.
 reaches() {
     local network=$1 image
     shift
@@ -32,7 +32,7 @@ reaches() {
         wait' "$listener_port" "$@"
 }
 
-# From a replica's own network, as whoever has taken it over would see it.
+# From a replica's network, as an attacker in the replica would see it.
 replica_cannot_get_out() {
     local replica addresses got
     replica=$(containers api | sed -n 1p)
@@ -46,14 +46,14 @@ replica_cannot_get_out() {
     } | tr ' ' '\n' | grep -E '^[0-9]+[0-9.]+$' | sort -u)
     got=$(reaches "container:$replica" "${addresses[@]}")
     [ -z "$got" ] || { echo "the engine's machine answers at $got" && return 1; }
-    # Else this check could not fail.
+    # Otherwise this check could not fail.
     [ -n "$(reaches bridge "${addresses[@]}")" ] || { echo "the listener is not to be reached from anywhere" && return 1; }
     echo "${#addresses[@]} addresses"
 }
 
 # ---- Passwords and rights ----
 
-# Of a service's containers: the volumes they have, and no word of a password in their environment or command line.
+# For a service's containers: their volumes, and no password in their environment or command line.
 knows_only() {
     local service=$1 wanted=$2 container got
     for container in $(compose ps --all --quiet "$service"); do
@@ -63,7 +63,7 @@ knows_only() {
     done
 }
 
-# A volume without a name would be left behind by every `down`.
+# Every `down` would leave an anonymous volume behind.
 every_volume_has_a_name() {
     local got
     got=$(compose ps --all --quiet | xargs docker inspect --format \
@@ -88,7 +88,7 @@ passwords_are_random() {
 
 new_passwords() { ! passwords | grep -F -f "$work/passwords"; }
 
-# As a user of Postgres, with its own password by TCP.
+# As a user of Postgres, with its password over TCP.
 psql_as() {
     local volume=$1 user=$2 sql=$3 password
     password=$(docker run --rm --network none --volume "${project}_secrets-$volume:/secrets:ro" --entrypoint cat \
@@ -103,7 +103,7 @@ redis_admin() {
     compose exec -T redis sh -c 'REDISCLI_AUTH="$(cat /run/secrets/admin-password)" redis-cli --user admin "$@"' - "$@" </dev/null
 }
 
-# Owns nothing, is nobody special, and cannot change a table.
+# Owns nothing, has no special attributes, and cannot change a table.
 role_is_small() {
     local said
     [ "$(superuser "SELECT count(*) FROM pg_shdepend WHERE refobjid = 'app'::regrole AND deptype = 'o'")" = 0 ] &&
@@ -115,7 +115,7 @@ role_is_small() {
     done
 }
 
-# Nothing that the replicas did until now was refused; what they may not do is.
+# Nothing that the replicas did so far was refused; what they may not do is refused.
 user_is_small() {
     local denied
     denied=$(redis_admin ACL LOG)
@@ -127,7 +127,7 @@ user_is_small() {
     [[ $(compose exec -T redis redis-cli ping </dev/null 2>&1) == *NOAUTH* ]]
 }
 
-# What an earlier version left: everything belongs to the superuser, who has another password; and the new ones are lost.
+# The state of an earlier version: the superuser owns everything and has another password, and the new passwords are lost.
 age() {
     superuser "ALTER ROLE CURRENT_USER PASSWORD 'of-before'; REASSIGN OWNED BY migrator TO CURRENT_USER; DROP OWNED BY app, migrator; DROP ROLE app, migrator" || return 1
     quiet_compose down --timeout 10 && docker volume rm "${project}_secrets-"{api,migrate,postgres,redis} >/dev/null

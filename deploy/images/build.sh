@@ -11,7 +11,7 @@ usage: deploy/images/build.sh [--fresh] [NAME…]
 
 Builds phase-observation/NAME for each of: ${all[*]} (default: all).
 
-  --fresh   build again even what is up to date, with today's packages
+  --fresh   build again even what is up to date, with the current packages
 
 Needs a Docker engine, the Debian mirror of this machine's apt sources (or DEBIAN_MIRROR), and mmdebstrap, which is
 installed when it is missing. The api image holds the binary built here by cargo.
@@ -66,7 +66,7 @@ image() { echo "phase-observation/$1:${tags[$1]}"; }
 
 size_mb() { echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000)); }
 
-# What an image was built from is kept in a label of it.
+# A label of each image contains the hash of its inputs.
 up_to_date() {
     [ "$fresh" = false ] && [ "$(docker image inspect --format '{{index .Config.Labels "inputs"}}' "$1" 2>/dev/null)" = "$2" ]
 }
@@ -75,7 +75,7 @@ report() {
     say "$(printf '%-11s %s (%d MB, %s)' "$1" "$(image "$1")" "$(size_mb "$(image "$1")")" "$2")"
 }
 
-# The proxy on the way to the packages, if this machine has one.
+# The HTTP proxy for packages, if this machine has one.
 build_arguments=()
 for variable in http_proxy https_proxy no_proxy; do
     if [ -n "${!variable:-}" ]; then build_arguments+=(--build-arg "$variable"); fi
@@ -143,16 +143,16 @@ build_if_changed() {
         local no_cache=() old
         [ "$fresh" = false ] || no_cache=(--no-cache)
         old=$(docker image inspect --format '{{.Id}}' "$(image "$name")" 2>/dev/null || true)
-        # The build shares the host's network: packages come the way this machine's own do.
+        # The build shares the host's network, so packages are downloaded like those of this machine.
         quietly "building $name" docker build --network host --force-rm "${no_cache[@]}" "${build_arguments[@]}" \
             --build-arg "BASE=$base" --label "inputs=$inputs" --tag "$(image "$name")" "$@" "$context"
-        # The one it replaces, unless a container still uses it.
+        # Removes the replaced image, unless a container still uses it.
         [ -z "$old" ] || docker image rm "$old" >/dev/null 2>&1 || true
         report "$name" built
     fi
 }
 
-# From the program that cargo builds here: nothing but it is sent to the engine.
+# Only the program that cargo builds here is sent to the engine.
 build_api() {
     build_if_changed runtime "$(image debian)" runtime
     say "api         cargo build --release -p api"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks configuration, rules and alerts with Prometheus's own tool: they are valid, each alert fires when it should and
+# Checks configuration, rules and alerts with promtool: they are valid, each alert fires when it should and
 # stays silent when it should, each has a runbook page, and the generated rules are fresh. A few seconds.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -9,7 +9,7 @@ fail() {
     exit 1
 }
 
-# The package's service must not start beside: a policy that forbids it, unless the machine has its own.
+# The package must not start its service: a policy forbids it, unless the machine has its own policy.
 install_promtool() {
     local as_root=() policy=/usr/sbin/policy-rc.d log
     command -v apt-get >/dev/null || fail "promtool is missing: install Prometheus (dnf install prometheus, pacman -S prometheus, brew install prometheus)"

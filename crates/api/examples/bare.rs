@@ -1,4 +1,4 @@
-//! The yardstick of the hot path: one bare axum route that answers a record-sized body, on one thread.
+//! The reference for the hot path: one bare axum route that answers with a body as large as a record, on one thread.
 //!
 //! `cargo run --release --example bare -- 127.0.0.1:9000`
 

@@ -1,4 +1,4 @@
-//! The configuration: one struct per area, read from the environment in one place, all faults reported at once.
+//! The configuration: one struct per area, read from the environment in one place, with all errors reported at once.
 //!
 //! Nothing else in the crate reads the environment. Tests write the structs by hand.
 
@@ -31,9 +31,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Redis.
     pub redis: RedisConfig,
-    /// What is kept in Redis and for how long.
+    /// The settings of the cache.
     pub cache: CacheConfig,
-    /// The request's own deadline and the limits in front of it.
+    /// The deadline of a request and the limits in front of it.
     pub limits: LimitsConfig,
     /// What `config check` prints: name, value, meaning.
     listing: Vec<reader::Listed>,
@@ -43,7 +43,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// All faults of all variables at once.
+    /// All errors of all variables.
     pub fn from_env() -> Result<Self, ConfigErrors> {
         Self::read(Reader::from_env())
     }
@@ -51,7 +51,7 @@ impl Config {
     /// Reads `variables` in place of the environment.
     ///
     /// # Errors
-    /// All faults of all variables at once.
+    /// All errors of all variables.
     pub fn from_variables<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, ConfigErrors> {
         Self::read(Reader::from_variables(variables))
     }

@@ -12,7 +12,7 @@ pub mod redis;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Fault {
-    /// No fault: an answer.
+    /// No fault: the dependency answered.
     Nobody,
     /// The dependency, or the network.
     Dependency,
@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
     Success,
     /// The dependency does not work.
     Failure,
-    /// It shows nothing about the dependency.
+    /// It reveals nothing about the dependency.
     Ignored,
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum CallOutcome {
     Away,
     /// Sent, and not answered in time.
     Timeout,
-    /// No connection came free in time.
+    /// No connection became free in time.
     Busy,
     /// Not sent: the breaker is open.
     BreakerOpen,

@@ -1,4 +1,4 @@
-//! Everything a request can fail with, and the answer to each: one closed enum, one exhaustive table.
+//! All errors of a request, and the answer to each: one closed enum, one exhaustive table.
 
 use axum::{
     http::{HeaderValue, header},
@@ -17,7 +17,7 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 /// Why a request failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The request itself is wrong; the text says where.
+    /// The request is invalid; the text says what is wrong.
     #[error("{0}")]
     Invalid(String),
     /// No such record.
@@ -29,7 +29,7 @@ pub enum Error {
     /// The route has no such method.
     #[error("the route does not have this method; see the Allow header")]
     MethodNotAllowed,
-    /// The body came too slowly.
+    /// The body did not arrive in time.
     #[error("the body did not arrive in time")]
     BodyTimeout,
     /// The client disconnected, so the answer cannot be read.
@@ -41,10 +41,10 @@ pub enum Error {
         /// The version that the record has.
         current: i64,
     },
-    /// `If-Match`, and there is nothing that it could name.
+    /// `If-Match`, and the record does not exist.
     #[error("nothing here has an entity tag that If-Match names")]
     NotMatched,
-    /// `If-None-Match: *`, and there is something.
+    /// `If-None-Match: *`, and there is already something.
     #[error("If-None-Match wants nothing to be here, and there is something")]
     Present,
     /// The body is too large.
@@ -65,16 +65,16 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// Not JSON.
+    /// The content type is not JSON.
     #[error("the content type must be application/json")]
     NotJson,
-    /// JSON in another charset.
+    /// JSON in a charset other than UTF-8.
     #[error("the charset must be UTF-8, which is the only one of JSON")]
     NotUtf8,
-    /// A coding that is not undone here.
+    /// A content coding that is not supported.
     #[error("the body must not have a Content-Encoding")]
     Encoded,
-    /// The key was used with another body.
+    /// The idempotency key was used with another body.
     #[error("this Idempotency-Key was used for a request with another body")]
     IdempotencyKeyReused,
     /// Over `MAX_RPS`.
@@ -98,7 +98,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the database did not answer, so that an old entry is better than this.
+    /// Whether the database did not answer, so that an old entry is better than this error.
     pub(crate) fn is_of_the_database(&self) -> bool {
         match self {
             Self::Database(error) => *error != DatabaseError::Internal,
@@ -142,7 +142,7 @@ impl Error {
             Self::Database(DatabaseError::Internal) => {}
             Self::Database(_) => problem.dependency = Some(POSTGRES),
             Self::RateLimited(limited) => problem.earliest_retry = Some(limited.retry_after.as_secs() + 1),
-            // RFC 9110, 12.5.1, 12.5.3 and 15.5.16: what would have been accepted.
+            // RFC 9110, 12.5.1, 12.5.3 and 15.5.16: what the service accepts.
             Self::NotJson | Self::NotUtf8 => problem.accepted = Some((header::ACCEPT, APPLICATION_JSON)),
             Self::Encoded => problem.accepted = Some((header::ACCEPT_ENCODING, IDENTITY)),
             Self::Invalid(_)

@@ -1,8 +1,8 @@
 //! Faults inside this process, for the lab: a memory leak and a crash. Off unless `LAB_FAULTS=on`.
 //!
-//! The listener is a Unix socket in the abstract namespace, named after the process id. It needs no port and no file, it
-//! cannot be reached from another machine, and only the user of this process and root may send it a command. `api fault`
-//! is its client. A connection carries one command in one line and one line of answer.
+//! The listener is a Unix socket in the abstract namespace, named after the process id. It needs no port and no file,
+//! it cannot be reached from another machine, and only root and the user of this process may send a command. `api
+//! fault` is its client. Each connection carries a command of one line and an answer of one line.
 
 use std::{
     io::{self, Read, Write},
@@ -20,20 +20,20 @@ mod leak;
 
 pub use self::leak::Leak;
 
-/// For a client to send its command, and for the answer. Neither waits for anything else.
+/// Time limit for reading the command and for writing the answer. Both are local and short.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The longest command is two numbers.
 const LONGEST_LINE: u64 = 64;
 
-/// A fault inside the process.
+/// A fault inside this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LabFault {
     /// Allocates memory and keeps it.
     Leak {
         /// Bytes per second.
         rate: u64,
-        /// Stops growing after so many bytes.
+        /// Stops growing after this many bytes.
         most: u64,
     },
     /// Frees what was leaked.
@@ -79,7 +79,8 @@ pub async fn serve(listener: UnixListener, leak: Leak, stop: CancellationToken) 
             () = stop.cancelled() => return,
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                // One command at a time. A client that hangs up or is silent gets no answer, and the next one is served.
+                // One command at a time. A client that disconnects or sends nothing gets no answer, and the next one is
+                // served.
                 let _ = tokio::time::timeout(ANSWERS_WITHIN, answer(stream, &leak)).await;
             }
         }
@@ -103,15 +104,15 @@ async fn answer(mut stream: UnixStream, leak: &Leak) -> io::Result<()> {
     stream.write_all(text.as_bytes()).await
 }
 
-/// A user other than this process' own could crash it.
+/// Without this check, another user could crash the process.
 fn may_command(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-/// As a defect in native code ends a process: no answer, no shutdown, no log line that says why.
+/// Ends the process as a defect in native code would: no answer, no shutdown, no log line with the reason.
 fn crash() -> ! {
-    // A core file would be left wherever the process runs.
+    // Prevents a core file in the working directory.
     let _ = rustix::process::setrlimit(
         rustix::process::Resource::Core,
         rustix::process::Rlimit { current: Some(0), maximum: Some(0) },

@@ -1,5 +1,4 @@
-//! Every metric of the service, declared once; the help text stands beside its name. `docs/metrics.md` is made from
-//! this.
+//! Every metric of the service, declared once, with its help text. `docs/metrics.md` is generated from this file.
 
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -12,17 +11,17 @@ mod document;
 pub mod process;
 pub mod requests;
 
-/// Bounds in seconds. 0.2, 0.32 and 0.4 are there so that "p95 ≤ 320 ms" can be judged; the small ones tell a cache hit
-/// from a read of Postgres.
+/// Bucket bounds in seconds. 0.2, 0.32 and 0.4 allow "p95 ≤ 320 ms" to be judged; the small ones distinguish a cache
+/// hit from a read of Postgres.
 const DURATION_BUCKETS: [f64; 18] =
     [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.32, 0.4, 0.8, 1.0, 2.5];
 
-/// A metric as it was declared, for its documentation.
+/// The declaration of a metric, for its documentation.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
     /// Its name.
     pub name: &'static str,
-    /// Its Rust type, which tells the Prometheus one.
+    /// Its Rust type, which determines its Prometheus type.
     pub kind: &'static str,
     /// Its help text.
     pub help: &'static str,
@@ -32,7 +31,7 @@ pub struct Declared {
 
 macro_rules! declare {
     ($($field:ident: $kind:ident($name:literal, $help:literal, $labels:expr);)*) => {
-        /// All metrics but those of the process.
+        /// All metrics except those of the process.
         pub const DECLARED: &[Declared] =
             &[$(Declared { name: $name, kind: stringify!($kind), help: $help, labels: &$labels }),*];
 
@@ -44,10 +43,10 @@ macro_rules! declare {
         }
 
         impl Metrics {
-            /// Declares all metrics in a registry of their own.
+            /// Declares all metrics in a new registry.
             ///
             /// # Errors
-            /// Only if two metrics had the same name: a fault of this file.
+            /// Two metrics have the same name: a defect of this file.
             pub fn new() -> prometheus::Result<Self> {
                 let registry = Registry::new();
                 $(
@@ -162,10 +161,10 @@ declare! {
 }
 
 impl Metrics {
-    /// The Prometheus text format; with the label `instance` on every series when a name is given.
+    /// The Prometheus text format. If a name is given, every series has it as the label `instance`.
     ///
     /// # Errors
-    /// Only if a metric had no name: a fault of this file.
+    /// A metric has no name: a defect of this file.
     pub fn encode(&self, instance: Option<&str>) -> prometheus::Result<Vec<u8>> {
         let mut families = self.registry.gather();
         if let Some(instance) = instance {

@@ -15,8 +15,8 @@ pub mod catalogue;
 /// Longest `detail`, in characters. Some details quote the request, and a request may be long.
 const MAX_DETAIL: usize = 200;
 
-/// Between the earliest time to come back and the latest: 1 to 3 s for most. Clients that were refused together do not
-/// come back together.
+/// The longest random addition to `Retry-After`: most answers say 1 to 3 s. It spreads the retries of clients that were
+/// refused at the same time.
 const RETRY_SPREAD: u64 = 3;
 
 /// What went wrong, in one word: the member `code` of the body, the log field and the metric label.
@@ -30,15 +30,15 @@ pub enum Code {
     NotFound,
     /// The route has no such method.
     MethodNotAllowed,
-    /// The request head or body did not come in time.
+    /// The request head or body did not arrive in time.
     RequestTimeout,
-    /// `If-Match` does not name the present version, or `If-None-Match` does.
+    /// `If-Match` does not name the current version, or `If-None-Match` does.
     PreconditionFailed,
     /// The body is larger than the limit.
     PayloadTooLarge,
     /// The target is longer than the limit.
     UriTooLong,
-    /// The body is not JSON by its content type, not in UTF-8, or encoded.
+    /// The body is not declared as JSON, not in UTF-8, or encoded.
     UnsupportedMediaType,
     /// The `Idempotency-Key` was used for another body.
     IdempotencyKeyReused,
@@ -50,13 +50,13 @@ pub enum Code {
     ClientClosed,
     /// A fault of this service.
     Internal,
-    /// All places are taken.
+    /// The limit of requests in flight is reached.
     Overloaded,
     /// Postgres cannot be reached, or it ended the connection.
     DatabaseUnavailable,
     /// The breaker of Postgres is open: nothing was sent.
     DatabaseNotAsked,
-    /// No connection to Postgres came free in time: nothing was done.
+    /// No connection to Postgres became free in time: nothing was done.
     DatabaseBusy,
     /// A statement did not end in time: a write may or may not have taken effect.
     DatabaseTimeout,
@@ -76,7 +76,7 @@ impl Code {
         self.into_str()
     }
 
-    /// The status: the one table of this service. 499 is nginx's number for a client that hung up.
+    /// The status: the only such table of this service. 499 is nginx's number for a client that disconnected.
     pub const fn status(self) -> u16 {
         match self {
             Self::InvalidRequest => 400,
@@ -104,12 +104,12 @@ impl Code {
         }
     }
 
-    /// The page about it, as a reference to be resolved against the request's target (RFC 9457, 3.1.1).
+    /// The page about the code, as a reference relative to the request's target (RFC 9457, 3.1.1).
     pub fn type_reference(self) -> String {
         format!("{}{}", catalogue::BASE, self.as_str())
     }
 
-    /// The seconds after which it makes sense to ask again at the earliest: what is away is looked for twice a second.
+    /// The earliest time to retry, in seconds. An unavailable dependency is probed twice a second.
     pub(crate) const fn earliest_retry(self) -> Option<u64> {
         match self.status() {
             429 | 503 => Some(1),
@@ -117,7 +117,7 @@ impl Code {
         }
     }
 
-    /// The code for an error answer that a library made, by its status.
+    /// The code for an error answer that a library created, by its status.
     pub(crate) const fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             404 => Self::NotFound,
@@ -131,22 +131,22 @@ impl Code {
     }
 }
 
-/// Marks an error answer whose handler wrote a body of another form, which the middleware leaves as it is.
+/// Marks an error answer whose body has another form. The middleware does not replace it.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnBody(pub Code);
 
-/// An error answer in the making.
+/// An error answer before the middleware writes its body.
 #[derive(Debug, Clone)]
 pub struct Problem {
     /// What went wrong.
     pub code: Code,
-    /// One sentence for a human; never a cause from inside the service. At most [`MAX_DETAIL`] characters.
+    /// One sentence for a human, without internal causes. At most [`MAX_DETAIL`] characters.
     detail: String,
-    /// The dependency at fault.
+    /// The dependency that failed.
     pub dependency: Option<&'static str>,
-    /// Seconds after which it makes sense to ask again at the earliest.
+    /// The earliest time to retry, in seconds.
     pub earliest_retry: Option<u64>,
-    /// What would have been accepted: `Accept` or `Accept-Encoding` of the answer (RFC 9110, 15.5.16).
+    /// What the service accepts: `Accept` or `Accept-Encoding` of the answer (RFC 9110, 15.5.16).
     pub accepted: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -186,17 +186,17 @@ impl Problem {
             trace_id,
             dependency: self.dependency,
         };
-        // Strings and numbers only: this cannot fail.
+        // Serializing strings and numbers cannot fail.
         serde_json::to_vec(&document).unwrap_or_default()
     }
 }
 
-/// `Retry-After`: the earliest time, and up to 2 s more by `chance`, any number.
+/// `Retry-After`: the earliest time plus up to 2 s, chosen by the random number `chance`.
 pub(crate) fn retry_after(earliest: u64, chance: u64) -> HeaderValue {
     HeaderValue::from(earliest + chance % RETRY_SPREAD)
 }
 
-/// Begin and end of a text that is too long; what is wrong tends to stand at one of them.
+/// The beginning and end of a text that is too long; the error is usually at one of them.
 fn shortened(text: &str) -> String {
     let length = text.chars().count();
     if length <= MAX_DETAIL {

@@ -1,4 +1,4 @@
-//! Records: the read path and the write path over cache and database.
+//! Records: the read path and the write path, over the cache and the database.
 
 pub(crate) mod flights;
 pub mod model;

@@ -1,4 +1,4 @@
-//! The router: which handler answers what, and what stands in front of it.
+//! The router: which handler serves which route, and the layer around them.
 
 use std::any::Any;
 
@@ -22,8 +22,9 @@ pub mod operations;
 pub mod problems;
 pub mod records;
 
-/// The routes, and the one layer around them. The limits in front of `/data` are an argument of its handlers
-/// ([`admission::Place`]): a layer would be made once per route, and be paid for by every other route.
+/// The routes, and the one layer around them. The limits of `/data` are an argument of its handlers
+/// ([`admission::Place`]). As a layer they would be created once per route, and would cost time on every other route
+/// too.
 pub fn router(state: AppState) -> Routes {
     let routes = Route::VARIANTS.iter().filter_map(|route| Some((route.as_str(), handlers(*route)?)));
     let router = routes.fold(Router::new(), |router, (path, handlers)| router.route(path, handlers));
@@ -31,11 +32,11 @@ pub fn router(state: AppState) -> Routes {
         .fallback(methods::answer_without_route)
         .method_not_allowed_fallback(methods::answer_other_methods)
         .with_state(state);
-    // A panic in a handler is a 500 for one request, and the middleware counts it like any other.
+    // A panic in a handler is a 500 for one request, and the middleware counts it like any other answer.
     CatchPanicLayer::custom(panicked as fn(_) -> _).layer(router)
 }
 
-/// Each route's handlers: no route is served that the metrics and `openapi.json` do not know.
+/// The handlers of each route. A route that the metrics and `openapi.json` do not know cannot be served.
 fn handlers(route: Route) -> Option<MethodRouter<AppState>> {
     Some(match route {
         Route::Records => get(records::list_records).post(records::create_record),

@@ -51,7 +51,7 @@ const HEAD_BUFFER: usize = 64 * 1024;
 /// From closing the listener to closing idle connections, for requests that are already sent.
 const LAST_REQUESTS: Duration = Duration::from_millis(250);
 
-/// Wait after an accept error, such as running out of file descriptors. Trying again at once would only use CPU time.
+/// Wait after an accept error, such as having no free file descriptor. Retrying at once would only use CPU time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.

@@ -48,10 +48,10 @@ const BLOCKING_THREADS: usize = 8;
 /// `api migrate` may start together with Postgres, so it waits this long for it.
 const MIGRATE_WAIT: Duration = Duration::from_secs(30);
 
-/// `api healthcheck`: a replica that takes longer to answer /readyz counts as not ready.
+/// `api healthcheck`: a replica that takes longer to answer `/readyz` counts as not ready.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time for writes whose client connections were closed: the bounds of one statement and of Redis.
+/// Time limit for writes whose client connections were closed: the time-outs of one statement and of Redis.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `api serve`.
@@ -133,7 +133,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
     let reads =
         Reads::new(records.clone(), pages, postgres.clone(), &config.cache, config.limits.request_timeout, &metrics);
     let writes = Writes::new(records.clone(), postgres.clone(), &config.cache);
-    // The burst is a tenth of a second's worth of requests: enough for the jitter of arrivals.
+    // The burst is a tenth of a second of requests, which is enough for the jitter of arrivals.
     let rate_limit = config.limits.max_rps.map(|rps| RateLimit::new(rps, rps.div_ceil(10), Instant::now()));
     Ok(AppState::new(Parts {
         instance_header: HeaderValue::try_from(instance.as_str())?,
@@ -209,7 +209,7 @@ pub fn fault(pid: u32, fault: LabFault) -> ExitCode {
     }
 }
 
-/// The address under which a listener is reached from its own machine.
+/// The address at which a listener can be reached from its own machine.
 fn on_this_machine(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -21,11 +21,11 @@ use crate::{
     routes::admission::Admission,
 };
 
-/// The handle.
+/// The handle that every request gets.
 #[derive(Debug, Clone)]
 pub struct AppState(Arc<Parts>);
 
-/// What the handle leads to; built in `startup`.
+/// The shared state; built in `startup`.
 #[derive(Debug)]
 pub struct Parts {
     /// The configuration as read at the start.
@@ -38,9 +38,9 @@ pub struct Parts {
     pub request_metrics: RequestMetrics,
     /// `ACCESS_LOG`.
     pub access_log: Option<AccessLog>,
-    /// Behind its guards.
+    /// Postgres, behind its guards.
     pub redis: Redis,
-    /// Behind its guards.
+    /// Redis, behind its guards.
     pub postgres: Postgres,
     /// The cache of records.
     pub records: RecordCache,

@@ -1,12 +1,12 @@
-//! Logs: JSON lines on stdout, panics among them.
+//! Logs: JSON lines on standard output, including panics.
 
 use std::panic::{self, PanicHookInfo};
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging. Called once, before anything that logs.
+/// Starts logging. Called once, before anything is logged.
 pub fn start(filter: &str) {
-    // The filter was checked with the configuration.
+    // The configuration has already validated the filter.
     let filter = filter.parse::<EnvFilter>().unwrap_or_default();
     tracing_subscriber::fmt()
         .json()

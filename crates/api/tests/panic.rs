@@ -1,4 +1,5 @@
-//! A panic is one line of the log. A program of its own: it starts itself again, because the hook is the whole process's.
+//! A panic is one line of the log. This test is a separate program that starts itself again, because the panic hook
+//! belongs to the whole process.
 
 use std::process::{Command, Stdio};
 

@@ -1,8 +1,8 @@
 //! The hot path: a cached `GET /data/{id}` with every mechanism on, against a bare axum route on the same core.
 //!
-//! `make bench`. Servers are pinned to one core, the load generator and Redis to the other; the three servers take turns,
-//! so that whatever else the machine does meets all of them. The ratio of requests per second is the verdict; the CPU time
-//! per request, as the kernel counted it, says the same thing without the client.
+//! `make bench`. Servers are pinned to one core, the load generator and Redis to the other. The three servers take
+//! turns, so that other load on the machine affects all of them. The ratio of requests per second is the verdict; the
+//! CPU time per request, as counted by the kernel, confirms it without the client.
 
 use std::{
     error::Error,
@@ -24,22 +24,22 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 struct Contender {
     name: &'static str,
-    /// What it has to reach of the bare route's requests per second.
+    /// The required share of the bare route's requests per second.
     budget: Option<f64>,
     url: String,
-    /// Whether its metrics are read once a second meanwhile.
+    /// Whether its metrics are scraped once a second during the measurement.
     scraped: bool,
     server: Server,
     rps: Vec<f64>,
     cpu_us: Vec<f64>,
 }
 
-/// Ended when dropped.
+/// A process that is ended on drop.
 struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either fails only when the process has ended already.
+        // Both fail only if the process has already ended.
         drop(self.0.kill());
         drop(self.0.wait());
     }
@@ -144,7 +144,7 @@ impl Contender {
         Ok(Self { name, budget, url, scraped: false, server, rps: vec![], cpu_us: vec![] })
     }
 
-    /// A hit, where there is a cache.
+    /// A cache hit, if there is a cache.
     fn wait_until_it_answers(&self) -> Result<()> {
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {
@@ -224,7 +224,7 @@ fn pinned(core: &str, program: &Path) -> Command {
     command
 }
 
-/// The first two cores this process may use: one serves, one asks.
+/// The first two cores that this process may use: one for the servers, one for the clients.
 fn cores() -> Result<(String, String)> {
     let status = fs::read_to_string("/proc/self/status")?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).ok_or("no list of cores")?;

@@ -1,10 +1,10 @@
-//! The servers behind the API as their administrator sees them: statements to Postgres, commands to Redis.
+//! Access to the servers behind the API as administrator: statements to Postgres, commands to Redis.
 
 use std::{io, time::Duration};
 
 use stack::{Endpoints, Sql, StackError};
 
-/// For one command, on a busy machine.
+/// Time limit of one command, on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A connection to Postgres as its superuser.
@@ -16,7 +16,7 @@ impl Postgres {
         Ok(Self(Sql::connect(published(endpoints.postgres_admin_url.as_ref())?)?))
     }
 
-    /// One statement, of which the rows do not matter.
+    /// Runs one statement and ignores its rows.
     pub(crate) fn run(&mut self, sql: &str) -> Result<(), StackError> {
         Ok(self.0.run(sql)?)
     }
@@ -37,7 +37,7 @@ impl Redis {
         Self::open(url, ANSWERS_WITHIN).map_err(|error| failed("reach Redis", error))
     }
 
-    /// A connection whose replies come within this time.
+    /// A connection with this time-out for replies.
     pub(crate) fn open(url: &str, within: Duration) -> io::Result<Self> {
         let open = || {
             let connection = redis::Client::open(url)?.get_connection_with_timeout(within)?;
@@ -48,13 +48,13 @@ impl Redis {
         open().map_err(|error: redis::RedisError| io::Error::other(error))
     }
 
-    /// One command; a reply that is an error is one here.
+    /// Sends one command; an error reply is returned as an error.
     pub(crate) fn command(&mut self, words: &[&str]) -> io::Result<()> {
         let Some((name, arguments)) = words.split_first() else { return Ok(()) };
         redis::cmd(name).arg(arguments).exec(&mut self.0).map_err(io::Error::other)
     }
 
-    /// The same, with the command in the error.
+    /// The same, with the command in the error message.
     pub(crate) fn run(&mut self, words: &[&str]) -> Result<(), StackError> {
         self.command(words).map_err(|error| failed(&words.join(" "), error))
     }

@@ -1,5 +1,5 @@
-//! One HTTP request on a connection of its own. Besides the answer it tells the one thing that a history needs to know:
-//! whether anything can have been done when there is none.
+//! One HTTP request on a new connection. In addition to the answer it returns what a history needs to know: whether a
+//! request without an answer can have had an effect.
 
 use std::{
     fmt::Write as _,
@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a client waits for an answer: twice nginx's own patience with a replica.
+/// The time-out for an answer: twice nginx's read time-out.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A page of 200 records of 16 KiB, and room.
+/// A page of 200 records of 16 KiB, with a margin.
 const LARGEST_ANSWER: usize = 8 << 20;
 
-/// What to send.
+/// The request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     method: String,
@@ -22,7 +22,7 @@ pub(crate) struct Request {
     body: String,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// A complete answer.
@@ -36,7 +36,7 @@ pub(crate) enum Reply {
     },
     /// There was no connection: nothing was done.
     NotSent(String),
-    /// The connection broke, or the answer did not come in time: nobody knows what was done.
+    /// The connection broke, or the answer did not arrive in time: it is unknown what was done.
     Lost(String),
 }
 
@@ -51,7 +51,7 @@ impl Request {
         self
     }
 
-    /// With a record of this value.
+    /// With a record with this value.
     pub(crate) fn record(self, value: &str) -> Self {
         self.json(serde_json::json!({ "name": "history", "value": value }).to_string())
     }
@@ -67,7 +67,7 @@ impl Request {
         self.send_within(address, PATIENCE)
     }
 
-    /// With another patience.
+    /// With another time-out.
     pub(crate) fn send_within(&self, address: SocketAddr, patience: Duration) -> Reply {
         let end = Instant::now() + patience;
         let stream = match TcpStream::connect_timeout(&address, patience) {
@@ -102,7 +102,7 @@ impl Request {
     }
 }
 
-/// Takes an answer apart; one that is shorter than it says is none.
+/// Parses an answer; an answer that is shorter than its declared length is `None`.
 fn parse(bytes: &[u8]) -> Option<Reply> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (head, body) = text.split_once("\r\n\r\n")?;
@@ -112,7 +112,7 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
     is_whole.then(|| Reply::Answer { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-/// The first header of this name, without regard to case.
+/// The first header of this name, case-insensitive.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.lines().skip(1).filter_map(|line| line.split_once(':'));
     lines.find_map(|(key, value)| key.eq_ignore_ascii_case(name).then(|| value.trim()))

@@ -22,10 +22,10 @@ use crate::{
     signals, table,
 };
 
-/// Does what the command line says.
+/// Runs the parsed command.
 pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), StackError> {
     if matches!(cli.command, Command::Agent) {
-        // Without the lab's way with signals: an agent has nothing to undo, it just ends.
+        // Without the lab's signal handler: an agent has nothing to undo, so a signal just ends it.
         return stack::run_agent();
     }
     let operation = Operation { progress: console, interrupt: signals::catch()? };
@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             let stack = Stack::connect(folder)?;
             let target = target.as_deref().map(|target| stack.target(target)).transpose()?;
             fault::heal(&stack, target, console, &operation)?;
-            // A run that was killed has left the stack in another shape; one that is at work puts it back itself.
+            // A run that was killed left the stack in another shape. A run in progress restores the shape itself.
             if stack.status()?.session.is_none() && undo::restore(&stack, &operation)? {
                 console.print("the stack has the shape again that it had before a run that was cut short");
             }
@@ -124,7 +124,7 @@ fn status(folder: &Path, json: bool, console: &Console) -> Result<(), StackError
         }
         Err(error @ StackError::NotRunning { .. }) => {
             if json {
-                // The same keys, so that a reader needs no second way to look.
+                // The same JSON keys, so that a reader needs only one parser.
                 console.print(r#"{"driver":null,"base_url":null,"replicas":[],"dependencies":{},"observability":{}}"#);
             }
             Err(error)

@@ -1,4 +1,4 @@
-//! An experiment as data: what is asked, on which stacks, under which load, what is broken when, and what has to hold.
+//! An experiment as data: the question, the stacks, the load, the faults and their times, and the hypotheses.
 //!
 //! The same fields are written in Rust (the files of [`experiments`](crate::experiments)) and in TOML (a user's own file);
 //! both are checked by [`Experiment::check`]. Only [`run`](crate::run) acts on them.
@@ -29,7 +29,7 @@ use crate::hypothesis::Hypothesis;
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     pub about: About,
-    /// The cases that are compared, in the order in which they run.
+    /// The cases to compare, in the order in which they run.
     #[serde(rename = "arm")]
     pub arms: Vec<Arm>,
     /// Written before the run; judged after it.
@@ -37,17 +37,17 @@ pub struct Experiment {
     pub hypotheses: Vec<Hypothesis>,
 }
 
-/// The words around it: its page and its report are made from these.
+/// The texts of the experiment, for its page and its report.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
-    /// `<target>-<fault>` or the name of the lesson; also a file name.
+    /// `<target>-<fault>` or the name of the lesson; also used as a file name.
     pub name: String,
     pub question: String,
-    /// Which seed it comes from (`004`), empty for none.
+    /// The number of the source lesson (`004`), empty for none.
     #[serde(default)]
     pub seed: String,
-    /// Which lesson lists it (`your-first-system`), empty for none.
+    /// The lesson that lists it (`your-first-system`), empty for none.
     #[serde(default)]
     pub lesson: String,
     /// What the source of the lesson says.
@@ -56,10 +56,10 @@ pub struct About {
     /// What to expect and why.
     #[serde(default)]
     pub expect: String,
-    /// What to change in a system that does worse.
+    /// How to improve a system with a worse result.
     #[serde(default)]
     pub change: String,
-    /// Figures of the source, shown beside what is measured.
+    /// Figures of the source, shown next to the measured ones.
     #[serde(default, rename = "figure", skip_serializing_if = "Vec::is_empty")]
     pub figures: Vec<Figure>,
 }
@@ -69,37 +69,37 @@ pub struct About {
 #[serde(deny_unknown_fields)]
 pub struct Figure {
     pub what: String,
-    /// As the source has it: `1337 RPS`.
+    /// As written in the source: `1337 RPS`.
     pub theirs: String,
-    /// Which arm and measure stand beside it.
+    /// The arm and measure to compare with it.
     pub arm: String,
     pub measure: crate::hypothesis::Measure,
     #[serde(default = "whole")]
     pub window: String,
 }
 
-/// One case: a stack of some shape under some load, with what is done to it.
+/// One case: a stack of some shape under some load, and the actions on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
-    /// `with`, `without`, or what tells it from the others.
+    /// `with`, `without`, or another name that distinguishes it from the others.
     pub name: String,
     #[serde(default)]
     pub stack: Shape,
-    /// Done before the load begins, without a record of when.
+    /// Actions before the load begins, whose times are not recorded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepare: Vec<Action>,
-    /// None: only the probes ask.
+    /// `None`: only the probes send requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadPlan>,
     #[serde(default, rename = "probe", skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<ProbePlan>,
     #[serde(default, rename = "step", skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// Besides [`WHOLE`], and `before`, `during` and `after` of a fault, which every arm has.
+    /// In addition to [`WHOLE`], and `before`, `during` and `after` of a fault, which every arm has.
     #[serde(default, rename = "window", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
-    /// What has to be so before anything is broken; an arm that is overloaded from its start on has no steady state.
+    /// The condition before anything is broken. An arm that is overloaded from its start has no steady state.
     #[serde(default, skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,
 }
@@ -114,12 +114,12 @@ fn whole() -> String {
     WHOLE.to_owned()
 }
 
-/// How the stack of an arm differs from the default: three replicas, every mechanism on, no quota.
+/// The differences between the stack of an arm and the default: three replicas, every mechanism on, no quota.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shape {
     pub replicas: u32,
-    /// As the notes saw the app: 1 raw, 2 scaled, 3 cached, 4 protected.
+    /// A phase of the app in the notes: 1 raw, 2 scaled, 3 cached, 4 protected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<u8>,
     /// The switches and settings of the replicas.
@@ -137,7 +137,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// Another number of replicas.
+    /// With another number of replicas.
     #[must_use]
     pub fn of(replicas: u32) -> Self {
         Self { replicas, ..Self::default() }
@@ -171,14 +171,14 @@ impl Shape {
     }
 }
 
-/// The state that has to be seen before the first step; otherwise the run is invalid and nothing is broken.
+/// The required state before the first step. Otherwise the run is invalid and nothing is broken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
-    /// All servers are up, every breaker is closed, `/health` passes, and what the load got so far is good.
+    /// All servers are up, every breaker is closed, `/health` passes, and the load has got good answers so far.
     #[default]
     Steady,
-    /// All servers are up: what clients get is what the arm is about.
+    /// All servers are up. The arm itself examines the answers that clients get.
     Up,
 }
 
@@ -189,43 +189,43 @@ impl Gate {
     }
 }
 
-/// Something that is done at a moment of the run.
+/// An action at a time of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// From the start of the load; a step never begins before the one in front of it has ended.
+    /// The time from the start of the load; a step never begins before the previous one has ended.
     #[serde(with = "text::duration")]
     pub at: Duration,
-    /// Its marks are `NAME.asked` and `NAME.done`. Without a name it is called after its action.
+    /// Its marks are `NAME.asked` and `NAME.done`. The default is the name of its action.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     #[serde(rename = "do")]
     pub action: Action,
 }
 
-/// What a step can do.
+/// The actions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Breaks something and confirms the effect from outside.
+    /// Injects a fault and confirms the effect from outside.
     Fault(FaultPlan),
-    /// Undoes the faults of one server; of all with `all`.
+    /// Undoes the faults of one server, or of all with `all`.
     Heal(HealPlan),
     /// Restarts the replicas.
     Restart(Restart),
     /// Changes the number of replicas.
     Scale(u32),
-    /// Waits for something to happen, with a limit; a limit that passes makes the arm invalid.
+    /// Waits for a condition, with a limit. If the limit passes, the arm is invalid.
     Await(AwaitPlan),
-    /// One request, whose answer has to be as expected; asked again until it is.
+    /// Sends one request until its answer is as expected.
     Ask(AskPlan),
-    /// Time passes.
+    /// Waits for a fixed time.
     Wait(#[serde(with = "text::duration")] Duration),
-    /// A point in time with a name.
+    /// Sets a named mark.
     Mark(String),
 }
 
-/// A fault and what it hits.
+/// A fault and its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FaultPlan {
     pub target: Target,
@@ -240,14 +240,14 @@ pub enum HealPlan {
     Target(Target),
 }
 
-/// What is waited for.
+/// The condition to wait for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitPlan {
     pub until: Condition,
     #[serde(with = "text::duration")]
     pub within: Duration,
-    /// The arm is valid also when it never comes: the hypotheses judge what followed.
+    /// Whether the arm is valid even if the condition is never met; the hypotheses then judge the rest.
     #[serde(default)]
     pub or_go_on: bool,
 }
@@ -257,11 +257,11 @@ pub struct AwaitPlan {
 pub enum Condition {
     /// A replica's breaker of a dependency is open.
     BreakerOpen { replica: Target, dependency: Target },
-    /// A probe has so many answers since the step began.
+    /// A probe has this many answers since the step began.
     Answers { probe: String, count: u64 },
     /// A series of a replica's metrics has at least this value.
     Metric { replica: Target, series: String, at_least: f64 },
-    /// A server does not run any more: it was killed at its limit, or it crashed.
+    /// A server has ended: it was killed at its limit, or it crashed.
     Ended { target: Target },
 }
 
@@ -292,22 +292,22 @@ fn ten_seconds() -> Duration {
     Duration::from_secs(10)
 }
 
-/// What an answer has to look like. Every part that is given has to fit.
+/// The expected answer. Every part that is given has to match.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// Any of these; empty: any.
+    /// Any of these; empty: any status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<u16>,
     /// `Cache-Status` begins with one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cache: Vec<String>,
-    /// The problem's code is one of these, and it is a problem document with `Retry-After` where the status is 503.
+    /// The problem's code is one of these. The body is a problem document, with `Retry-After` if the status is 503.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub code: Vec<String>,
 }
 
-/// Asks one thing again and again and keeps every answer.
+/// Sends one request repeatedly and records every answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProbePlan {
@@ -316,24 +316,24 @@ pub struct ProbePlan {
     pub via: Via,
     #[serde(default = "get", skip_serializing_if = "is_get")]
     pub method: String,
-    /// `{new}` is an id that no record has and nothing has asked for.
+    /// `{new}` is an id that no record has and that was never requested.
     pub path: String,
-    /// A JSON document, for what writes.
+    /// A JSON document, for a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// From one request to the next; zero: the next follows the answer.
+    /// The interval between requests; zero: each request follows the previous answer.
     #[serde(with = "text::duration", default = "twenty_a_second")]
     pub every: Duration,
-    /// So many at the same time.
+    /// The number of parallel requests.
     #[serde(default = "one")]
     pub at_once: u32,
-    /// The mark from which it asks; empty: the start.
+    /// The mark at which it starts; empty: the start.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
     /// The mark at which it ends; empty: the end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub to: String,
-    /// What a good answer is, for detection and recovery.
+    /// The definition of a good answer, for detection and recovery.
     #[serde(default = "is_ok")]
     pub good: Expect,
 }
@@ -359,7 +359,7 @@ pub struct Window {
     pub to: Moment,
 }
 
-/// How long a run is: the same questions, shorter.
+/// The length of a run: the same questions, in less time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scale {
@@ -369,7 +369,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// One of two values.
+    /// Selects one of two values.
     #[must_use]
     pub fn pick<T>(self, quick: T, full: T) -> T {
         match self {

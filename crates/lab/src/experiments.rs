@@ -1,7 +1,7 @@
-//! The list of experiments, in the order in which `--all` runs them: those of one shape of the stack together, and those that
-//! put a proxy into the network last, since it stays there.
+//! The list of experiments, in the order in which `--all` runs them. Experiments with the same shape of the stack are
+//! next to each other. Those that need a proxy in the network come last, because the proxy stays.
 //!
-//! Each is a file of its own, pure data: nothing here acts.
+//! Each is a separate file of pure data: nothing here acts.
 
 mod backpressure;
 mod both_down;
@@ -60,7 +60,7 @@ const LIST: &[Make] = &[
     random_faults::experiment,
 ];
 
-/// Every experiment. The seed decides what is left to chance.
+/// Every experiment. The seed determines the random parts.
 #[must_use]
 pub fn all(scale: Scale, seed: u64) -> Vec<Experiment> {
     LIST.iter().map(|make| make(scale, seed)).collect()
@@ -72,7 +72,7 @@ pub fn named(name: &str, scale: Scale, seed: u64) -> Option<Experiment> {
     all(scale, seed).into_iter().find(|experiment| experiment.about.name == name)
 }
 
-/// The name that a misspelt one was probably meant to be; `None` when none is near.
+/// The name that was probably meant; `None` if no name is similar.
 #[must_use]
 pub fn nearest(name: &str) -> Option<String> {
     let all = all(Scale::Quick, 0).into_iter().map(|experiment| experiment.about.name);
@@ -84,7 +84,7 @@ fn known_letters(name: &str) -> usize {
     name.chars().count()
 }
 
-/// How many letters have to be added, left out or replaced (Levenshtein).
+/// The edit distance (Levenshtein).
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

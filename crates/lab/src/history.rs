@@ -1,9 +1,9 @@
-//! Proof by a recorded history: clients write and read through nginx and past it while a seeded schedule of faults breaks
-//! the servers; every call is kept with its begin and end; a checker then says whether the promises of the cache and of
-//! the writes held.
+//! Verification by a recorded history: clients write and read through nginx and directly while a seeded schedule of
+//! faults breaks the servers. Every call is recorded with its begin and end. A checker then decides whether the
+//! promises of the cache and of the writes held.
 //!
-//! The recorder ([`record`]) and the checker ([`check`]) share nothing but the recorded lines, so that a history can be
-//! judged again at any time, also by a later checker.
+//! The recorder ([`record`]) and the checker ([`check`]) share only the recorded lines, so that a history can be
+//! checked again at any time, also by a later checker.
 
 mod call;
 mod checker;

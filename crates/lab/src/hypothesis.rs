@@ -1,4 +1,4 @@
-//! What has to hold, written before the run: a measure of an arm in a window, and its bound.
+//! Hypotheses, written before the run: a measure of an arm in a window, and its bound.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::{Expect, WHOLE};
 
-/// One sentence that a run can refute.
+/// A statement that a run can refute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hypothesis {
-    /// In words, for the report: what has to hold.
+    /// The statement in words, for the report.
     pub says: String,
     pub arm: String,
     #[serde(default = "whole")]
@@ -18,7 +18,7 @@ pub struct Hypothesis {
     pub measure: Measure,
     #[serde(flatten)]
     pub bound: Bound,
-    /// Where it cannot be judged on every machine or with every driver; why.
+    /// The case in which it cannot be judged on some machines or with some drivers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unless: Option<Unless>,
 }
@@ -27,68 +27,70 @@ pub struct Hypothesis {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unless {
-    /// The machine has fewer cores than the load generator and the replicas need side by side.
+    /// The machine has fewer cores than the load generator and the replicas need together.
     FewerThanFourCores,
 }
 
-/// What is measured. The unit follows from it: see [`Measure::unit`].
+/// What is measured. It determines the unit: see [`Measure::unit`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// Good answers of all requests, in %. `kind` of `of`: only requests of this name.
+    /// The share of requests with a good answer, in %. `kind` of `of`: only requests with this name.
     Success,
-    /// Requests that got no good answer.
+    /// Number of requests without a good answer.
     Failures,
     /// Good answers per second.
     Goodput,
-    /// How many instances answered.
+    /// Number of instances that answered.
     Instances,
     /// Answers with this status.
     Status(u16),
-    /// Requests of this name that got no good answer.
+    /// Number of requests with this name and without a good answer.
     KindFailures(String),
     /// A percentile of the latency, in ms, from the planned send time.
     Latency { of: Answers, percentile: f64 },
-    /// The same for requests of this name; their good or their bad answers.
+    /// The same for requests with this name; their good or their bad answers.
     KindLatency { kind: String, of: Answers, percentile: f64 },
-    /// The measure of this arm and window divided by the same of another.
+    /// The measure of this arm and window divided by that of another.
     Ratio {
         measure: Box<Measure>,
         to_arm: String,
         #[serde(default = "whole")]
         to_window: String,
     },
-    /// By how much a series of `/metrics` grew, summed over its label sets and the replicas.
+    /// The growth of a series of `/metrics`, summed over its label sets and the replicas.
     Metric(String),
     /// The same for the replica in which it grew most.
     MetricOfOneReplica(String),
-    /// The highest value of a series that was seen, of any replica.
+    /// The highest observed value of a series, of any replica.
     MetricHighest(String),
-    /// From the effect of the first fault to the probe's first answer that is not good, in s.
+    /// The time from the effect of the first fault to the first answer of the probe that is not good, in s.
     Detect(String),
-    /// From the end of the last undoing to the probe's first good answer, in s.
+    /// The time from the end of the last undo to the probe's first good answer, in s.
     Recover(String),
-    /// Answers of a probe that are not as expected.
+    /// Number of answers of a probe that are not as expected.
     Unexpected { probe: String, expect: Expect },
     /// The slowest answer of a probe, in ms.
     Slowest { probe: String, part: Part },
-    /// The median of a probe's answers, in ms.
+    /// The median time of a probe's answers, in ms.
     Median { probe: String, part: Part },
-    /// How many answers a probe got.
+    /// Number of answers of a probe.
     ProbeAnswers(String),
-    /// Answers of a probe with another record than was asked for, or with an older version than it had seen before.
+    /// Number of answers of a probe with another record than requested, or with an older version than the probe
+    /// received before.
     WrongOrOlder(String),
-    /// For how long a probe was answered with an older version than a writing probe had been told of, at most, in ms.
+    /// The longest time for which a probe received an older version than one already acknowledged to a writing probe,
+    /// in ms.
     Behind { probe: String, writer: String },
-    /// The share of all time in which the service was available, in %: seconds in which at least 95 % succeeded.
+    /// The share of time in which the service was available, in %: seconds in which at least 95 % succeeded.
     Availability,
     /// The price of the topology per month, in $.
     PricePerMonth,
-    /// Promises of the stack that a recorded history breaks.
+    /// Number of promises that a recorded history breaks.
     BrokenPromises,
 }
 
-/// Whose latency.
+/// The answers whose latency is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answers {
@@ -107,13 +109,13 @@ impl Answers {
     }
 }
 
-/// Which part of an answer's time.
+/// The part of an answer's time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     #[default]
     Whole,
-    /// What Redis cost of it, by its own `Server-Timing`.
+    /// The time that Redis took, by the answer's `Server-Timing`.
     Redis,
 }
 
@@ -121,7 +123,7 @@ fn whole() -> String {
     WHOLE.to_owned()
 }
 
-/// Where the observed value has to lie; both ends belong to it.
+/// The range of accepted values, including both bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bound {
@@ -147,7 +149,8 @@ impl Bound {
         Self { at_least: Some(low), at_most: Some(high) }
     }
 
-    /// Whether a value lies within. `allowance` is how much more a time may be on a slow machine, as a part of the bound.
+    /// Whether a value is within the bounds. `allowance` is the share of the bound by which a time may exceed it on a
+    /// slow machine.
     #[must_use]
     pub fn holds(&self, value: f64, allowance: f64) -> bool {
         self.at_least.is_none_or(|least| value >= least)
@@ -188,19 +191,19 @@ impl Measure {
         Self::Latency { of: Answers::Good, percentile }
     }
 
-    /// The latency of what failed.
+    /// The latency of failures.
     #[must_use]
     pub fn bad(percentile: f64) -> Self {
         Self::Latency { of: Answers::Bad, percentile }
     }
 
-    /// This measure against the same of another arm's whole time.
+    /// The ratio of this measure to that of another arm's whole time.
     #[must_use]
     pub fn ratio_to(self, arm: &str) -> Self {
         Self::Ratio { measure: Box::new(self), to_arm: arm.to_owned(), to_window: whole() }
     }
 
-    /// This measure against the same of another window.
+    /// The ratio of this measure to that of another window.
     #[must_use]
     pub fn ratio_to_window(self, arm: &str, window: &str) -> Self {
         Self::Ratio { measure: Box::new(self), to_arm: arm.to_owned(), to_window: window.to_owned() }
@@ -240,7 +243,7 @@ impl Measure {
         matches!(self.unit(), "ms" | "s")
     }
 
-    /// In a few words, for tables.
+    /// A short form for tables.
     #[must_use]
     pub fn name(&self) -> String {
         match self {

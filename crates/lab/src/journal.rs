@@ -1,7 +1,8 @@
-//! What a run leaves: one line of JSON per event, appended as it happens. Verdict and report are pure functions of it.
+//! The output of a run: one line of JSON per event, appended as it happens. Verdict and report are pure functions of
+//! it.
 //!
-//! A line is written in one piece, so that a crash loses at most the last one. The first line names the schema; a reader
-//! refuses a journal of another one, and reads past a last line that was cut.
+//! Each line is appended in one write, so that a crash loses at most the last one. The first line names the schema; a
+//! reader refuses other schemas, and ignores an incomplete last line.
 
 mod file;
 mod timeline;
@@ -19,7 +20,7 @@ pub use self::{
 };
 use crate::experiment::{Experiment, Scale};
 
-/// A change that old readers cannot read gets another number.
+/// The version changes when old readers can no longer read the journal.
 pub const SCHEMA: &str = "lab-journal/1";
 
 /// One line.
@@ -28,7 +29,7 @@ pub const SCHEMA: &str = "lab-journal/1";
 pub enum Entry {
     /// The first line.
     Begin(Box<Begin>),
-    /// A case begins. What follows belongs to it, until the next one begins.
+    /// An arm begins. The following lines belong to it, until the next one begins.
     Arm {
         arm: String,
         /// Which repetition, counted from 1.
@@ -41,9 +42,9 @@ pub enum Entry {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// The state before the first step, as the gate saw it.
+    /// The state before the first step, as checked by the gate.
     Gate { passed: bool, saw: String },
-    /// What is about to be done; written before it is.
+    /// An action that is about to start; written before it starts.
     Intent {
         step: String,
         what: String,
@@ -52,9 +53,9 @@ pub enum Entry {
     },
     /// A fault took hold.
     Injected { step: String, fault: Injected },
-    /// Something was undone.
+    /// A fault was undone.
     Healed { step: String, healed: Healed },
-    /// Anything else that was done: restarts, scaling, requests.
+    /// Any other action: restarts, scaling, requests.
     Done {
         step: String,
         what: String,
@@ -63,45 +64,45 @@ pub enum Entry {
         #[serde(with = "time::serde::rfc3339")]
         done_at: OffsetDateTime,
     },
-    /// A point in time with a name.
+    /// A named point in time.
     Mark {
         name: String,
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// Series of the replicas' `/metrics` at a moment: replica, then series, then value; only those that changed since the
-    /// last such line of the run. A replica that is missing did not answer.
+    /// Samples of the replicas' `/metrics`: replica, then series, then value; only values that changed since the last
+    /// such line of the run. A missing replica did not answer.
     Metrics {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
         replicas: BTreeMap<String, BTreeMap<String, f64>>,
     },
-    /// A step of the load as it went by, for those who watch; the load's own record is in `Load`.
+    /// A step of the load, for the progress display; the load's own record is in `Load`.
     Point { point: Box<Point> },
     /// Answers of one probe.
     Probe { probe: String, answers: Vec<ProbeAnswer> },
-    /// How each server was found: `up`, `paused`, `stopped`, `starting`.
+    /// The observed state of each server: `up`, `paused`, `stopped`, `starting`.
     Servers {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
         states: BTreeMap<String, String>,
     },
-    /// The load is over: its own report, and single requests for a scatter plot.
+    /// The load has ended: its own report, and single requests for a scatter plot.
     Load { report: Box<Report>, requests: Requests },
-    /// An alert changed its state, as Prometheus has it.
+    /// An alert changed its state in Prometheus.
     Alert {
         name: String,
         state: String,
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// What a recorded history says about the promises: promise, and how often it was broken.
+    /// The result of a recorded history: each promise, and the number of its violations.
     History { calls: u64, acknowledged: u64, broken: BTreeMap<String, u64>, weak: Option<String> },
-    /// Something worth knowing that has no field.
+    /// A remark that has no field of its own.
     Note { text: String },
-    /// The arm cannot be judged; why.
+    /// The reason why the arm cannot be judged.
     Invalid { why: String },
-    /// The case is over and undone.
+    /// The arm has ended and is undone.
     ArmEnd {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
@@ -114,29 +115,29 @@ pub enum Entry {
     },
 }
 
-/// What a run was.
+/// The description of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Begin {
     pub schema: String,
-    /// Of the lab.
+    /// The version of the lab.
     pub version: String,
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// What repeats the run.
+    /// The command that repeats the run.
     pub command: String,
     pub machine: Machine,
     pub driver: DriverKind,
-    /// Whether the API was built with optimisation is not known to the lab; this is what its `/metrics` say of its build.
+    /// The build of the API according to its `/metrics`. The lab does not know otherwise whether it is optimised.
     pub build: String,
     pub scale: Scale,
     pub seed: u64,
     pub repeats: u32,
-    /// How much more than its bound a time may be, as a part of it.
+    /// The share of its bound by which a time may exceed it.
     pub allowance: f64,
     pub experiment: Experiment,
 }
 
-/// How a run came to its end.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
@@ -149,25 +150,25 @@ pub enum Ending {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProbeAnswer {
-    /// When it was asked, in ms from the start.
+    /// When the request was sent, in ms from the start.
     pub at: f64,
-    /// How long it took, in ms.
+    /// The time until the answer, in ms.
     pub took: f64,
     /// 0: no answer.
     pub status: u16,
-    /// The beginning of `Cache-Status` without what changes (`ttl`).
+    /// The beginning of `Cache-Status`, without the parts that change (`ttl`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cache: String,
-    /// The problem's code; empty for what is not a proper problem document.
+    /// The problem's code; empty for an invalid problem document.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub code: String,
-    /// What Redis cost, in ms, by `Server-Timing`.
+    /// The time that Redis took, in ms, by `Server-Timing`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<f64>,
-    /// Of the record in it.
+    /// The version of the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<i64>,
-    /// Set when the record in it is not the one that was asked for.
+    /// Set if the record is not the requested one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub wrong: bool,
     /// Why there was no answer.
@@ -175,16 +176,16 @@ pub struct ProbeAnswer {
     pub error: String,
 }
 
-/// Single requests of the load: everything that failed and the slowest 1 %, and a sample of the rest.
+/// Single requests of the load: all failures, the slowest 1 %, and a sample of the rest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Requests {
     /// Planned time in s from the start, latency in ms, and the status (0: no answer).
     pub bad: Vec<(f32, f32, u16)>,
     pub slow: Vec<(f32, f32, u16)>,
     pub sample: Vec<(f32, f32, u16)>,
-    /// One of so many of the rest is in the sample.
+    /// The sampling interval: one of this many of the other requests is included.
     pub one_of: u32,
-    /// Failures beyond what is kept; they are counted in the report.
+    /// Number of failures that are not included; the report counts them.
     #[serde(default)]
     pub bad_left_out: u64,
 }

@@ -1,4 +1,4 @@
-//! The guided lessons: which experiments, in which order, towards which target.
+//! The guided lessons: their experiments, the order, and the target.
 
 mod certificate;
 
@@ -9,23 +9,23 @@ use crate::{
 
 pub use self::certificate::{Certificate, Step};
 
-/// A lesson as a teacher gives it.
+/// A lesson.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lesson {
     pub name: &'static str,
     pub title: &'static str,
-    /// Which seed it comes from.
+    /// The number of its source.
     pub seed: &'static str,
     pub brief: &'static str,
     /// In this order.
     pub experiments: &'static [&'static str],
-    /// What has to be reached in the end, in the words of the lesson.
+    /// The target, in the words of the lesson.
     pub target: &'static str,
-    /// The experiment that judges the target: one of the list, or one of the lesson's own.
+    /// The experiment that judges the target: one of the list, or a separate one.
     pub judged_by: JudgedBy,
 }
 
-/// Where the target is judged.
+/// The experiment that judges the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JudgedBy {
     /// By an experiment of the lesson.
@@ -34,7 +34,7 @@ pub enum JudgedBy {
     WholeSystem,
 }
 
-/// All of them.
+/// All lessons.
 pub const LESSONS: [Lesson; 2] = [
     Lesson {
         name: "your-first-system",
@@ -67,7 +67,7 @@ impl Lesson {
     }
 }
 
-/// The target of the first lesson as an experiment: nothing is broken, everything has to be connected.
+/// The target of the first lesson as an experiment: nothing is broken, and everything has to be connected.
 #[must_use]
 pub fn whole_system(scale: Scale) -> Experiment {
     let arm = "the system";

@@ -1,4 +1,4 @@
-//! The `lab` command: what its arguments mean, what it prints, how it ends. What it does is in the crate `stack`.
+//! The `lab` command: its arguments, its output and its exit code. The crate `stack` does the work.
 
 mod admin;
 mod cli;
@@ -29,7 +29,7 @@ pub use terminal::Console;
 
 use stack::StackError;
 
-/// 0 is success; 1 failed; 2 the request cannot be met as it was made; 130 interrupted.
+/// 0 success; 1 failure; 2 the request cannot be fulfilled as given; 130 interrupted.
 #[must_use]
 pub fn exit_code(error: &StackError) -> u8 {
     match error {

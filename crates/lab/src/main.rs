@@ -1,4 +1,4 @@
-//! `lab`: runs the stack and breaks it on purpose. Everything is in the library; this is the way in and the exit code.
+//! `lab`: runs the stack and breaks it on purpose. This is only the entry point; everything is in the library.
 
 use std::process::ExitCode;
 

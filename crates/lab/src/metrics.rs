@@ -1,4 +1,4 @@
-//! The replicas' `/metrics`, read for a journal.
+//! Reads the replicas' `/metrics` for a journal.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use stack::Endpoints;
 
-/// A replica that hangs must not hold up the reading of the others.
+/// A replica that hangs must not delay the others.
 const WITHIN: Duration = Duration::from_millis(250);
 
-/// Series by replica. One that does not answer is not in it.
+/// Series by replica. A replica that does not answer is missing.
 pub(crate) type Reading = BTreeMap<String, BTreeMap<String, f64>>;
 
 /// Reads every replica now.
@@ -20,7 +20,7 @@ pub(crate) fn read(endpoints: &Endpoints) -> Reading {
     replicas.filter_map(|replica| Some((replica.name.to_string(), read(&replica.metrics_url())?))).collect()
 }
 
-/// Every series but the buckets and sums of histograms, which no hypothesis reads and which are most of the text.
+/// Every series except the buckets and sums of histograms, which no hypothesis uses and which are most of the text.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
@@ -40,7 +40,7 @@ pub(crate) fn value(metrics_url: &str, series: &str) -> Option<f64> {
     all.iter().filter(|(name, _)| belongs(name, series)).map(|(_, value)| *value).reduce(|sum, value| sum + value)
 }
 
-/// Whether a series is meant: `name{label="value",…}` with some of its labels, or a bare name, which stands for all of its
+/// Whether a series matches: `name{label="value",…}` with some of its labels, or a bare name, which matches all of its
 /// label sets.
 pub(crate) fn belongs(series: &str, wanted: &str) -> bool {
     let Some((name, labels)) = wanted.split_once('{') else {
@@ -51,7 +51,7 @@ pub(crate) fn belongs(series: &str, wanted: &str) -> bool {
     name == other && labels.all(|label| rest.trim_end_matches('}').split(',').any(|known| known.trim() == label.trim()))
 }
 
-/// What of a reading is new since the last one: a journal holds each value once.
+/// The values that have changed since the last reading: a journal holds each value once.
 #[derive(Debug, Default)]
 pub(crate) struct Changes(Reading);
 
@@ -61,23 +61,23 @@ impl Changes {
         for (replica, series) in reading {
             let known = self.0.entry(replica.clone()).or_default();
             let new = series.into_iter().filter(|(name, value)| known.insert(name.clone(), *value) != Some(*value));
-            // A replica without news is still one that answered.
+            // A replica without changes has still answered.
             changes.insert(replica, new.collect());
         }
         changes
     }
 }
 
-/// How often to read in a run of this length: never more than some hundred readings.
+/// The interval of readings for a run of this length: at most a few hundred readings.
 pub(crate) fn every(length: Duration) -> Duration {
     (length / 300).max(Duration::from_secs(1))
 }
 
-/// Waits until a time or a reason to read at once, whichever comes first.
+/// Waits until a time or a request for an immediate reading, whichever comes first.
 pub(crate) fn wait(until: Instant, asked: &std::sync::mpsc::Receiver<()>) -> Wake {
     match asked.recv_timeout(until.saturating_duration_since(Instant::now())) {
         Ok(()) => {
-            // One reading serves all that was asked for by now.
+            // One reading answers all requests so far.
             while asked.try_recv().is_ok() {}
             Wake::Asked
         }

@@ -1,4 +1,4 @@
-//! What a topology costs per month, by the price file.
+//! The price of a topology per month, by the price file.
 
 use std::sync::LazyLock;
 

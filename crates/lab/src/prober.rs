@@ -1,4 +1,4 @@
-//! Asks one thing again and again while something else is done to the stack, and keeps every answer.
+//! Sends one request repeatedly while the stack is changed, and records every answer.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -16,22 +16,22 @@ use crate::{
     journal::{Entry, ProbeAnswer, Writer},
 };
 
-/// A request that takes longer than any bound is a hang.
+/// A request that takes longer than any bound counts as a hang.
 pub(crate) const HANG: Duration = Duration::from_secs(3);
-/// Answers are journalled in batches of this time.
+/// Answers are written to the journal in batches of this time.
 const BATCH: Duration = Duration::from_secs(1);
-/// Ids from here on are no record's.
+/// Ids from here on are not used by any record.
 const UNKNOWN_IDS: u64 = 1 << 40;
-/// Each id is asked for once in the life of a program.
+/// Each id is requested once in the life of the process.
 static NEXT_UNKNOWN: AtomicU64 = AtomicU64::new(UNKNOWN_IDS);
 
-/// What a probe has seen, shared with those who wait for it.
+/// The observations of a probe, shared with the threads that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     answers: AtomicU64,
-    /// When the last good answer was asked for, in ms from the start; negative: none yet.
+    /// When the last request with a good answer was sent, in ms from the start; negative: none yet.
     last_good_at: Mutex<Option<f64>>,
-    /// Its mark was reached, or it has none.
+    /// Whether its start mark was reached, or it has none.
     pub(crate) begun: AtomicBool,
     pub(crate) over: AtomicBool,
 }
@@ -41,7 +41,7 @@ impl Seen {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// Whether a good answer was asked for at this time, in ms from the start, or later.
+    /// Whether a request with a good answer was sent at this time, in ms from the start, or later.
     pub(crate) fn good_since(&self, at: f64) -> bool {
         self.last_good_at.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|good| good >= at)
     }
@@ -54,10 +54,10 @@ impl Seen {
     }
 }
 
-/// One probe at work.
+/// One active probe.
 pub(crate) struct Prober<'a> {
     pub(crate) plan: &'a ProbePlan,
-    /// Where to ask; looked up anew for each request, as a replica may come back elsewhere.
+    /// The address, looked up for each request, because a replica may restart at another one.
     pub(crate) base: &'a (dyn Fn() -> Option<String> + Sync),
     pub(crate) journal: &'a Writer,
     pub(crate) start: Instant,
@@ -65,7 +65,7 @@ pub(crate) struct Prober<'a> {
 }
 
 impl Prober<'_> {
-    /// Asks until it is stopped.
+    /// Sends requests until it is stopped.
     pub(crate) fn run(&self) {
         let mut batch = Vec::new();
         let mut flushed = Instant::now();
@@ -112,7 +112,7 @@ impl Prober<'_> {
     }
 }
 
-/// Asks once. `{new}` in the path becomes an id that no record has and that was never asked for.
+/// Sends one request. `{new}` in the path is replaced by an id that no record has and that was never requested.
 pub(crate) fn ask(base: Option<&str>, method: &str, path: &str, body: Option<&str>) -> ProbeAnswer {
     let path = if path.contains("{new}") {
         path.replace("{new}", &NEXT_UNKNOWN.fetch_add(1, Ordering::Relaxed).to_string())
@@ -133,7 +133,7 @@ pub(crate) fn ask(base: Option<&str>, method: &str, path: &str, body: Option<&st
     }
 }
 
-/// To the microsecond: more digits would only make the journal longer.
+/// Microseconds are enough; more digits would only make the journal longer.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
 }
@@ -145,7 +145,7 @@ fn address(base: &str) -> Option<SocketAddr> {
 fn read(status: u16, head: &str, body: &str, path: &str) -> ProbeAnswer {
     let cache = header(head, "cache-status").unwrap_or_default();
     let is_stale = cache.contains("detail=stale");
-    // An old answer that does not say how old it is is not the one that is promised.
+    // A stale answer without an `Age` is not the promised one.
     let cache = if is_stale && header(head, "age").is_none() { String::new() } else { without_ttl(cache) };
     let record = (status == 200).then(|| serde_json::from_str::<Record>(body).ok()).flatten();
     let asked: Option<i64> = path.strip_prefix("/data/").and_then(|id| id.parse().ok());
@@ -172,7 +172,7 @@ fn without_ttl(cache: &str) -> String {
     parts.join("; ")
 }
 
-/// The code of a problem document that has everything its status promises.
+/// The code of a complete problem document with everything that its status requires.
 fn code(status: u16, head: &str, body: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Problem {

@@ -1,9 +1,9 @@
-//! Reports: what a journal says, for people and for machines. Everything here is a pure function of the journal, so that an
-//! old one is reported again by a later lab.
+//! Reports for people and for machines. Everything here is a pure function of the journal, so that a later lab can
+//! report an old journal again.
 //!
-//! - [`html`](self::html): one page without a network; [`markdown`](self::markdown); [`junit`](self::junit) for CI
+//! - [`html`](self::html): one page that needs no network; [`markdown`](self::markdown); [`junit`](self::junit) for CI
 //! - [`index`](self::index): many runs, with the history of each hypothesis
-//! - [`postmortem`](self::postmortem): incidents, their impact, how soon they were noticed and over
+//! - [`postmortem`](self::postmortem): incidents, their impact, and the times to detect and to recover
 
 mod bands;
 mod course;
@@ -44,21 +44,21 @@ pub enum ReportError {
     NotOurs { path: PathBuf },
 }
 
-/// What was written.
+/// The files that were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     pub html: PathBuf,
     pub markdown: PathBuf,
     pub junit: PathBuf,
-    /// Where something was broken under load.
+    /// Only if something was broken under load.
     pub postmortem: Option<PathBuf>,
 }
 
-/// What a report is made from.
+/// The input of a report.
 struct Subject<'a> {
     run: &'a Run<'a>,
     verdict: &'a Verdict,
-    /// The name of the journal's file, and what is in it.
+    /// The name and content of the journal's file.
     name: &'a str,
     text: &'a str,
     is_cut: bool,
@@ -67,12 +67,13 @@ struct Subject<'a> {
 /// Reads a journal, judges it, and writes its reports beside it. Earlier reports of the lab are replaced.
 ///
 /// # Errors
-/// The journal cannot be read or is none of this schema; a file of the same name is not the lab's, or cannot be written.
+/// The journal cannot be read or has another schema; a file of the same name was not written by the lab, or cannot be
+/// written.
 pub fn write(journal: &Path) -> Result<Paths, ReportError> {
     written(journal).map(|(paths, _)| paths)
 }
 
-/// The same, with what an index says of it.
+/// The same, with the data for an index.
 pub(crate) fn written(journal: &Path) -> Result<(Paths, index::Record), ReportError> {
     let bytes = std::fs::read(journal).map_err(|source| ReportError::Read { path: journal.to_owned(), source })?;
     let text = String::from_utf8_lossy(&bytes);
@@ -101,7 +102,7 @@ pub(crate) fn written(journal: &Path) -> Result<(Paths, index::Record), ReportEr
     if let (Some(path), Some(story)) = (&paths.postmortem, story) {
         files.push((path, format!("{}\n\n{story}", file::MARKDOWN_MARK)));
     }
-    // All or none: a file that is not ours is found before any is replaced.
+    // All or none: the files are checked before any is replaced.
     for (path, _) in &files {
         file::check(path)?;
     }

@@ -1,19 +1,19 @@
-//! Carries an experiment out on a running stack. This is the only place that acts; everything it learns goes into the
+//! Runs an experiment on a running stack. This is the only module that acts on the stack; it records everything in the
 //! journal.
 //!
 //! # In the order of time, for each arm
 //! ## Shape
-//! The stack gets the arm's replicas, switches and quota, and is waited for until all is well.
+//! The stack is given the arm's replicas, switches and quota. The run waits until everything is healthy.
 //! ## Gate
-//! The load and the probes start. Before the first step that breaks something, what they got so far has to be good;
-//! otherwise nothing is broken and the arm is invalid.
+//! The load and the probes start. Their answers must be good before the first step that breaks something; otherwise
+//! nothing is broken and the arm is invalid.
 //! ## Steps
-//! Each is noted before it acts. A fault's effect is confirmed from outside by the stack itself.
+//! Each step is recorded before it acts. The stack confirms the effect of a fault from outside.
 //! ## Undo
-//! Whatever is still broken when the load is over is undone: also after a failure, an interrupt or a panic (the session
+//! Whatever is still broken when the load ends is undone, also after a failure, an interrupt or a panic (the session
 //! undoes its faults when it is dropped), and after `kill -9` by `lab heal`.
 //! ## Recovery
-//! Counted from the undoing to the first good answer of every probe.
+//! The time from the undo to the first good answer of every probe.
 
 mod arm;
 mod gate;
@@ -35,27 +35,27 @@ use crate::{
     journal::{Begin, Ending, Entry, JournalError, SCHEMA, Writer},
 };
 
-/// What to run, and how.
+/// The experiment, and the options of the run.
 #[derive(Debug, Clone)]
 pub struct RunPlan {
     pub experiment: Experiment,
     pub scale: Scale,
     pub seed: u64,
-    /// Each arm so many times, interleaved.
+    /// How often each arm runs; the repetitions are interleaved.
     pub repeats: u32,
-    /// How much more than its bound a time may be, as a part of it.
+    /// The share of its bound by which a time may exceed it.
     pub allowance: f64,
-    /// What repeats the run.
+    /// The command that repeats the run.
     pub command: String,
-    /// The journal; it must not be there yet.
+    /// The path of the journal, which must not exist.
     pub journal: PathBuf,
 }
 
-/// Runs every arm. What was seen is in the journal, also when this fails.
+/// Runs every arm. The observations are in the journal, even if this fails.
 ///
 /// # Errors
-/// The stack could not be brought into shape or put back, the journal could not be written, or it was interrupted. A
-/// hypothesis that deviates is no error.
+/// The stack could not be brought into shape or restored, the journal could not be written, or the run was interrupted.
+/// A hypothesis that deviates is not an error.
 pub fn run(
     plan: &RunPlan,
     session: &Session,
@@ -92,7 +92,7 @@ fn arms(
             let arm = arm::ArmPlan { arm, repeat, seed, achieved: &achieved, changes: &changes };
             let name = arm.arm.name.clone();
             operation.progress.begin(&format!("{} {}", plan.experiment.about.name, name));
-            // The line that lives tells more than the steps of the stack.
+            // The live line shows more than the steps of the stack.
             let quiet = Operation { progress: &Silent, interrupt: operation.interrupt.clone() };
             let goodput = arm::run(&arm, session, journal, live, &quiet)?;
             operation.progress.end("measured");
@@ -104,8 +104,8 @@ fn arms(
     Ok(())
 }
 
-/// Forth and back again, so that what changes with time falls to every arm alike; an arm that needs what another one
-/// achieved stays behind it.
+/// Alternates the direction, so that drift affects every arm equally. An arm that needs the result of another one stays
+/// behind it.
 fn order(experiment: &Experiment, repeat: u32) -> Vec<&crate::experiment::Arm> {
     let mut arms: Vec<_> = experiment.arms.iter().collect();
     let needs_another =
@@ -133,7 +133,7 @@ fn begin(plan: &RunPlan, driver: DriverKind, session: &Session) -> Begin {
     }
 }
 
-/// What the replicas say of their build.
+/// The build information of the replicas.
 fn build(endpoints: &stack::Endpoints) -> Option<String> {
     let readings = crate::metrics::read(endpoints);
     readings.values().flat_map(|series| series.keys()).find(|name| name.starts_with("build_info{")).cloned()

@@ -1,4 +1,4 @@
-//! What the lab takes from its surroundings: the only file that reads environment variables.
+//! The environment of the lab: the only file that reads environment variables.
 
 use std::{
     env, io,
@@ -10,21 +10,21 @@ use stack::{HostEnvironment, Project, StackError};
 /// Read once at the start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `None` when neither the current folder nor the program lies in a checkout.
+    /// `None` if neither the current folder nor the program is in a checkout.
     pub project: Option<Project>,
-    /// Unless `--state-dir` says otherwise.
+    /// The default of `--state-dir`.
     pub state_dir: PathBuf,
     pub host: HostEnvironment,
-    /// Unless `--api-bin` says otherwise: cargo puts both programs into the same folder.
+    /// The default of `--api-bin`: cargo puts both programs into the same folder.
     pub api: PathBuf,
     /// How the user called this program, for commands to copy.
     pub program: String,
-    /// Whether a browser can be seen by the user.
+    /// Whether the user can see a browser.
     pub has_desktop: bool,
 }
 
 impl Settings {
-    /// The checkout, for what needs its files.
+    /// The checkout, for commands that need its files.
     pub(crate) fn project(&self) -> Result<Project, StackError> {
         self.project.clone().ok_or_else(|| {
             StackError::Usage("there is no nginx/nginx.conf here or above; run lab inside the project".to_owned())

@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and a closed terminal, turned into an `Interrupt`.
+//! Turns Ctrl-C, SIGTERM and a closed terminal into an `Interrupt`.
 
 use std::{fs, io};
 
@@ -48,7 +48,7 @@ async fn next(stream: &mut Option<Signal>) {
     }
 }
 
-/// `nohup lab up` wants to live on without its terminal.
+/// `nohup lab up` must survive the end of its terminal.
 fn hang_up_is_ignored() -> bool {
     const HANG_UP: u64 = 1;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What runs where, as a table.
+//! The status of the stack as a table.
 
 use stack::{ActiveFault, DriverKind, Status};
 
@@ -9,7 +9,7 @@ fn fault(fault: &ActiveFault) -> String {
     format!("  {}  {}, for {age} s: {evidence}; by {}", fault.target, fault.kind, fault.by)
 }
 
-/// One line per server, columns as wide as they need.
+/// One line per server, with columns as wide as necessary.
 pub(crate) fn render(status: &Status) -> String {
     let number = match status.driver {
         DriverKind::Process => "PID",

@@ -1,5 +1,5 @@
-//! What the user sees: results on standard output, the course of things on standard error. A terminal gets a line that
-//! lives while its step lasts; a pipe gets one plain line per finished step.
+//! Output for the user: results on standard output, progress on standard error. On a terminal, the line of a step is
+//! updated until the step ends; a pipe gets one plain line per finished step.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -22,13 +22,13 @@ impl Console {
         Self { is_terminal: io::stderr().is_terminal(), step: Mutex::new(None) }
     }
 
-    /// A result. A closed pipe is the reader's choice and no error.
+    /// Prints a result. A closed pipe is not an error.
     pub(crate) fn print(&self, text: &str) {
         self.finish_line();
         let _ = writeln!(io::stdout().lock(), "{text}");
     }
 
-    /// A line in the place of the one that was shown before; nothing in a pipe.
+    /// Replaces the previous progress line; prints nothing to a pipe.
     pub(crate) fn live(&self, line: &str) {
         if self.is_terminal {
             let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col.max(20)));
@@ -49,7 +49,7 @@ impl Console {
         self.write(&format!("lab: {error}\n"));
     }
 
-    /// Ends a step that will not come to its end.
+    /// Ends a step that was not completed.
     fn finish_line(&self) {
         if self.take_step().is_some() && self.is_terminal {
             self.write("\n");

@@ -1,5 +1,5 @@
-//! What a run says about its hypotheses: a pure function of the journal, so that an old journal is judged again by a later
-//! lab.
+//! The verdicts on the hypotheses of a run: a pure function of the journal, so that a later lab can judge an old
+//! journal again.
 
 mod alone;
 mod measure;
@@ -17,10 +17,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Not judged on this machine, and said so before the run.
+    /// Not judged on this machine, as declared before the run.
     Skipped,
     Held,
-    /// It cannot be told.
+    /// It cannot be judged.
     Invalid,
     Deviated,
 }
@@ -37,22 +37,22 @@ impl Outcome {
     }
 }
 
-/// A number that was observed, with how sure it is.
+/// An observed number and its uncertainty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     pub value: f64,
-    /// Where the true value lies with 95 % certainty, where that can be said.
+    /// The 95 % confidence interval, if there is one.
     pub interval: Option<(f64, f64)>,
-    /// Out of how many; 0 where there is no such number.
+    /// The total number of cases; 0 if there is none.
     pub n: u64,
-    /// The observation as a sentence, where a number alone says too little: `0 of 12,400 failed`.
+    /// The observation in words, if a number alone is not enough: `0 of 12,400 failed`.
     pub text: String,
 }
 
-/// A hypothesis with what came of it.
+/// A hypothesis and its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
-    /// Its place in the experiment.
+    /// Its index in the experiment.
     pub hypothesis: usize,
     pub says: String,
     pub arm: String,
@@ -63,15 +63,15 @@ pub struct Judged {
     pub limit: String,
     pub unit: String,
     pub outcome: Outcome,
-    /// Of the run that was worst.
+    /// The value of the worst run.
     pub observed: Option<Observed>,
-    /// Of each run, in order; `None` where it could not be told.
+    /// The values of all runs, in order; `None` if one could not be determined.
     pub runs: Vec<Option<f64>>,
-    /// Why it is not held.
+    /// Why it did not hold.
     pub why: String,
 }
 
-/// What a run says.
+/// The verdict on a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub outcome: Outcome,
@@ -114,7 +114,7 @@ pub fn judge(run: &Run<'_>) -> Verdict {
         invalid.push("there is no hypothesis to judge".to_owned());
     }
     let worst = judged.iter().map(|judged| judged.outcome).max().unwrap_or(Outcome::Invalid);
-    // A deviation stays one, whatever else could not be told.
+    // A deviation remains one, even if other runs could not be judged.
     let outcome = if invalid.is_empty() { worst } else { worst.max(Outcome::Invalid) };
     Verdict { outcome, judged, invalid, interrupted: matches!(run.ending, Some(Ending::Interrupted)) }
 }
@@ -175,7 +175,7 @@ fn skipped(run: &Run<'_>, hypothesis: &Hypothesis) -> Option<String> {
     }
 }
 
-/// A value as people read it: three digits are enough.
+/// A value with three significant digits.
 #[must_use]
 pub fn number(value: f64) -> String {
     let magnitude = value.abs();
@@ -190,7 +190,7 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// Whether a measure reads what the load generator recorded.
+/// Whether a measure uses the data of the load generator.
 fn is_of_the_load(measure: &Measure) -> bool {
     match measure {
         Measure::Success

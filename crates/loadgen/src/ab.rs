@@ -1,4 +1,4 @@
-//! Two sides measured in turns: A B, B A, A B, … so that what the machine does meanwhile hits both alike. Each round is a
+//! Two sides measured alternately, A B, B A, A B, …, so that drift of the machine affects both equally. Each round is a
 //! pair, and only differences within pairs count.
 //!
 //! - [`text`]: the table
@@ -14,12 +14,12 @@ use crate::machine::Machine;
 use crate::report::{Mode, PlanRecord, Summary};
 use crate::stats::{Spread, least_signed_rank_p, shift_with_interval, signed_rank_p};
 
-/// The version of the recorded form.
+/// The version of the format.
 pub const SCHEMA: &str = "load-ab/1";
-/// Below this a difference is not called one, however regular.
+/// A smaller difference is not reported, however regular.
 const MIN_EFFECT: f64 = 0.01;
 
-/// Everything that was measured, and what it says.
+/// All measurements, and the findings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     pub schema: String,
@@ -30,23 +30,23 @@ pub struct Record {
     pub b: Side,
     /// A against B.
     pub rounds: Vec<Round>,
-    /// A against A, as many; empty when that was not asked for.
+    /// A against A, the same number of rounds; empty if not requested.
     pub control: Vec<Round>,
 }
 
-/// One side, as it was given and as it was planned.
+/// One side, as given and as planned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Side {
     pub name: String,
     pub plan: PlanRecord,
 }
 
-/// Two runs, one right after the other.
+/// Two runs, one directly after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Round {
     pub a: Summary,
     pub b: Summary,
-    /// Why one of them says nothing.
+    /// Why one of them is invalid.
     pub invalid: Vec<String>,
 }
 
@@ -56,14 +56,14 @@ pub struct Row {
     pub name: &'static str,
     pub a: Spread,
     pub b: Spread,
-    /// B by A within a pair: the middle, and where it lies with 95 % certainty.
+    /// The ratio of B to A within a pair: the median and its confidence interval.
     pub ratio: f64,
     pub interval: (f64, f64),
     pub p: f64,
     pub finding: Finding,
 }
 
-/// What some rounds say.
+/// The findings of some rounds.
 #[derive(Clone, Debug)]
 pub struct Analysis {
     pub rows: Vec<Row>,
@@ -71,7 +71,7 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// The rate of an open loop is set by its plan, so it is only looked at in a closed one.
+    /// The plan sets the rate of an open loop, so the rate is judged only in a closed one.
     #[must_use]
     pub fn new(rounds: &[Round], mode: Mode) -> Self {
         let rate = (mode == Mode::Closed).then_some(RATE);
@@ -95,7 +95,7 @@ impl Analysis {
         Self { rows: rows.into_iter().map(|(row, _)| row).collect(), failures }
     }
 
-    /// What is said of rates and latencies as a whole.
+    /// The findings for rates and latencies as a whole.
     #[must_use]
     pub fn speed(&self) -> Finding {
         Finding::overall(self.rows.iter().map(|row| row.finding))
@@ -113,7 +113,7 @@ fn row(metric: Metric, rounds: &[Round]) -> Option<Row> {
         .filter_map(|round| Some(((metric.value)(&round.a)?, (metric.value)(&round.b)?)))
         .filter(|(a, b)| *a > 0.0 && *b > 0.0)
         .collect();
-    // A round in which one side has no value is no pair; with fewer pairs than rounds nothing can be said.
+    // A round in which one side has no value is not a pair. With fewer pairs than rounds there is no finding.
     let logs: Vec<f64> = pairs.iter().map(|(a, b)| (b / a).ln()).collect();
     let (middle, low, high) = shift_with_interval(&logs)?;
     let p = if pairs.len() == rounds.len() { signed_rank_p(&logs) } else { 1.0 };
@@ -128,12 +128,12 @@ fn row(metric: Metric, rounds: &[Round]) -> Option<Row> {
     })
 }
 
-/// What the whole says, and what a gate makes of it.
+/// The overall result, with the reasons if there is none.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub analysis: Analysis,
     pub control: Option<Analysis>,
-    /// Why nothing can be said; empty otherwise.
+    /// Why there is no finding; empty otherwise.
     pub invalid: Vec<String>,
 }
 
@@ -169,7 +169,7 @@ impl Record {
         text::render(self, &self.verdict())
     }
 
-    /// The form it is kept in.
+    /// The stored form.
     #[must_use]
     pub fn to_json(&self) -> String {
         #[expect(clippy::expect_used, reason = "plain structs with string keys always serialise")]
@@ -180,7 +180,7 @@ impl Record {
 }
 
 impl Verdict {
-    /// 2 when nothing can be said; with the gate 1 when B is worse, and 2 when a part of it was not judged.
+    /// 2 if there is no finding; with the gate, 1 if B is worse, and 2 if a part could not be judged.
     #[must_use]
     pub fn exit_code(&self, fail_if_worse: bool) -> u8 {
         let findings = [self.analysis.speed(), self.analysis.failures.finding];

@@ -1,4 +1,4 @@
-//! Where connections go: the addresses behind a target, taken in turn.
+//! The addresses of a target, used in turn for new connections.
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -10,16 +10,16 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
-/// One address that connections can be opened to.
+/// An address to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Tcp(SocketAddr),
-    /// The path of a socket.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Opens a connection and closes it again; no request is sent.
+    /// Opens a connection and closes it again, without sending a request.
     pub(crate) fn probe(&self, timeout: Duration) -> std::io::Result<()> {
         match self {
             Self::Tcp(address) => TcpStream::connect_timeout(address, timeout).map(drop),
@@ -27,7 +27,7 @@ impl Address {
         }
     }
 
-    /// Begins to connect, without waiting.
+    /// Starts to connect, without waiting.
     pub(crate) fn connect(&self) -> Result<OwnedFd, Errno> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let begun = |done: Result<(), Errno>| match done {
@@ -60,7 +60,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// At least one address, and whose turn it is.
+/// One or more addresses, and the index of the next one.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     all: Vec<Address>,
@@ -68,19 +68,19 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// None when there is no address.
+    /// `None` if there is no address.
     #[must_use]
     pub fn new(all: Vec<Address>) -> Option<Self> {
         (!all.is_empty()).then_some(Self { all, next: 0 })
     }
 
-    /// In the order in which they are taken.
+    /// The addresses in the order in which they are used.
     #[must_use]
     pub fn all(&self) -> &[Address] {
         &self.all
     }
 
-    /// The same ones, beginning elsewhere: threads do not all begin with the first.
+    /// The same addresses with another starting point, so that threads do not all start with the first one.
     pub(crate) fn beginning_at(mut self, index: usize) -> Self {
         self.next = index % self.all.len();
         self

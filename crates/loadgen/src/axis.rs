@@ -1,8 +1,7 @@
-//! The one record that a run leaves: planned time in steps, and for each step a [`Tally`]. The summary, the series and
-//! every window are sums over it.
+//! The recorded data of a run: planned time in steps, with a [`Tally`] for each step. The summary, the series and every
+//! window are sums over it.
 //!
-//! The number of steps is bounded: when a run grows beyond it, steps are joined in pairs and the axis goes on with twice
-//! the interval.
+//! The number of steps is bounded. When a run exceeds it, neighbouring steps are merged and the interval doubles.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,16 +9,16 @@ use std::time::Duration;
 
 use crate::tally::Tally;
 
-/// Two hours in seconds. What is kept in memory and in the file stays below some ten megabytes.
+/// Two hours in seconds. It limits the data in memory and in the file to about ten megabytes.
 const MAX_STEPS: u64 = 7_200;
-/// A run ends a moment after its last full step. A rest shorter than this share of a step is added to the step before it,
-/// since a rate over so short a time would look like a collapse.
+/// A run ends a moment after its last full step. A remainder shorter than this share of a step is added to the step
+/// before it, because a rate over so short a time would look like a collapse.
 const MIN_REST: f64 = 0.25;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Axis {
     interval: Duration,
-    /// How many of the workers' steps one of these is.
+    /// The number of the workers' steps in one of these.
     factor: u64,
     steps: BTreeMap<u64, Step>,
 }
@@ -27,7 +26,7 @@ pub(crate) struct Axis {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Step {
     pub(crate) tally: Tally,
-    /// Requests on their way at the end of the step, in real time.
+    /// Requests in flight at the end of the step, in real time.
     pub(crate) in_flight: u64,
 }
 
@@ -48,12 +47,12 @@ impl Axis {
         self.interval
     }
 
-    /// Adds what is known of the requests planned in step `index`, as the workers count steps.
+    /// Adds a worker's tally of the requests planned in step `index`, in the workers' numbering of steps.
     pub(crate) fn add(&mut self, index: u64, tally: &Tally) {
         self.step(index).tally.add(tally);
     }
 
-    /// Notes how many requests were on their way at the end of step `index`.
+    /// Records how many requests were in flight at the end of step `index`.
     pub(crate) fn set_in_flight(&mut self, index: u64, in_flight: u64) {
         self.step(index).in_flight = in_flight;
     }
@@ -75,19 +74,20 @@ impl Axis {
         }
     }
 
-    /// Everything.
+    /// The sum of all steps.
     pub(crate) fn total(&self) -> Tally {
         let mut total = Tally::default();
         self.steps.values().for_each(|step| total.add(&step.tally));
         total
     }
 
-    /// The steps of a run that took `elapsed`, without a gap: one in which nothing was planned is there, and empty.
+    /// The steps of a run that took `elapsed`, without gaps: a step in which nothing was planned is included, and
+    /// empty.
     pub(crate) fn spans(&self, elapsed: Duration) -> Vec<Span> {
         let shares = elapsed.as_secs_f64() / self.interval.as_secs_f64();
         let mut count = (shares - MIN_REST).ceil().max(0.0) as u64;
         if let Some((last, _)) = self.steps.iter().rfind(|(_, step)| step.tally.planned() > 0) {
-            // What was planned at the very end may lie beyond the last full step.
+            // Requests planned at the very end may lie beyond the last full step.
             let past_end = *last as f64 >= shares.ceil();
             count = if past_end { last + 1 } else { count.max(1) };
         }
@@ -109,7 +109,7 @@ impl Axis {
     }
 }
 
-/// The sum of all spans that begin in `window`, and the time they cover.
+/// The sum of all steps that begin in `window`, and the time they cover.
 pub(crate) fn sum<'a>(
     spans: impl Iterator<Item = (f64, f64, &'a Tally)>,
     window: Range<f64>,
@@ -138,7 +138,7 @@ mod tests {
         axis
     }
 
-    /// The begin, length and number of requests of each step, each of which sent ten.
+    /// The beginning, length and number of requests of each step, each of which sent ten.
     fn spans(steps: u64, elapsed: Duration) -> Vec<(f64, f64, u64)> {
         let spans = axis(steps).spans(elapsed);
         spans.iter().map(|span| (span.at.as_secs_f64(), span.length.as_secs_f64(), span.step.tally.sent)).collect()

@@ -1,6 +1,6 @@
-//! Plots as static SVG: a frame with axes, and steps, areas and curves in it, for every page that this project writes. They
-//! need no network and no library; colours come from [`STYLE`], by class, in light and dark, and [`SCRIPT`] only reads values
-//! off under the pointer.
+//! Plots as static SVG: a frame with axes, and steps, areas and curves in it, for every page of this project. They need
+//! no network and no library. Colours come from the CSS classes of [`STYLE`], in light and dark; [`SCRIPT`] only shows
+//! the values under the pointer.
 
 mod axis;
 
@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 
 pub use self::axis::{Axis, Frame};
 
-/// The style of a page with plots, to be put into a `style` element.
+/// The style of a page with plots, for a `style` element.
 pub const STYLE: &str = include_str!("charts/style.css");
-/// What shows the values under the pointer, to be put into a `script` element at the end of the page.
+/// Shows the values under the pointer; for a `script` element at the end of the page.
 pub const SCRIPT: &str = include_str!("charts/script.js");
 
 /// A plot under construction.
@@ -24,7 +24,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// An empty plot with round values beside its axes, which are those of the frame.
+    /// An empty plot with round values on its axes, which come from the frame.
     #[must_use]
     pub fn new(
         frame: Frame,
@@ -37,7 +37,7 @@ impl Plot {
         Self::with_ticks(frame, x, y, ticks.into_iter().map(|tick| (tick, x_label(tick))), y_label)
     }
 
-    /// An empty plot whose x axis is marked at these values only. A mark without a text is a line over the whole height.
+    /// An empty plot whose x axis has only these marks. A mark without a text is a line over the whole height.
     #[must_use]
     pub fn with_ticks(
         frame: Frame,
@@ -83,7 +83,7 @@ impl Plot {
     }
 
     fn push(&mut self, element: std::fmt::Arguments<'_>) {
-        // Writing into a String cannot fail.
+        // Writing to a String cannot fail.
         let _infallible = writeln!(self.svg, "{element}");
     }
 
@@ -91,7 +91,7 @@ impl Plot {
         self.legend.push((class.to_owned(), name.to_owned()));
     }
 
-    /// A value per step of time, as a line with a gap where there is none.
+    /// A value per step of time, as a line with a gap where there is no value.
     pub fn steps(&mut self, class: &str, name: &str, steps: &[(f64, f64, Option<f64>)]) {
         let mut path = String::new();
         let mut is_open = false;
@@ -110,7 +110,7 @@ impl Plot {
         }
     }
 
-    /// The area between two heights, step by step.
+    /// The area between two values, step by step.
     pub fn band(&mut self, class: &str, name: &str, steps: &[(f64, f64, f64, f64)]) {
         let mut path = String::new();
         for (from, to, low, high) in steps.iter().filter(|(_, _, low, high)| high > low) {
@@ -134,9 +134,9 @@ impl Plot {
         }
     }
 
-    /// Single values, one dot each. Dots that fall on the same place are drawn once.
+    /// Single values, one dot each. Dots at the same place are drawn once.
     pub fn dots(&mut self, class: &str, name: &str, points: impl IntoIterator<Item = (f64, f64)>) {
-        // Half a unit is finer than a dot is wide.
+        // Half a unit is less than the width of a dot.
         let grid = |value: f64| (value * 2.0).round() as i64;
         let place = |(x, y): (f64, f64)| (grid(self.x.place(x)), grid(self.y.place(y)));
         let places: std::collections::BTreeSet<(i64, i64)> = points.into_iter().map(place).collect();
@@ -150,7 +150,7 @@ impl Plot {
         }
     }
 
-    /// A stretch of the x axis over the whole height; never narrower than a line, so that a short one is seen.
+    /// A range of the x axis over the whole height; never narrower than a line, so that a short one is visible.
     pub fn region(&mut self, class: &str, from: f64, to: f64) {
         const NARROWEST: f64 = 1.5;
         let (left, right) = (self.x.place(from), self.x.place(to));
@@ -161,7 +161,7 @@ impl Plot {
         ));
     }
 
-    /// A word at a place of its own, in the units of the picture.
+    /// A text at a position in the units of the picture.
     pub fn word(&mut self, class: &str, anchor: &str, (x, y): (f64, f64), word: &str) {
         let word = escape(word);
         self.push(format_args!(
@@ -169,7 +169,7 @@ impl Plot {
         ));
     }
 
-    /// A bound, from one side to the other.
+    /// A bound, drawn as a line across the plot.
     pub fn bound(&mut self, value: f64, name: &str) {
         let (at, left, right) = (self.y.place(value), self.frame.left, self.frame.width - self.frame.right);
         self.push(format_args!("<line class=\"bound\" x1=\"{left}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>"));
@@ -180,7 +180,7 @@ impl Plot {
         ));
     }
 
-    /// What the classes mean, as a row of words with their colours.
+    /// The legend: the name of each class with its colour.
     #[must_use]
     pub fn legend(&self) -> String {
         let entry =
@@ -200,8 +200,8 @@ impl Plot {
         )
     }
 
-    /// The figure with its heading, legend and explanation. `readings` is what the script shows under the pointer: for
-    /// each step its begin on the x axis and the values there.
+    /// The figure with its heading, legend and description. `readings` are the values that the script shows: for each
+    /// step its beginning on the x axis and its values.
     #[must_use]
     pub fn figure(self, title: &str, caption: &str, readings: &[(f64, String)]) -> String {
         let legend = self.legend();
@@ -217,7 +217,7 @@ impl Plot {
     }
 }
 
-/// Text from outside (a server's names, a URL) as text and nothing else.
+/// Escapes text from outside (a server's names, a URL).
 #[must_use]
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")

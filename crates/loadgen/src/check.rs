@@ -1,10 +1,10 @@
-//! What an answer must hold besides a good status: a header, a text in its body, a value in its JSON.
+//! What an answer must contain besides a successful status: a header, a text in its body, a value in its JSON.
 
 use std::str::FromStr;
 
 use serde_json::Value;
 
-/// One condition on an answer, as it was given.
+/// One check of an answer, as given.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     text: String,
@@ -13,22 +13,22 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq)]
 enum CheckKind {
-    /// A header of this name is there, and holds this text.
+    /// There is a header with this name that contains this text.
     Header { name: String, part: String },
-    /// The body holds this text.
+    /// The body contains this text.
     Body(String),
-    /// The body is JSON with something at this pointer (RFC 6901), and it is this value.
+    /// The body is JSON with a value at this pointer (RFC 6901), equal to the given one.
     Json { pointer: String, value: Option<Value> },
 }
 
-/// More than a handful are a test suite and no load.
+/// More checks than this belong in a test suite, not in a load.
 pub(crate) const MAX_CHECKS: usize = 32;
 
 impl FromStr for Check {
     type Err = String;
 
-    /// Reads `header:NAME`, `header:NAME=PART`, `body:TEXT`, `json:/pointer`, `json:/pointer=VALUE`. A value that is no
-    /// JSON is a string.
+    /// Parses `header:NAME`, `header:NAME=PART`, `body:TEXT`, `json:/pointer`, `json:/pointer=VALUE`. A value that is
+    /// not JSON is a string.
     fn from_str(text: &str) -> Result<Self, String> {
         let example = || {
             format!(
@@ -51,13 +51,13 @@ impl FromStr for Check {
 }
 
 impl Check {
-    /// As it was given.
+    /// The text as given.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether this header meets it.
+    /// Whether this header passes the check.
     pub(crate) fn is_met_by_header(&self, header: &str, value: &[u8]) -> bool {
         match &self.kind {
             CheckKind::Header { name, part } => header.eq_ignore_ascii_case(name) && holds(value, part.as_bytes()),
@@ -65,7 +65,7 @@ impl Check {
         }
     }
 
-    /// Whether this body meets it; a check of a header has been judged by then.
+    /// Whether this body passes the check. Checks of headers have been decided before.
     pub(crate) fn is_met_by_body(&self, body: &[u8]) -> bool {
         match &self.kind {
             CheckKind::Header { .. } => false,
@@ -83,7 +83,7 @@ impl Check {
     }
 }
 
-/// Whether a text is part of another.
+/// Whether one text contains another.
 fn holds(whole: &[u8], part: &[u8]) -> bool {
     part.is_empty() || whole.windows(part.len()).any(|window| window == part)
 }

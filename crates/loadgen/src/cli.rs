@@ -1,4 +1,4 @@
-//! The command line of `load`: what can be asked for, and the exit codes. Each subcommand is a file of its own.
+//! The command line of `load`: the subcommands, each in its own file, and the exit codes.
 
 mod ab;
 mod args;
@@ -41,10 +41,10 @@ Examples:
 
 Exit codes: 0 measured (with --fail-if-worse: not worse), 1 worse, 2 wrong usage, invalid or not judged, 130 interrupted.";
 
-/// Generate HTTP load and measure what comes back, honestly.
+/// Generate HTTP load and measure the answers, honestly.
 ///
-/// Latency counts from the moment a request should have been sent; time-outs are in the percentiles; failures never look
-/// like speed; a run in which the generator itself was the bottleneck says so and is no result.
+/// Latency counts from the time at which a request should have been sent; time-outs are included in the percentiles;
+/// failures do not count as fast answers; a run in which the generator itself was the bottleneck is invalid.
 #[derive(Debug, Parser)]
 #[command(name = "load", version)]
 struct Cli {
@@ -57,18 +57,18 @@ enum Command {
     /// Send requests and report what happened.
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<run::RunArgs>),
-    /// Measure two sides in turns, and say whether the difference is one.
+    /// Measure two sides alternately, and say whether they differ.
     #[command(after_help = AB_EXAMPLES)]
     Ab(Box<ab::AbArgs>),
-    /// Set two recorded results side by side, and say whether the difference is one.
+    /// Compare two recorded results, and say whether they differ.
     Compare(compare::CompareArgs),
     /// Show a recorded run again, as a summary or a page.
     Report(report::ReportArgs),
-    /// Write a workload file to begin with.
+    /// Write a workload file to start from.
     Init(init::InitArgs),
 }
 
-/// Parses, does it, and turns the result into an exit code.
+/// Parses the command line, runs it, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -87,23 +87,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What a subcommand returns: the exit code, or what kept it from having one.
+/// The result of a subcommand: the exit code, or the error.
 type ExitResult = Result<u8, LoadError>;
 
-/// Prints a result; one that cannot be printed is an error and no panic.
+/// Prints a result. A failure to print is an error, not a panic.
 fn print(text: &str) -> Result<(), LoadError> {
     let mut out = std::io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     done.map_err(|source| LoadError::Io { verb: "write", path: "standard output".into(), source })
 }
 
-/// What watches a run: one thread, signals and channels.
+/// The runtime that watches a run: one thread, signals and channels.
 fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     runtime.map_err(|source| LoadError::System { what: "start the runtime", source })
 }
 
-/// The command as it can be typed again, but for what must not be kept.
+/// The command in a form that can be run again, without secrets.
 fn command_line() -> String {
     quoted(std::env::args())
 }

@@ -1,12 +1,12 @@
-//! Two recorded results side by side: how much more or less, and whether that is more than chance.
+//! Compares two recorded results: how large the difference is, and whether it is significant.
 //!
-//! Each side is a row of repeated runs (`--repeat`), made in one block, so that what the machine did meanwhile is part of
-//! every difference; [`crate::ab`] interleaves them. A difference is called one when runs that differ in nothing would
-//! bring it about in less than one of twenty comparisons *and* it is large enough to matter. Throughput, latency and
-//! failures are judged apart: a change may well buy one with the other.
+//! Each side is a series of repeated runs (`--repeat`), made in one block, so every difference includes drift of the
+//! machine; [`crate::ab`] alternates the runs instead. A difference is reported if equal sides would show it in less
+//! than one of twenty comparisons *and* it is large enough to matter. Throughput, latency and failures are judged
+//! separately, because a change may improve one at the expense of another.
 //!
-//! - [`finding`]: what is said of a group of metrics; [`failures`]: the share of requests that failed
-//! - [`likeness`]: what makes sides incomparable; [`text`]: the table
+//! - [`finding`]: the finding for a group of metrics; [`failures`]: the share of failed requests
+//! - [`likeness`]: why sides cannot be compared; [`text`]: the table
 
 pub(crate) mod failures;
 pub(crate) mod finding;
@@ -20,19 +20,19 @@ use finding::holm;
 use crate::report::{Mode, Report, Summary};
 use crate::stats::{Spread, least_rank_sum_p, rank_sum_p};
 
-/// Below this a difference is not called one, however regular: the same program in two rows of runs, minutes apart on
-/// the same machine, differs by that much.
+/// A smaller difference is not reported, however regular: two series of runs of the same program, minutes apart on the
+/// same machine, differ by this much.
 const MIN_EFFECT: f64 = 0.02;
 
-/// One metric on both sides.
+/// One metric of both sides.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub name: &'static str,
     pub base: Spread,
     pub new: Spread,
-    /// New by base, of the medians.
+    /// The ratio of the medians, new to base.
     pub ratio: f64,
-    /// The chance of such a difference, or a greater one, between equal sides.
+    /// The p-value: the probability of at least this difference between equal sides.
     pub p: f64,
     pub finding: Finding,
 }
@@ -43,9 +43,9 @@ pub struct Comparison {
     pub latency: Vec<Row>,
     pub failures: Failures,
     pub runs: (usize, usize),
-    /// Why the sides are not to be compared; findings are void when there is a reason.
+    /// Why the sides cannot be compared. If there is a reason, the findings are void.
     pub refusals: Vec<String>,
-    /// What is to be known of a comparison all the same.
+    /// Remarks about a valid comparison.
     pub warnings: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Metric {
     pub(crate) name: &'static str,
     pub(crate) value: fn(&Summary) -> Option<f64>,
     pub(crate) more_is_better: bool,
-    /// How many good answers it needs not to hang on a few of them.
+    /// The number of successful answers that it needs, so that it does not depend on a few of them.
     pub(crate) samples: u64,
 }
 
@@ -82,7 +82,7 @@ impl Comparison {
             warnings: likeness::warnings(base, new),
             refusals,
         };
-        // The plan sets the throughput of an open loop.
+        // The plan determines the throughput of an open loop.
         let is_open = base.plan.mode == Mode::Open && new.plan.mode == Mode::Open;
         for row in comparison.throughput.iter_mut().filter(|_| is_open) {
             row.finding = Finding::Same;
@@ -96,7 +96,7 @@ impl Comparison {
         comparison
     }
 
-    /// Throughput, latency and failures, each as a whole.
+    /// The findings for throughput, latency and failures.
     #[must_use]
     pub fn findings(&self) -> [(&'static str, Finding); 3] {
         let overall = |rows: &[Row]| Finding::overall(rows.iter().map(|row| row.finding));
@@ -121,7 +121,7 @@ fn runs(report: &Report) -> Vec<Summary> {
     report.repeats.iter().map(|run| run.summary.clone()).collect()
 }
 
-/// Judges a group of metrics together: the more of them are looked at, the more likely chance moves one.
+/// Judges a group of metrics together: the more metrics are tested, the more likely chance makes one significant.
 fn judge(metrics: &[Metric], base: &[Summary], new: &[Summary]) -> Vec<Row> {
     let mut rows: Vec<(Row, Metric)> =
         metrics.iter().filter_map(|metric| Some((row(*metric, base, new)?, *metric))).collect();
@@ -139,7 +139,8 @@ fn judge(metrics: &[Metric], base: &[Summary], new: &[Summary]) -> Vec<Row> {
     rows.into_iter().map(|(row, _)| row).collect()
 }
 
-/// None when neither side has a value: where only one has, the other is shown as nothing, and failures tell the rest.
+/// `None` if neither side has a value. If only one side has, the table shows nothing for the other, and the failures
+/// explain it.
 fn row(metric: Metric, base: &[Summary], new: &[Summary]) -> Option<Row> {
     let values = |runs: &[Summary]| runs.iter().filter_map(metric.value).collect::<Vec<_>>();
     let (base, new) = (values(base), values(new));

@@ -1,7 +1,8 @@
-//! A request rate over time, and the one question an open loop asks of it: when is arrival number k due?
+//! A request rate over time, and the question that an open loop asks of it: when is the k-th arrival due?
 //!
-//! A curve is a row of straight pieces. The area under it up to a moment is the number of arrivals due by then, so the
-//! k-th arrival is due where that area reaches k: exact for any shape, no rounding adds up over a long run.
+//! A curve is a sequence of linear pieces. The area under it up to a moment is the number of arrivals due by then, so
+//! the k-th arrival is due when the area reaches k. This is exact for any shape, and rounding errors do not accumulate
+//! over a long run.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration;
 use crate::error::LoadError;
 
-/// A straight piece: from one rate to another, requests per second.
+/// A linear piece: from one rate to another, in requests per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     pub from: f64,
@@ -23,21 +24,21 @@ pub struct Curve {
     stages: Vec<Stage>,
 }
 
-/// Above this the loop would only measure itself.
+/// Above this rate the loop would only measure itself.
 pub(crate) const MAX_RATE: f64 = 1_000_000.0;
 const MAX_STAGES: usize = 10_000;
 
 impl Curve {
-    /// The same rate from beginning to end.
+    /// A constant rate.
     ///
     /// # Errors
-    /// A rate out of bounds, or a length of zero.
+    /// The rate is out of bounds, or the length is zero.
     pub fn constant(rate: f64, length: Duration) -> Result<Self, LoadError> {
         Self::new(vec![Stage { from: rate, to: rate, seconds: length.as_secs_f64() }])
     }
 
     /// # Errors
-    /// No stages, too many of them, one with a rate or a length out of bounds, or no arrival in all of them.
+    /// There are no stages or too many, a stage has a rate or a length out of bounds, or the curve has no arrival.
     pub fn new(stages: Vec<Stage>) -> Result<Self, LoadError> {
         let fail = |reason: String| Err(LoadError::setting("the rate", reason));
         if stages.is_empty() || stages.len() > MAX_STAGES {
@@ -60,10 +61,10 @@ impl Curve {
         Ok(curve)
     }
 
-    /// Reads `100:10s,100..500:30s`: rate and length, or a ramp from one rate to another.
+    /// Parses `100:10s,100..500:30s`: rate and length, or a ramp from one rate to another.
     ///
     /// # Errors
-    /// The text, with what is wrong in it.
+    /// A message that says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let stage = |part: &str| {
             let example = || format!("{part:?} is not a stage, for example 100:10s or the ramp 100..500:30s");
@@ -87,13 +88,13 @@ impl Curve {
         Duration::from_secs_f64(self.stages.iter().map(|s| s.seconds).sum())
     }
 
-    /// How many arrivals are due in all, as the area under the curve.
+    /// The number of arrivals in total, as the area under the curve.
     #[must_use]
     pub fn arrivals(&self) -> f64 {
         self.stages.iter().map(Stage::area).sum()
     }
 
-    /// The same shape in another time: what takes a day takes two minutes. Rates stay as they are.
+    /// The same shape with another length, for example a day in two minutes. Rates are not changed.
     #[must_use]
     pub fn stretched_to(mut self, length: Duration) -> Self {
         let factor = length.as_secs_f64() / self.length().as_secs_f64();
@@ -103,7 +104,7 @@ impl Curve {
         self
     }
 
-    /// With its first rate held for `warmup` in front.
+    /// The curve, preceded by its initial rate for `warmup`.
     #[must_use]
     pub fn warmed_up(mut self, warmup: Duration) -> Self {
         if !warmup.is_zero() {
@@ -113,7 +114,7 @@ impl Curve {
         self
     }
 
-    /// A reader of due times, which only moves forward.
+    /// Computes due times; it only moves forward.
     pub(crate) fn clock(&self) -> CurveClock {
         CurveClock { stages: self.stages.clone(), at: 0, seconds_before: 0.0, area_before: 0.0 }
     }
@@ -124,16 +125,17 @@ impl Stage {
         (self.from + self.to) / 2.0 * self.seconds
     }
 
-    /// The moment within the stage at which the area under it reaches `area`.
+    /// The time within the stage at which the area under it reaches `area`.
     fn reaches(&self, area: f64) -> f64 {
-        // from·t + slope/2·t² = area, in the form that neither divides by a zero slope nor cancels digits.
+        // from·t + slope/2·t² = area, in the form that neither divides by a zero slope nor loses digits to
+        // cancellation.
         let slope = (self.to - self.from) / self.seconds;
         let root = (self.from * self.from + 2.0 * slope * area).max(0.0).sqrt();
         if self.from + root > 0.0 { (2.0 * area / (self.from + root)).min(self.seconds) } else { 0.0 }
     }
 }
 
-/// Turns "the area under the curve is x" into a time; x must not decrease from call to call.
+/// Returns the time at which the area under the curve is x; x must not decrease from call to call.
 #[derive(Clone, Debug)]
 pub(crate) struct CurveClock {
     stages: Vec<Stage>,
@@ -142,7 +144,7 @@ pub(crate) struct CurveClock {
     area_before: f64,
 }
 
-/// Keeps the last arrival of a whole number of them from appearing twice or not at all for a rounding error.
+/// Prevents a rounding error from repeating or losing the last arrival when their number is whole.
 const EPSILON: f64 = 1e-6;
 
 impl CurveClock {
@@ -204,7 +206,7 @@ mod tests {
     }
 
     proptest! {
-        /// Arrivals come in order, all within the curve, as many as its area says.
+        /// Arrivals are in order, within the curve, and as many as its area.
         #[test]
         fn arrivals_follow_the_curve(parts in prop::collection::vec((0.0..300.0, 0.0..300.0, 0.01..3.0), 1..6)) {
             let stages = parts.into_iter().map(|(from, to, seconds)| Stage { from, to, seconds }).collect();

@@ -1,14 +1,14 @@
-//! Durations as people write them: a number and a unit, `250ms`, `1.5s`, `2m`.
+//! Durations in text form, with a number and a unit: `250ms`, `1.5s`, `2m`.
 
 use std::time::Duration;
 
-/// Units from long to short; `s` must come after `ms` and `us`, which end in it.
+/// `s` must come after `ms` and `us`, which end in it.
 const UNITS: [(&str, f64); 5] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
 
-/// Reads `250ms`, `1.5s`, `2m`, `24h`.
+/// Parses `250ms`, `1.5s`, `2m`, `24h`.
 ///
 /// # Errors
-/// A text that says what is wrong with it and shows an example.
+/// A message that says what is wrong with the text and shows an example.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let Some((number, seconds)) = UNITS.iter().find_map(|(unit, s)| Some((text.strip_suffix(unit)?, s))) else {
@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("{text:?} is not a duration between 0 and centuries"))
 }
 
-/// The shortest exact way back: `250ms`, `1.5s`, `10s`.
+/// The shortest exact text: `250ms`, `1.5s`, `10s`.
 #[must_use]
 pub fn format(duration: Duration) -> String {
     let micros = duration.as_micros();

@@ -1,4 +1,5 @@
-//! A run from start to end: workers that send, a coordinator that adds up what they deliver, a handle to watch and end it.
+//! A run from start to end: workers that send, a coordinator that adds up their results, and a handle to watch and end
+//! the run.
 //!
 //! - [`worker`]: the event loop; [`connection`]: one socket; [`poller`], [`deadlines`]: how it waits
 //! - [`control`]: ending a run early; [`meter`]: how busy the generator itself was; [`stall`]: when it stood still
@@ -43,10 +44,10 @@ use crate::report::condition::{Condition, Measured};
 use crate::report::{Ending, Point, Report, Stalls};
 use crate::tally::Tally;
 
-/// Long enough for every thread to be there when the first request is due.
+/// Long enough for every thread to have started before the first request is due.
 const START_DELAY: Duration = Duration::from_millis(5);
 
-/// A run under way. Dropping it cancels the run.
+/// A running load. Dropping it cancels the run.
 #[derive(Debug)]
 pub struct Running {
     stopper: Stopper,
@@ -54,15 +55,15 @@ pub struct Running {
     report: oneshot::Receiver<Result<Report, LoadError>>,
 }
 
-/// What a run brought in, before it is put into words. Times count from the end of the warm-up.
+/// The raw result of a run, before the report is built. Times count from the end of the warm-up.
 #[derive(Debug)]
 pub(crate) struct Totals {
     pub(crate) axis: Axis,
     pub(crate) started: SystemTime,
     pub(crate) ending: Ending,
-    /// To the end of the last request.
+    /// The time until the end of the last request.
     pub(crate) elapsed: Duration,
-    /// How much of the schedule was asked for; zero in a closed loop.
+    /// The length of the schedule that was carried out; zero in a closed loop.
     pub(crate) scheduled: Duration,
     pub(crate) last_send: Duration,
     pub(crate) warmup_requests: u64,
@@ -73,11 +74,11 @@ pub(crate) struct Totals {
     pub(crate) bytes_received: u64,
     pub(crate) causes: BTreeMap<ErrorClass, String>,
     pub(crate) efforts: Vec<Effort>,
-    /// Of the worker that stood still longest.
+    /// Of the worker with the longest stall.
     pub(crate) stalls: Stalls,
 }
 
-/// Starts a run against `addresses`, which [`crate::Target::reach`] finds. New connections go to them in turn.
+/// Starts a run against `addresses`, which come from [`crate::Target::reach`]. New connections use them in turn.
 ///
 /// # Errors
 /// The plan does not pass [`Plan::check`], or the process may not open enough files or threads.
@@ -85,10 +86,10 @@ pub fn start(plan: Plan, addresses: impl Into<Addresses>) -> Result<Running, Loa
     start_keeping(plan, addresses, None)
 }
 
-/// Is given every request that has ended, at the end of each step of time.
+/// Receives every request that has ended, at the end of each step of time.
 pub type RawSink = Box<dyn FnMut(&[RawRecord]) + Send>;
 
-/// As [`start`]; with a sink every single request is kept, too.
+/// Like [`start`]; with a sink, every single request is recorded too.
 ///
 /// # Errors
 /// Those of [`start`].
@@ -153,7 +154,7 @@ pub fn start_keeping(
                 .collect::<Result<Vec<_>, _>>()?;
             Ok(conclude(plan, axis, &ended, started, observed.request()))
         });
-        // Nobody waits for the report when the run was dropped.
+        // The receiver is gone if the run was dropped.
         let _dropped = done.send(result.map(|totals| Report::new(plan, &totals)));
     };
     thread::Builder::new()
@@ -164,15 +165,15 @@ pub fn start_keeping(
 }
 
 impl Running {
-    /// Ends the run from elsewhere.
+    /// A handle that ends the run from another thread or task.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// What came in during one more step of real time, for those who watch; `None` when the run is over. Requests are
-    /// counted when they are sent and answers when they come, while the report's series has both in the step in which the
-    /// request was planned. What is left over at the end, less than a whole step, is only in the report.
+    /// The live numbers of the next step of real time; `None` when the run is over. Requests are counted when they are
+    /// sent, and answers when they arrive, while the report's series counts both in the step in which the request was
+    /// planned. A last incomplete step is only in the report.
     pub async fn next_point(&mut self) -> Option<Point> {
         self.points.recv().await
     }
@@ -180,7 +181,7 @@ impl Running {
     /// Waits for the end of the run.
     ///
     /// # Errors
-    /// The run itself broke down. Whatever happens to requests is in the report and no error.
+    /// The run itself failed. Failed requests are part of the report, not an error.
     pub async fn report(mut self) -> Result<Report, LoadError> {
         match (&mut self.report).await {
             Ok(result) => result,
@@ -201,7 +202,7 @@ fn is_open(plan: &Plan) -> bool {
     matches!(plan.load, Load::Open { .. })
 }
 
-/// How much of `total` falls to worker `index`: all of it is spread, as evenly as whole numbers allow.
+/// The part of `total` that worker `index` gets, so that the parts are as equal as whole numbers allow.
 fn part(total: u64, index: usize, workers: usize) -> u64 {
     let (index, workers) = (index as u64, workers as u64);
     total / workers + u64::from(index < total % workers)
@@ -218,7 +219,7 @@ fn pacer(plan: &Plan, index: usize) -> Pacer {
     }
 }
 
-/// Adds up what the workers hand over, and passes each step of time on when every worker has delivered it.
+/// Adds up the workers' results, and passes each step on when every worker has delivered it.
 fn gather(
     plan: &Plan,
     delivered: &mpsc::Receiver<Delivery>,
@@ -260,7 +261,7 @@ fn gather(
                     stopper.abort();
                 }
                 let at = plan.interval * u32::try_from(index).unwrap_or(u32::MAX);
-                // Nobody watches when only the report is wanted.
+                // The receiver is gone if only the report is used.
                 let _unwatched = points.send(Point::new(&Span { at, length: plan.interval, step }));
             }
         }
@@ -268,7 +269,7 @@ fn gather(
     axis
 }
 
-/// Watches for conditions that are broken while the run goes on (`--abort`).
+/// Checks conditions while the run goes on (`--abort`).
 struct Abort<'a> {
     conditions: &'a [Condition],
     kinds: Vec<String>,
@@ -282,7 +283,7 @@ impl<'a> Abort<'a> {
         Self { conditions, kinds: plan.kinds(), interval: plan.interval, so_far: Tally::default() }
     }
 
-    /// Whether what came in up to the end of step `index` breaks a condition.
+    /// Whether the results up to the end of step `index` break a condition.
     fn is_due(&mut self, index: u64, news: &Tally) -> bool {
         if self.conditions.is_empty() {
             return false;
@@ -306,8 +307,8 @@ fn conclude(plan: &Plan, axis: Axis, ended: &[Ended], started: SystemTime, reque
     let after_warmup = |moment: Duration| moment.saturating_sub(plan.warmup);
     let latest = |moment: fn(&Ended) -> Duration| after_warmup(ended.iter().map(moment).max().unwrap_or_default());
     let (end, last_end) = (latest(|worker| worker.end), latest(|worker| worker.last_end));
-    // A run that was cut off, or in which nothing ended, lasted until it was over; any other until its last answer. An
-    // open loop in which the last arrival comes before the end of its curve has lasted for the whole curve.
+    // A run that was cut off, or in which no request ended, lasted until it was ended; any other lasted until its last
+    // answer. An open loop whose last arrival comes before the end of its curve lasts for the whole curve.
     let until = if request == StopRequest::Cancel || last_end.is_zero() { end } else { last_end };
     let scheduled = after_warmup(ended.iter().map(|worker| worker.scheduled).min().unwrap_or_default());
     let elapsed = match &plan.load {

@@ -1,10 +1,10 @@
-//! Everything that can keep a run from starting or its result from being kept. What happens *inside* a run is not an
-//! error of this crate: it is counted, see [`crate::outcome`].
+//! The reasons why a run cannot start or its result cannot be stored. A failure *during* a run is not an error of this
+//! crate: it is counted, see [`crate::outcome`].
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a run could not be started, read or written. Every variant is the user's to mend, and its text says how.
+/// Why a run could not be started, read or written. The user can correct each of these, and the message says how.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("cannot use the URL {url:?}: {reason}")]

@@ -1,12 +1,12 @@
-//! A sparse histogram of microseconds: exact up to 2 ms, within 0.1 % beyond, without an upper end.
+//! A sparse histogram of microseconds: exact up to 2 ms, within 0.1 % above that, without an upper limit.
 //!
-//! The buckets are those of HDR histograms with three digits: below 2,048 one for each value, above it 1,024 for each
-//! doubling. Counters come in pages that exist only where something was counted, so that one histogram per second, kind
-//! of request and end costs a few kilobytes, and nothing is ever put into a last bucket because it was too long.
+//! The buckets are those of HDR histograms with three digits: one for each value below 2,048, and above it 1,024 for
+//! each doubling. Counters are in pages that are allocated when first used. So one histogram per second, kind of
+//! request and outcome takes a few kilobytes, and no value is too long for the last bucket.
 
-/// Values below this have a bucket of their own.
+/// Values below this have their own bucket.
 const EXACT: u64 = 2_048;
-/// Buckets for each doubling beyond it.
+/// Buckets for each doubling above that.
 const PER_DOUBLING: usize = 1_024;
 /// Counters in a page: 512 bytes.
 const PAGE: usize = 64;
@@ -19,7 +19,7 @@ pub(crate) struct Histogram {
     count: u64,
 }
 
-/// Pages without a count make no difference.
+/// Empty pages are ignored.
 impl PartialEq for Histogram {
     fn eq(&self, other: &Self) -> bool {
         self.buckets().eq(other.buckets())
@@ -59,8 +59,8 @@ impl Histogram {
         self.count
     }
 
-    /// Each bucket that is not empty, in order: its middle in microseconds, and its count. The middle falls into the same
-    /// bucket again.
+    /// The non-empty buckets in order: the middle of the bucket in microseconds, and its count. Recording the middle
+    /// selects the same bucket again.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let counters = self.pages.iter().enumerate().filter_map(|(at, page)| Some((at, page.as_ref()?)));
         counters.flat_map(|(at, page)| {
@@ -69,7 +69,7 @@ impl Histogram {
         })
     }
 
-    /// The value that `rank` of all recorded ones, counted from 1, do not exceed.
+    /// The smallest value that at least `rank` of the recorded values do not exceed; ranks count from 1.
     pub(crate) fn at_rank(&self, rank: u64) -> Option<u64> {
         let mut below = 0;
         self.buckets().find_map(|(micros, count)| {
@@ -83,7 +83,7 @@ fn bucket_of(micros: u64) -> usize {
     if micros < EXACT {
         return micros as usize;
     }
-    // How far the value has to be shifted to have eleven digits in the binary system.
+    // The shift that leaves eleven binary digits.
     let shift = micros.ilog2() - EXACT.ilog2() + 1;
     EXACT as usize + (shift as usize - 1) * PER_DOUBLING + ((micros >> shift) as usize - PER_DOUBLING)
 }

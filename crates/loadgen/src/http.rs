@@ -1,10 +1,10 @@
-//! The client's half of HTTP/1.1 that reads answers, without any I/O: bytes go in, answers come out.
+//! The parser of HTTP/1.1 answers, without I/O.
 //!
-//! - [`response`]: one answer, from its status line to its last byte, however the bytes were cut
-//! - [`head`]: what a response head means for framing, and whom the answer is from
+//! - [`response`]: one answer, from its status line to its last byte, in pieces of any size
+//! - [`head`]: what a response head says about framing and about the server that answered
 //! - [`chunked`]: the chunked transfer coding
 //!
-//! Requests are prepared by [`crate::template`]; sockets belong to [`crate::engine`].
+//! [`crate::template`] prepares requests; [`crate::engine`] owns the sockets.
 
 pub(crate) mod chunked;
 pub(crate) mod head;

@@ -1,23 +1,23 @@
-//! Which id a request asks for: evenly, one after the other, or with favourites.
+//! How a request's id is chosen: uniformly, sequentially, or with popular ids.
 
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-/// How an id is picked from the range.
+/// How an id is chosen from the range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pick {
-    /// Each as likely as any other.
+    /// All ids are equally likely.
     #[default]
     Uniform,
-    /// A few are asked for most of the time: the id at place k with a weight of 1/k^skew, the lowest ids first.
+    /// A few ids are requested most of the time: the k-th id has a weight of 1/k^skew, the lowest ids first.
     Zipf,
     /// From the first to the last, and again.
     Sequence,
 }
 
-/// A range of ids and the way to pick from it.
+/// A range of ids, and how to choose from it.
 #[derive(Clone, Debug)]
 pub struct Ids {
     first: u64,
@@ -32,12 +32,12 @@ enum Choice {
     Sequence,
 }
 
-/// Skews seen in real caches lie between 0.6 and 1.3; beyond 10 only the first id is left.
+/// Real caches have skews between 0.6 and 1.3. Beyond 10 only the first id is left.
 const SKEWS: RangeInclusive<f64> = 0.01..=10.0;
 
 impl Ids {
     /// # Errors
-    /// An empty range or a skew out of bounds.
+    /// The range is empty or the skew is out of bounds.
     pub fn new(range: RangeInclusive<u64>, pick: Pick, skew: f64) -> Result<Self, String> {
         let (first, last) = range.into_inner();
         if last < first || last - first == u64::MAX {
@@ -66,15 +66,16 @@ impl Ids {
     }
 }
 
-/// Zipf's law over 1..=n by rejection-inversion (Hörmann and Derflinger 1996): exact, without a table, about one try per
-/// sample. The weight 1/x^s is covered by its integral, inverted in closed form; what the cover has too much is rejected.
+/// Zipf's law over 1..=n by rejection-inversion (Hörmann and Derflinger 1996): exact, without a table, with about one
+/// try per sample. The integral of 1/x^s, inverted in closed form, covers the weights; samples in the excess are
+/// rejected.
 #[derive(Clone, Debug)]
 struct Zipf {
     n: f64,
     skew: f64,
     area_first: f64,
     area_last: f64,
-    /// Below this distance from the rounded place no test is needed.
+    /// Below this distance from the rounded position no test is needed.
     sure: f64,
 }
 
@@ -102,7 +103,8 @@ impl Zipf {
         (-self.skew * x.ln()).exp()
     }
 
-    /// The integral of the weight; `expm1` and `ln_1p` keep it exact around a skew of 1, where it becomes the logarithm.
+    /// The integral of the weight; `expm1` and `ln_1p` keep it precise near a skew of 1, where it becomes the
+    /// logarithm.
     fn area(&self, x: f64) -> f64 {
         let log = x.ln();
         log * ratio((1.0 - self.skew) * log, f64::exp_m1)

@@ -1,4 +1,4 @@
-//! Latencies: a histogram, plus the exact sum, minimum and maximum. They can be added up, written and read.
+//! Latencies: a histogram with the exact sum, minimum and maximum. They can be added, serialized and deserialized.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 
-/// A share of all, in millionths, so that the rank it stands for is exact: 95 % of 20 is 19 and not 18.999.
+/// A proportion in millionths, so that the rank it stands for is exact: 95 % of 20 is 19 and not 18.999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Quantile(u32);
 
@@ -19,7 +19,7 @@ impl Quantile {
     pub(crate) const P99: Self = Self(990_000);
     pub(crate) const P99_9: Self = Self(999_000);
 
-    /// Reads what follows the `p`: `95`, `99.9`, `99.99`.
+    /// Parses the part after the `p`: `95`, `99.9`, `99.99`.
     pub(crate) fn parse(percent: &str) -> Option<Self> {
         let (whole, fraction) = percent.split_once('.').unwrap_or((percent, "0"));
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -30,12 +30,13 @@ impl Quantile {
         (0 < millionths && millionths < MILLION).then_some(Self(millionths))
     }
 
-    /// How many of `count` do not exceed it.
+    /// The rank of this percentile among `count` values.
     fn rank(self, count: u64) -> u64 {
         (u128::from(count) * u128::from(self.0)).div_ceil(u128::from(MILLION)) as u64
     }
 
-    /// The number of samples of which ten lie beyond it. With fewer the value hangs on a handful of requests.
+    /// The number of samples of which ten lie beyond the percentile. With fewer samples, the value depends on a handful
+    /// of requests.
     pub(crate) fn samples_needed(self) -> u64 {
         10 * u64::from(MILLION).div_ceil(u64::from(MILLION - self.0))
     }
@@ -46,7 +47,7 @@ impl Quantile {
 pub(crate) struct Latencies {
     micros: Histogram,
     sum: Duration,
-    /// Meaningless while nothing is counted, like `max`.
+    /// Undefined while nothing is counted, like `max`.
     min: Duration,
     max: Duration,
 }
@@ -86,24 +87,24 @@ impl Latencies {
         (self.count() > 0).then_some(self.max)
     }
 
-    /// The latency that a share of all did not exceed.
+    /// The latency at this percentile.
     pub(crate) fn at(&self, quantile: Quantile) -> Option<Duration> {
         let micros = self.micros.at_rank(quantile.rank(self.count()).max(1))?;
         Some(Duration::from_micros(micros).clamp(self.min, self.max))
     }
 
-    /// Every recorded bucket: its latency in µs and how many fell into it.
+    /// Every non-empty bucket: its latency in µs and its count.
     pub(crate) fn buckets(&self) -> Vec<(u64, u64)> {
         self.micros.buckets().collect()
     }
 }
 
-/// Rounded, not cut off: cutting would make every latency look half a microsecond shorter.
+/// Rounded, not truncated: truncation would make every latency half a microsecond too short on average.
 fn rounded_micros(latency: Duration) -> u64 {
     latency.as_secs().saturating_mul(1_000_000).saturating_add((u64::from(latency.subsec_nanos()) + 500) / 1_000)
 }
 
-/// The written form.
+/// The serialized form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Record {
     sum_ns: u64,
@@ -114,7 +115,7 @@ struct Record {
 
 impl From<Latencies> for Record {
     fn from(latencies: Latencies) -> Self {
-        // 584 years of nanoseconds.
+        // 64 bits of nanoseconds are 584 years.
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let Latencies { sum, min, max, .. } = latencies;
         Self { sum_ns: nanos(sum), min_ns: nanos(min), max_ns: nanos(max), buckets: latencies.buckets() }

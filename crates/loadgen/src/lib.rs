@@ -1,4 +1,4 @@
-//! A load generator that is honest first: `load`, as a program and as a library.
+//! A load generator, as the program `load` and as a library. Its first aim is an honest result.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), loadgen::LoadError> {
@@ -15,9 +15,9 @@
 //! # }
 //! ```
 //!
-//! A run is a [`Plan`], carried out by [`start`] and kept as a [`Report`]; a workload file becomes a plan by
-//! [`Workload::read`]. What happens in between is in [`engine`]: event loops that own their sockets, since a runtime of
-//! tasks and timers costs as much as the requests themselves and keeps time only to the millisecond.
+//! [`start`] runs a [`Plan`] and returns a [`Report`]; [`Workload::read`] makes a plan from a workload file. [`engine`]
+//! implements the run with event loops that own their sockets, because the tasks and timers of an async runtime cost as
+//! much as the requests themselves and have a resolution of a millisecond.
 
 pub mod ab;
 mod address;

@@ -1,15 +1,15 @@
-//! The process's own limits: every connection is an open file.
+//! The limits of the process: every connection is an open file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::LoadError;
 
-/// Files a worker has open besides its connections: epoll and timer, and the passing look at its run queue.
+/// The files that a worker opens besides its connections: epoll, the timer and, briefly, its scheduler statistics.
 const PER_WORKER: u64 = 3;
-/// What may still be opened besides: result files, signals, the event loop that watches the run.
+/// The number of other files: results, signals, the event loop that watches the run.
 const OTHERS: u64 = 24;
 
-/// Raises the soft limit as far as needed and allowed.
+/// Raises the soft limit as needed, if permitted.
 pub(crate) fn allow_descriptors(connections: usize, threads: usize) -> Result<(), LoadError> {
     let needed = connections as u64 + threads as u64 * PER_WORKER + open_now() + OTHERS;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -23,7 +23,7 @@ pub(crate) fn allow_descriptors(connections: usize, threads: usize) -> Result<()
     Ok(())
 }
 
-/// How many files the process has open; a guess where the kernel does not show them.
+/// The number of open files of the process; an estimate if the kernel does not show them.
 fn open_now() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(16, |open| open.count() as u64)
 }

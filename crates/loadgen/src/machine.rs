@@ -1,18 +1,18 @@
-//! The machine that measured: results of two machines are not compared.
+//! The machine that ran the generator; results of different machines are not compared.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     pub host: String,
-    /// The model name, where the kernel tells it.
+    /// The model name, if the kernel reports it.
     pub cpu: String,
     pub cores: usize,
     pub kernel: String,
 }
 
 impl Machine {
-    /// The machine that this program runs on.
+    /// The current machine.
     #[must_use]
     pub fn this() -> Self {
         let names = rustix::system::uname();
@@ -26,7 +26,7 @@ impl Machine {
     }
 }
 
-/// `model name` on x86; other architectures tell less.
+/// `model name` on x86; not available on other architectures.
 fn model(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name") || line.starts_with("Model"))?;
     Some(line.split_once(':')?.1.trim().to_owned())

@@ -1,4 +1,4 @@
-//! The program `load`: everything it does is in [`loadgen::cli`].
+//! The program `load`; see [`loadgen::cli`].
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The settings of a run as far as somebody gave them: the command line over a workload file over the defaults.
+//! The settings of a run that were given: the command line overrides a workload file, which overrides the defaults.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::plan::{DEFAULT_DURATION, Load, MAX_LENGTH, Plan, Retries, Statuses};
 use crate::target::Target;
 use crate::template::RequestSpec;
 
-/// An open loop's rate over time.
+/// The rate of an open loop over time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Shape {
     Rate(f64),
-    /// With lengths of their own.
+    /// With fixed lengths.
     Stages(Curve),
-    /// With a length that can be changed: a day in two minutes.
+    /// With a shape that can be stretched, for example a day to two minutes.
     Stretchable(Curve),
 }
 
@@ -37,8 +37,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What is not given here is taken from `other`. The number of requests and the duration go together: who says when
-    /// the run ends replaces both, and who says another shape replaces the duration that belonged to the old one.
+    /// Settings that are not given here are taken from `other`. The number of requests and the duration belong
+    /// together: if one of them is given, it replaces both. A new shape also replaces the duration of the old one.
     pub(crate) fn or(self, other: Self) -> Self {
         let ends = self.requests.is_some() || self.duration.is_some();
         let reshaped = self.shape.is_some() && other.shape.is_some();
@@ -58,10 +58,10 @@ impl Options {
         }
     }
 
-    /// The plan, with defaults for the rest.
+    /// The plan, with defaults for the other settings.
     ///
     /// # Errors
-    /// Settings that contradict each other or are out of bounds.
+    /// The settings contradict each other or are out of bounds.
     pub(crate) fn plan(
         self,
         target: Target,

@@ -1,15 +1,15 @@
-//! The closed lists that everything is counted by: how a request can end, where an answer can come from, and the few names
+//! The closed lists by which results are counted: how a request ends, where an answer comes from, and the few names
 //! (replicas, problem codes) that servers choose themselves.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a request got no answer. An answer of any status is not in this list: it is counted by its status.
+/// Why a request got no answer. An answer with any status is counted by its status instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
-    /// Nobody listens on the port.
+    /// The port refuses connections.
     ConnectRefused,
-    /// No way to the host.
+    /// There is no route to the host.
     ConnectFailed,
     /// Not connected within the time-out.
     ConnectTimeout,
@@ -17,13 +17,13 @@ pub enum ErrorClass {
     Timeout,
     /// The connection was reset in the middle of a request.
     Reset,
-    /// A kept-alive connection that had been idle was lost within a round trip of the next request's sending: the race of
-    /// every pooled client with the server's idle time-out, and no fault of the request. One of an idempotent method is sent
-    /// again first, and only counted when that fails in the same way.
+    /// A kept-alive connection that had been idle was lost right after the next request was sent. This is the race of every
+    /// pooled client with the server's end of the connection, not a failure of the request. A request with an idempotent
+    /// method is first sent again, and is only counted when that fails in the same way.
     ResetReused,
     /// The server closed the connection before the answer was complete.
     Closed,
-    /// What came back is not HTTP.
+    /// The answer is not valid HTTP.
     Protocol,
     /// The generator itself ran out of ports, files or memory: the run says nothing about the server.
     Local,
@@ -42,7 +42,7 @@ impl ErrorClass {
         Self::Local,
     ];
 
-    /// The word for it in JSON, tables and workload files.
+    /// The name in JSON, tables and workload files.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -59,12 +59,12 @@ impl ErrorClass {
     }
 }
 
-/// Where an answer came from, as `Cache-Status` (RFC 9211) tells it.
+/// Where an answer came from, according to `Cache-Status` (RFC 9211).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheResult {
     Hit,
-    /// An old entry, served because nothing newer could be had.
+    /// An old entry, served because no newer one was available.
     Stale,
     Miss,
     Bypass,
@@ -85,7 +85,7 @@ impl CacheResult {
         }
     }
 
-    /// Reads the header's value; of several caches the one that answered counts.
+    /// Parses the header's value; of several caches, the one that answered counts.
     pub(crate) fn read(value: &[u8]) -> Self {
         let mut result = Self::Other;
         for parameter in value.split(|b| matches!(b, b';' | b',')).map(<[u8]>::trim_ascii) {
@@ -114,13 +114,14 @@ impl Label {
     }
 }
 
-/// The names seen so far. Bounded in number and length: a server that invents a name per answer gets `(other)`.
+/// The names seen so far, limited in number and length. If a server uses a new name for each answer, the rest are
+/// counted as `(other)`.
 #[derive(Debug)]
 pub(crate) struct Labels {
     names: Vec<Box<str>>,
 }
 
-/// More replicas or codes than that in one table are not readable anyway.
+/// A table with more replicas or codes would not be readable.
 const MAX_LABELS: usize = 128;
 const MAX_LABEL_BYTES: usize = 64;
 
@@ -131,7 +132,7 @@ impl Default for Labels {
 }
 
 impl Labels {
-    /// Looks the name up, or adds it. A handful of names: comparing them in a row beats hashing.
+    /// Finds the name, or adds it. For a handful of names a linear search is faster than hashing.
     pub(crate) fn intern(&mut self, name: &[u8]) -> Label {
         let name = &name[..name.len().min(MAX_LABEL_BYTES)];
         let known = self.names.iter().position(|known| known.as_bytes() == name);

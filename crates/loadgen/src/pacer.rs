@@ -1,8 +1,8 @@
-//! When the next request is to be sent: the one dispatcher rule of every mode.
+//! Decides when the next request is sent: one rule for every mode.
 //!
-//! A [`Pacer`] knows neither clocks nor sockets. It is asked "so much time has passed: what is due?" and answers with a
-//! planned time, a time to wait for, or the end. A closed loop is the pacer for which a request is always due; what
-//! differs besides is only what happens when every connection is busy ([`Pacer::when_full`]).
+//! A [`Pacer`] uses neither clocks nor sockets. Given the time since the start, it returns a planned time, a time to
+//! wait for, or the end. In a closed loop a request is always due; the only other difference is what happens when every
+//! connection is busy ([`Pacer::when_full`]).
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::curve::{Curve, CurveClock};
 
-/// How arrivals are spread within the rate.
+/// How arrivals are distributed within the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
-    /// At equal distances.
+    /// At equal intervals.
     #[default]
     Even,
-    /// Independent of each other, as the requests of many people are: exponential distances.
+    /// Independent of each other, like the requests of many users: exponential intervals.
     Poisson,
 }
 
@@ -36,25 +36,25 @@ impl Arrivals {
 pub(crate) enum Due {
     /// One request, whose latency counts from `planned`.
     Now { planned: Duration },
-    /// Nothing before this moment.
+    /// Nothing before this time.
     At(Duration),
-    /// The plan is at its end.
+    /// The plan is complete.
     Over,
 }
 
-/// What a due request does when no connection is free.
+/// What happens to a due request when no connection is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhenFull {
-    /// A closed loop has as many users as connections: the next request is sent when one of them has its answer.
+    /// A closed loop has as many users as connections: the next request waits until one of them has its answer.
     Wait,
-    /// In an open loop the next user does not wait for the others: beyond the cap the request is dropped and counted.
+    /// In an open loop users do not wait for each other: beyond the limit the request is dropped and counted.
     Drop,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pacer {
     mode: Mode,
-    /// Requests still to be taken after the warm-up; `None` without a limit.
+    /// Requests left after the warm-up; `None` without a limit.
     left: Option<u64>,
     warmup: Duration,
 }
@@ -66,18 +66,18 @@ enum Mode {
 }
 
 impl Pacer {
-    /// Always due, until `requests` were taken or `end` has passed. The warm-up lies before both.
+    /// Always due, until `requests` were taken or `end` has passed. The warm-up comes before both.
     pub(crate) fn closed(requests: Option<u64>, length: Option<Duration>, warmup: Duration) -> Self {
         Self { mode: Mode::Closed { end: length.map(|length| warmup + length) }, left: requests, warmup }
     }
 
-    /// Due by the schedule, whatever the server does.
+    /// Due by the schedule, independent of the server.
     pub(crate) fn open(mut schedule: Schedule, requests: Option<u64>, warmup: Duration) -> Self {
         let next = schedule.next();
         Self { mode: Mode::Open { schedule, next }, left: requests, warmup }
     }
 
-    /// What is due when `elapsed` has passed since the start. Asking changes nothing.
+    /// What is due when `elapsed` has passed since the start. Does not change the pacer.
     pub(crate) fn due(&self, elapsed: Duration) -> Due {
         if self.left == Some(0) {
             return Due::Over;
@@ -101,8 +101,8 @@ impl Pacer {
         }
     }
 
-    /// Up to where the schedule was asked for: the planned time of the next arrival, or the end of the curve. A closed loop
-    /// has no schedule.
+    /// The end of the schedule that was carried out: the planned time of the next arrival, or the end of the curve. A
+    /// closed loop has no schedule.
     pub(crate) fn scheduled(&self) -> Duration {
         match &self.mode {
             Mode::Closed { .. } => Duration::ZERO,
@@ -118,7 +118,7 @@ impl Pacer {
     }
 }
 
-/// The planned times of an open loop, in order: a function of curve, spread and seed alone.
+/// The planned times of an open loop, in order: a function of curve, spread and seed only.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     clock: CurveClock,
@@ -131,8 +131,8 @@ pub(crate) struct Schedule {
     length: Duration,
 }
 
-/// One worker's part of the schedule: every `of`-th arrival, beginning with number `index`. All workers walk the same
-/// schedule, so it does not depend on how many they are.
+/// One worker's part of the schedule: every `of`-th arrival, beginning with number `index`. All workers compute the
+/// same schedule, so it does not depend on their number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
     pub(crate) index: u64,
@@ -169,7 +169,7 @@ impl Iterator for Schedule {
     }
 }
 
-/// A distance with mean 1. `1 - f64()` is never zero, whose logarithm is infinite.
+/// An interval with mean 1. `1 - f64()` is never zero, so the logarithm is finite.
 fn exponential(chance: &mut fastrand::Rng) -> f64 {
     -(1.0 - chance.f64()).ln()
 }
@@ -208,7 +208,7 @@ mod tests {
     fn an_open_loop_keeps_its_plan_when_it_is_late() {
         let mut pacer = Pacer::open(schedule(10.0, 1, Arrivals::Even, 1, ALL), None, Duration::ZERO);
         let mut planned = Vec::new();
-        // Nobody asks for half a second: what was due meanwhile comes at once, each with its own planned time.
+        // After half a second without a call, the due requests come at once, each with its own planned time.
         while let Due::Now { planned: at } = pacer.due(Duration::from_millis(500)) {
             planned.push(at.as_millis());
             pacer.take(at);

@@ -1,7 +1,7 @@
-//! A run, completely described: what is sent where, how often, for how long and what counts as success.
+//! A complete description of a run: requests, server, rate, length, and the criterion of success.
 //!
-//! The command line and workload files both end in a [`Plan`]; a program that uses this crate writes one by hand. What
-//! is absurd is refused here, before the first connection, by [`Plan::check`].
+//! The command line and workload files both produce a [`Plan`]; a program that uses this crate constructs one directly.
+//! [`Plan::check`] refuses invalid values before the first connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,20 +20,20 @@ use crate::secrets;
 use crate::target::Target;
 use crate::template::{MAX_VARIABLES, Mix, RequestSpec};
 
-/// As many users as the notes' own runs had.
+/// The number of users in the notes that this project grew from.
 pub(crate) const DEFAULT_CONNECTIONS: usize = 10;
-/// In an open loop connections are only opened when needed; the cap is there to be seen, not to be reached.
+/// An open loop opens connections only when it needs them. The limit shows a problem; it is not meant to be reached.
 pub(crate) const DEFAULT_CONNECTIONS_OPEN: usize = 1_000;
-/// The client's bound above the whole ladder of time-outs of the service (design: request 300 ms, nginx 1 s).
+/// The client's time-out, longer than all time-outs of the service (request 300 ms, nginx 1 s).
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
-/// The histograms end at 60 s, so no request may take longer.
+/// No request may take longer.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 /// One address has 65,536 ports.
 const MAX_CONNECTIONS: usize = 65_536;
 const MAX_THREADS: usize = 64;
-/// A week: longer than any run that is watched.
+/// A week: longer than any practical run.
 pub(crate) const MAX_LENGTH: Duration = Duration::from_secs(7 * 86_400);
 const MAX_ATTEMPTS: u32 = 100;
 
@@ -41,50 +41,51 @@ const MAX_ATTEMPTS: u32 = 100;
 pub struct Plan {
     pub target: Target,
     pub requests: Vec<RequestSpec>,
-    /// The variables that the requests' `{names}` stand for.
+    /// The variables for the `{names}` in requests.
     pub variables: Vec<(String, Ids)>,
     pub load: Load,
-    /// Closed loop: how many users there are. Open loop: how many requests may be under way at once.
+    /// Closed loop: the number of users. Open loop: the limit of requests in flight.
     pub connections: usize,
     /// Event loops, each with its share of the connections.
     pub threads: usize,
-    /// For each attempt, from its start to the last byte.
+    /// The time-out of each attempt, from its start to the last byte.
     pub timeout: Duration,
     pub keep_alive: bool,
-    /// Sent like the rest, before it, and not recorded.
+    /// Time before the run in which requests are sent and not recorded.
     pub warmup: Duration,
     pub retries: Retries,
     pub success: Statuses,
-    /// Decides every choice of the run: arrivals, kinds of requests, ids.
+    /// The seed of all random choices of the run: arrivals, kinds of requests, ids.
     pub seed: u64,
-    /// The length of one step of the time series. A run of more than 7,200 steps is kept in longer ones.
+    /// The length of one step of the time series. A run of more than 7,200 steps is stored in longer ones.
     pub interval: Duration,
-    /// The certificates that a server's must be issued by, instead of those of the system; only with `https://`.
+    /// The certificate authorities to trust instead of those of the system; only with `https://`.
     pub ca_file: Option<PathBuf>,
-    /// What makes the run a failure.
+    /// The conditions under which the run fails.
     pub fail_if: Vec<Condition>,
-    /// End the run as soon as one of these conditions is broken.
+    /// Whether the run ends as soon as one of these conditions is broken.
     pub abort: bool,
 }
 
-/// What decides when the next request is sent.
+/// The rule that decides when the next request is sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Load {
-    /// Each connection sends its next request when it has its answer. Ends at whichever limit comes first.
+    /// Each connection sends its next request when it has its answer. The first limit that is reached ends the run.
     Closed { requests: Option<u64>, duration: Option<Duration> },
-    /// Requests are sent when the curve says so, whether or not earlier ones were answered.
+    /// Requests are sent by the curve, whether or not earlier ones were answered.
     Open { curve: Curve, arrivals: Arrivals, requests: Option<u64> },
 }
 
-/// What a naive client does when it is refused: the same again.
+/// The retries of a naive client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retries {
-    /// How often a request is sent at most; 1 is no retry.
+    /// The largest number of attempts per request; 1 means no retry.
     pub attempts: u32,
     pub backoff_ms: f64,
-    /// The statuses (`503`, `5xx`) that are tried again; no answer at all always is.
+    /// The statuses (`503`, `5xx`) that are retried. A request without an answer always is.
     pub on: Statuses,
-    /// Retries per request, at most: 0.1 allows one retry for ten requests. `None`: only the attempts are bounded.
+    /// The largest number of retries per request: 0.1 allows one retry for ten requests. `None`: only attempts are
+    /// limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<f64>,
 }
@@ -130,10 +131,10 @@ impl Default for Statuses {
 }
 
 impl Statuses {
-    /// Reads `200`, `2xx`, `2xx,404`.
+    /// Parses `200`, `2xx`, `2xx,404`.
     ///
     /// # Errors
-    /// The text that is neither a status nor a class of them.
+    /// The part that is neither a status nor a class.
     pub fn parse(text: &str) -> Result<Self, String> {
         let words: Vec<String> = text.split(',').map(|word| word.trim().to_ascii_lowercase()).collect();
         for word in &words {
@@ -145,19 +146,19 @@ impl Statuses {
         Ok(Self(words))
     }
 
-    /// What says that the server, and not the request, is at fault.
+    /// Statuses that indicate a fault of the server rather than of the request.
     #[must_use]
     pub fn server_errors() -> Self {
         Self(vec!["5xx".to_owned()])
     }
 
-    /// Whether an answer of this status counts as a success.
+    /// Whether an answer with this status counts as a success.
     #[must_use]
     pub fn contains(&self, status: u16) -> bool {
         self.table().get(usize::from(status)).copied().unwrap_or(false)
     }
 
-    /// For each status from 0 to 599 whether it is in the class.
+    /// Whether each status from 0 to 599 is in the class.
     pub(crate) fn table(&self) -> [bool; 600] {
         std::array::from_fn(|status| {
             self.0.iter().any(|word| match word.parse::<usize>() {
@@ -169,10 +170,10 @@ impl Statuses {
 }
 
 impl Plan {
-    /// GET requests of one path with every setting at its default.
+    /// GET requests of one path, with default settings.
     ///
     /// # Errors
-    /// The URL cannot be used.
+    /// The URL is not valid.
     pub fn get(url: &str, load: Load) -> Result<Self, LoadError> {
         let (target, path) = Target::parse(url)?;
         Ok(Self::new(target, vec![RequestSpec::get(path)], load))
@@ -204,7 +205,7 @@ impl Plan {
         }
     }
 
-    /// The same for another time: the curve of an open loop is stretched.
+    /// The same plan with another length: the curve of an open loop is stretched.
     ///
     /// # Errors
     /// The length is out of bounds.
@@ -220,17 +221,17 @@ impl Plan {
         Ok(self)
     }
 
-    /// The planned length without the warm-up, where there is one.
+    /// The planned length without the warm-up, if there is one.
     #[must_use]
     pub fn length(&self) -> Option<Duration> {
         match &self.load {
             Load::Closed { duration, .. } => *duration,
-            // Only the number of requests ends a run that is planned for the longest time there is.
+            // A run with the longest possible length is limited only by its number of requests.
             Load::Open { curve, .. } => Some(curve.length()).filter(|length| *length < MAX_LENGTH),
         }
     }
 
-    /// The number of requests after which it ends, where there is one.
+    /// The number of requests after which the run ends, if there is one.
     #[must_use]
     pub fn count(&self) -> Option<u64> {
         match &self.load {
@@ -238,10 +239,10 @@ impl Plan {
         }
     }
 
-    /// Refuses what makes no sense, with the bounds in the message.
+    /// Refuses invalid settings, with the bounds in the message.
     ///
     /// # Errors
-    /// The first setting at fault.
+    /// The first invalid setting.
     pub fn check(&self) -> Result<(), LoadError> {
         let range = |low: Duration, high: Duration, got: Duration| {
             format!(
@@ -305,7 +306,7 @@ impl Plan {
         self.mix().map(drop)
     }
 
-    /// One thread's share of the planned times, the warm-up in front.
+    /// One thread's part of the schedule, including the warm-up.
     pub(crate) fn schedule(&self, curve: &Curve, share: Share) -> Schedule {
         let arrivals = match &self.load {
             Load::Closed { .. } => Arrivals::default(),
@@ -314,7 +315,7 @@ impl Plan {
         Schedule::new(&curve.clone().warmed_up(self.warmup), arrivals, self.seed, share)
     }
 
-    /// The name of each kind of request: its own, or method and path with secrets masked. No two are the same.
+    /// The unique name of each kind of request: its own, or method and path with secrets masked.
     #[must_use]
     pub fn kinds(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::with_capacity(self.requests.len());
@@ -332,7 +333,7 @@ impl Plan {
         names
     }
 
-    /// A number that is another one when anything else is sent: FNV-1a over requests and variables.
+    /// A hash (FNV-1a) of the requests and variables, that is of everything that is sent.
     pub(crate) fn requests_hash(&self) -> String {
         let text = format!("{:?} {:?}", self.requests, self.variables);
         let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -349,9 +350,9 @@ fn bound(what: &'static str, ok: bool, reason: String) -> Result<(), LoadError> 
     if ok { Ok(()) } else { Err(LoadError::setting(what, reason)) }
 }
 
-/// Whether a naive client tries again.
+/// Whether a naive client retries.
 pub(crate) fn is_retried(class: ErrorClass) -> bool {
-    // Trying again from a machine that ran out of ports only makes it worse.
+    // A retry from a machine that has run out of ports makes it worse.
     class != ErrorClass::Local
 }
 

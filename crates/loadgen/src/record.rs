@@ -1,11 +1,11 @@
-//! One worker's recorder. Everything is counted in the step in which its request was *planned*, whenever it ends: a fault
-//! that begins in a second is seen in that second.
+//! The recorder of one worker. Every result is counted in the step in which its request was *planned*, whenever the
+//! request ends: a fault that begins in a second shows in that second.
 //!
-//! A worker keeps a cell for each step that something happened to lately: a few counters and sparse histograms that
-//! belong to it alone. Once per step it hands all of them away, to be added to what [`crate::axis`] has of those steps
-//! already, and begins anew, so that nothing has to be locked or summed where requests are sent.
+//! A worker keeps a cell for each step with recent results: a few counters and sparse histograms that belong to it
+//! alone. Once per step it delivers all of them, to be added to the same steps of [`crate::axis`], and starts with new
+//! ones. So the sending thread needs no locks and no sums.
 //!
-//! Requests planned during the warm-up are counted in one number and nowhere else.
+//! Requests that are planned during the warm-up are counted in one number only.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::http::response::Answer;
 use crate::latencies::Latencies;
 use crate::outcome::{CacheResult, ErrorClass, Label, Labels};
 
-/// From this delay on a send counts as late. It is the accuracy promised for latencies: 1 ms …
+/// The shortest delay of a late send. It is the accuracy promised for latencies: 1 ms …
 pub(crate) const LATE: Duration = Duration::from_millis(1);
 /// … or 1 % of the latency, whichever is more.
 const LATE_SHARE: u32 = 100;
 
-/// What one worker knows of the requests that were planned in one step.
+/// A worker's results of the requests that were planned in one step.
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) sent: u64,
@@ -30,11 +30,11 @@ pub(crate) struct Cell {
     pub(crate) errors: [u64; ErrorClass::ALL.len()],
     pub(crate) instances: Vec<(Label, u64)>,
     pub(crate) cache: [u64; CacheResult::ALL.len()],
-    /// By kind of request; as many as were needed.
+    /// By kind of request. Grows as needed.
     pub(crate) kinds: Vec<KindCell>,
     /// From the actual send time; open loop only, in a closed loop it is the latency.
     pub(crate) service: Latencies,
-    /// How much later than planned requests were sent; open loop only.
+    /// The delay between planned and actual send time; open loop only.
     pub(crate) lag: Latencies,
 }
 
@@ -71,12 +71,12 @@ impl Cell {
     }
 }
 
-/// One request that has ended, for those who want each of them.
+/// One request that has ended, for a raw record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawRecord {
-    /// The place of its kind in the plan.
+    /// The index of its kind in the plan.
     pub kind: usize,
-    /// When it should have been sent, when it was, and when it ended, from the end of the warm-up.
+    /// When it was planned, sent and ended, from the end of the warm-up.
     pub planned: Duration,
     pub sent: Duration,
     pub ended: Duration,
@@ -85,35 +85,35 @@ pub struct RawRecord {
     pub is_good: bool,
 }
 
-/// What a worker hands over at the end of a step of time.
+/// What a worker delivers at the end of a step of time.
 #[derive(Debug)]
 pub(crate) struct Harvest {
-    /// Every request that ended in it, where that was asked for.
+    /// Every request that ended in it, if requested.
     pub(crate) raw: Vec<RawRecord>,
     /// The step of time that is over.
     pub(crate) index: u64,
-    /// The steps something happened to, by the planned time of the requests.
+    /// The steps with new results, by the planned time of the requests.
     pub(crate) cells: Vec<(u64, Cell)>,
     pub(crate) in_flight: u64,
     /// What the labels in the cells mean.
     pub(crate) labels: Vec<Box<str>>,
 }
 
-/// A request: its kind, and its moments so far, counted from the start of the run.
+/// A request: its kind, and its times so far, counted from the start of the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) kind: usize,
-    /// When it should have been sent.
+    /// When it was planned.
     pub(crate) planned: Duration,
-    /// When it was.
+    /// When it was sent.
     pub(crate) sent: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// In the order of time; the last one is the one that is needed most.
+    /// In chronological order; the last one is used most.
     cells: Vec<(u64, Cell)>,
-    /// The step of time that is running, and when it ends.
+    /// The current step of time, and its end.
     index: u64,
     step_end: Duration,
     interval: Duration,
@@ -148,23 +148,23 @@ impl Recorder {
         }
     }
 
-    /// Keeps a record of each request besides.
+    /// Also records each single request.
     pub(crate) fn keeping_raw(mut self, is_kept: bool) -> Self {
         self.raw = is_kept.then(Vec::new);
         self
     }
 
-    /// When the running step of time ends.
+    /// When the current step of time ends.
     pub(crate) fn step_end(&self) -> Duration {
         self.step_end
     }
 
-    /// Hands over what happened in the running step if its time is over. To be called until it returns nothing.
+    /// Delivers the results of the current step if its time is over. Must be called until it returns `None`.
     pub(crate) fn roll(&mut self, now: Duration) -> Option<Harvest> {
         (now >= self.step_end).then(|| self.harvest())
     }
 
-    /// Ends the running step, at the end of the run before its time.
+    /// Ends the current step early, at the end of the run.
     pub(crate) fn harvest(&mut self) -> Harvest {
         let index = self.index;
         self.index += 1;
@@ -174,7 +174,7 @@ impl Recorder {
         Harvest { raw, index, cells, in_flight: self.in_flight, labels: self.labels.names().to_vec() }
     }
 
-    /// The cell of a request; none during the warm-up.
+    /// The cell of a request; `None` during the warm-up.
     fn cell(&mut self, planned: Duration) -> Option<&mut Cell> {
         let since = planned.checked_sub(self.warmup)?;
         let step = (since.as_nanos() / self.interval.as_nanos()) as u64;
@@ -261,7 +261,7 @@ impl Recorder {
     }
 }
 
-/// Adds one to a row of a short table; comparing a handful of keys in a row beats hashing.
+/// Adds one to a row of a short table. For a handful of keys a linear search is faster than hashing.
 fn bump<K: PartialEq>(table: &mut Vec<(K, u64)>, key: K) {
     match table.iter_mut().find(|(known, _)| *known == key) {
         Some((_, count)) => *count += 1,

@@ -1,10 +1,10 @@
-//! What a run brought in: the form it is kept in, and everything that is said about it later.
+//! The result of a run, in the form in which it is stored, and everything that is derived from it later.
 //!
-//! The recorded [`Report`] is the JSON of `load run --json` (schema: `load-tests/schema/report.schema.json`). The summary,
-//! the page and comparisons are made from it alone.
+//! The recorded [`Report`] is the JSON of `load run --json` (schema: `load-tests/schema/report.schema.json`). The
+//! summary, the page and comparisons are functions of it alone.
 //!
 //! - [`build`]: from the axis to the report; [`window`]: a part of it; [`repeats`]: several runs of one plan
-//! - [`verdict`]: whether the run is valid and what it says; [`condition`]: `--fail-if`
+//! - [`verdict`]: whether the run is valid, and whether it passed; [`condition`]: `--fail-if`
 //! - [`text`]: the summary; [`html`]: the page
 
 pub(crate) mod build;
@@ -30,16 +30,16 @@ use crate::pacer::Arrivals;
 use crate::plan::{Retries, Statuses};
 use crate::tally::Tally;
 
-/// The version of the recorded form; a change that old readers cannot read gets another one.
+/// The version of the format; it changes when old readers can no longer read it.
 pub const SCHEMA: &str = "load-report/2";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub schema: String,
     pub version: String,
-    /// What repeats the run.
+    /// The command that repeats the run.
     pub command: String,
-    /// Where the generator ran.
+    /// The machine that ran the generator.
     pub machine: Machine,
     /// Milliseconds since 1970, at the end of the warm-up.
     pub started_unix_ms: u64,
@@ -54,7 +54,7 @@ pub struct Report {
     pub errors: Vec<ErrorCount>,
     /// Answers by `X-Instance`.
     pub instances: BTreeMap<String, u64>,
-    /// Answers by what `Cache-Status` says.
+    /// Answers by `Cache-Status`.
     pub cache: BTreeMap<String, u64>,
     pub connections: ConnectionCounts,
     pub bytes: ByteCounts,
@@ -63,24 +63,24 @@ pub struct Report {
     pub interval_s: f64,
     pub series: Vec<Point>,
     pub histogram: Histograms,
-    /// What everything else here is derived from; see [`Report::window`].
+    /// The source of everything else here; see [`Report::window`].
     pub(crate) axis: Vec<AxisStep>,
-    /// With `--repeat`, each run in order; the rest of this report shows the one with the median rate.
+    /// With `--repeat`, each run in order; the rest of this report shows the run with the median rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<RepeatRecord>,
 }
 
-/// How the run came to its end.
+/// How the run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// As planned.
     Complete,
-    /// Before its plan was, on request; what was sent was waited for.
+    /// Early, on request; outstanding answers were waited for.
     FinishedEarly,
-    /// Before its plan was, because a condition was broken for good (`--abort`).
+    /// Early, because a condition was broken (`--abort`).
     Aborted,
-    /// Before its plan was, by a signal; what had no answer yet is in flight.
+    /// Early, by a signal; requests without an answer count as in flight.
     Cancelled,
 }
 
@@ -93,7 +93,7 @@ pub struct RepeatRecord {
     pub conditions: Vec<ConditionResult>,
 }
 
-/// A step of planned time with everything that is known of the requests planned in it.
+/// A step of planned time, and the results of the requests planned in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AxisStep {
     pub(crate) at_s: f64,
@@ -102,14 +102,14 @@ pub(crate) struct AxisStep {
     pub(crate) requests: Tally,
 }
 
-/// The plan as it was carried out.
+/// The plan that was carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanRecord {
     pub mode: Mode,
     pub target: String,
     /// Method and path of each kind, secrets masked.
     pub requests: Vec<String>,
-    /// A number that differs when anything that is sent differs: headers, bodies, weights, ids.
+    /// A hash of everything that is sent: headers, bodies, weights, ids.
     pub requests_hash: String,
     pub connections: usize,
     pub threads: usize,
@@ -134,15 +134,16 @@ pub enum Mode {
     Open,
 }
 
-/// The numbers that are read first. Latencies count from the planned send time and are those of successful answers: a
-/// refusal in a millisecond is not a fast answer. They are null when nothing succeeded.
+/// The main numbers. Latencies count from the planned send time and are those of successful answers, because a refusal
+/// within a millisecond is not a fast answer. They are null if nothing succeeded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Answers of any status, per second.
     pub requests_per_second: f64,
     /// Successful answers, per second.
     pub goodput_per_second: f64,
-    /// Successes among all planned requests that are not still in flight; a dropped one is no success.
+    /// The share of successes among all planned requests, except those still in flight. A dropped request is not a
+    /// success.
     pub success_ratio: f64,
     pub mean_ms: Option<f64>,
     pub p50_ms: Option<f64>,
@@ -157,27 +158,27 @@ pub struct Summary {
     pub planned: u64,
     /// `sent = answered + unanswered + in_flight_at_end`.
     pub sent: u64,
-    /// Due, but not sent: every connection was busy.
+    /// Due, but not sent, because every connection was busy.
     pub dropped: u64,
-    /// Sent more than 1 ms after their time.
+    /// Sent more than 1 ms late.
     pub late: u64,
-    /// Of these, by more than 1 % of their latency, too: the generator's own delay shows in them.
+    /// Those that were also late by more than 1 % of their latency: the generator's own delay affects their latency.
     pub distorted: u64,
     /// `answered = succeeded + refused`.
     pub answered: u64,
     pub succeeded: u64,
-    /// Answers whose status is no success.
+    /// Answers whose status is not a success.
     pub refused: u64,
-    /// Requests without an answer, for whatever reason.
+    /// Requests without an answer, for any reason.
     pub unanswered: u64,
     pub in_flight_at_end: u64,
     /// `errors = refused + unanswered`.
     pub errors: u64,
-    /// Attempts beyond the first; the server got `sent + retries` requests.
+    /// Attempts beyond the first; the server received `sent + retries` requests.
     pub retries: u64,
-    /// Open loop: what the schedule asked for, per second of the schedule.
+    /// Open loop: the planned rate, per second of the schedule.
     pub target_rate: Option<f64>,
-    /// Open loop: what was sent, per second up to the real last send.
+    /// Open loop: the rate of sent requests, up to the last send.
     pub sent_rate: Option<f64>,
 }
 
@@ -188,7 +189,7 @@ pub struct LatencyTable {
     pub good: Option<LatencyStats>,
     /// Of refused and unanswered requests.
     pub bad: Option<LatencyStats>,
-    /// Of all, from the actual send time; open loop only.
+    /// Of all requests, from the actual send time; open loop only.
     pub service: Option<LatencyStats>,
 }
 
@@ -204,7 +205,7 @@ pub struct LatencyStats {
     #[serde(rename = "p99.9_ms")]
     pub p99_9_ms: f64,
     pub max_ms: f64,
-    /// The percentiles that hang on fewer than ten requests: of `p99` there must be 1,000 samples.
+    /// The percentiles that depend on fewer than ten requests: `p99` needs 1,000 samples.
     pub too_few_for: Vec<String>,
 }
 
@@ -221,7 +222,7 @@ pub struct KindRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusCount {
     pub status: u16,
-    /// The problem document's `code`, where there was one.
+    /// The problem document's `code`, if there was one.
     pub code: Option<String>,
     pub count: u64,
 }
@@ -230,14 +231,14 @@ pub struct StatusCount {
 pub struct ErrorCount {
     pub class: ErrorClass,
     pub count: u64,
-    /// What the first one of the class was.
+    /// The cause of the first error of the class.
     pub example: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionCounts {
     pub opened: u64,
-    /// Closed by the server while no request was on them.
+    /// Closed by the server while no request was running on them.
     pub closed_idle: u64,
     /// Requests sent again, once, because the server closed their idle connection as they were sent (RFC 9112, 9.3.1).
     #[serde(default)]
@@ -250,11 +251,11 @@ pub struct ByteCounts {
     pub received: u64,
 }
 
-/// What the generator itself used and did wrong, from the end of the warm-up to the end of sending.
+/// The generator's own resource use and errors, from the end of the warm-up to the end of sending.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     pub threads: Vec<ThreadRecord>,
-    /// How much later than planned 99 % of the requests, and all of them, were sent at most; open loop only.
+    /// The delay between planned and actual send time: its 99th percentile and its maximum; open loop only.
     pub lag_p99_ms: Option<f64>,
     pub lag_max_ms: Option<f64>,
     pub stalls: Stalls,
@@ -268,12 +269,12 @@ pub struct Generator {
 pub struct ThreadRecord {
     /// Its CPU time, as a share of one core.
     pub cpu_share: f64,
-    /// How long it was ready but had no core, as a share of the time; null where the kernel does not count it.
+    /// How long it was ready but had no core, as a share of the time; null if the kernel does not report it.
     pub waiting_share: Option<f64>,
 }
 
 impl ThreadRecord {
-    /// The share of the time in which it ran or would have.
+    /// The share of the time in which it was running or ready to run.
     #[must_use]
     pub fn busy_share(&self) -> f64 {
         self.cpu_share + self.waiting_share.unwrap_or(0.0)
@@ -281,34 +282,34 @@ impl ThreadRecord {
 }
 
 impl Generator {
-    /// The thread that had least time left.
+    /// The busiest thread.
     #[must_use]
     pub fn busiest(&self) -> Option<&ThreadRecord> {
         self.threads.iter().max_by(|a, b| a.busy_share().total_cmp(&b.busy_share()))
     }
 }
 
-/// Times in which the generator itself stood still: stopped, or without a core for long.
+/// Times in which the generator itself did not run: it was stopped, or had no core for long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stalls {
     pub count: u64,
     pub total_s: f64,
     pub longest_s: f64,
-    /// When the longest began, from the end of the warm-up.
+    /// When the longest stall began, from the end of the warm-up.
     pub longest_at_s: f64,
 }
 
-/// One step of the time series: what became of the requests that were planned in it, whenever that was.
+/// One step of the time series: the results of the requests that were planned in it, whenever they ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     pub at_s: f64,
-    /// How long the step lasted; the last one may be longer or shorter than the others.
+    /// The length of the step; the last one may be longer or shorter than the others.
     pub seconds: f64,
     pub sent: u64,
     pub dropped: u64,
     pub late: u64,
     pub succeeded: u64,
-    /// On their way when the step was over, whenever they were planned.
+    /// In flight at the end of the step, whenever they were planned.
     pub in_flight: u64,
     pub retries: u64,
     /// Latencies of successful answers.
@@ -323,7 +324,7 @@ pub struct Point {
     pub cache: BTreeMap<String, u64>,
 }
 
-/// Every recorded bucket: latency in microseconds and how many requests had it.
+/// Every non-empty bucket: latency in microseconds and its count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Histograms {
     pub unit: String,
@@ -332,7 +333,7 @@ pub struct Histograms {
     pub service: Option<Vec<(u64, u64)>>,
 }
 
-/// What the run says in one word, and why.
+/// The verdict of the run in one word, and the reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub outcome: Outcome,
@@ -350,19 +351,19 @@ pub enum Outcome {
     Held,
     /// A `--fail-if` condition was met, or nothing succeeded.
     Deviated,
-    /// The numbers do not say anything about the server.
+    /// The numbers say nothing about the server.
     Invalid,
-    /// Ended before its plan was.
+    /// The run was ended early.
     Interrupted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionResult {
-    /// The condition that would be a failure.
+    /// The condition under which the run fails.
     pub fail_if: String,
     pub measured: String,
     pub failed: bool,
-    /// With `--repeat`, the run that was worst by it, counted from 1.
+    /// With `--repeat`, the run with the worst value, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<usize>,
 }
@@ -371,7 +372,7 @@ impl Report {
     /// Reads a recorded report.
     ///
     /// # Errors
-    /// The file cannot be read, is no report (with the line at fault), or one of another schema.
+    /// The file cannot be read, is not a report (with the line of the error), or has another schema version.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let text =
             fs::read_to_string(path).map_err(|source| LoadError::Io { verb: "read", path: path.to_owned(), source })?;
@@ -388,7 +389,7 @@ impl Report {
         serde_json::from_str(&text).map_err(|error| fail(error.line(), error.to_string()))
     }
 
-    /// The form it is kept in.
+    /// The stored form.
     #[must_use]
     pub fn to_json(&self) -> String {
         #[expect(clippy::expect_used, reason = "plain structs with string keys always serialise")]

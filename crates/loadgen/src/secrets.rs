@@ -1,6 +1,6 @@
-//! What must not be kept: values of headers and query parameters whose names say that they are secrets, and bodies.
+//! Data that must not be stored: bodies, and the values of headers and query parameters whose names indicate a secret.
 
-/// A name that holds one of these belongs to a secret. Lower case, without separators.
+/// A name that contains one of these indicates a secret. Lower case, without separators.
 const WORDS: [&str; 15] = [
     "auth",
     "token",
@@ -18,12 +18,12 @@ const WORDS: [&str; 15] = [
     "privatekey",
     "bearer",
 ];
-/// Short words that mean one when they stand alone between separators, and `key` when it is the whole name.
+/// Short words that indicate a secret only as a whole word between separators; `key` only as the whole name.
 const PARTS: [&str; 6] = ["sig", "sid", "jwt", "pw", "pass", "pin"];
-/// What stands in its place.
+/// Replaces a masked value.
 const MASK: &str = "…";
 
-/// Whether a header or a parameter of this name holds a secret.
+/// Whether a header or parameter with this name is secret.
 pub(crate) fn is_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let plain: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -51,11 +51,11 @@ pub(crate) fn mask_header(header: &str) -> String {
 
 type Mask = fn(&str) -> String;
 
-/// Options whose value is kept from results, and how it is masked.
+/// Options whose value is not stored, and how it is masked.
 const OPTIONS: [(&str, Mask); 4] =
     [("--body", |_| MASK.to_owned()), ("--header", mask_header), ("-H", mask_header), ("--target", mask_url)];
 
-/// The arguments of a command, in which no secret is left.
+/// The arguments of a command with all secrets masked.
 pub(crate) fn mask_arguments(arguments: impl Iterator<Item = String>) -> Vec<String> {
     let mut masked = Vec::new();
     let mut pending: Option<Mask> = None;
@@ -70,7 +70,7 @@ pub(crate) fn mask_arguments(arguments: impl Iterator<Item = String>) -> Vec<Str
     masked
 }
 
-/// An argument by itself: `--body=…`, `-HName: value`, a URL, or anything else.
+/// A single argument: `--body=…`, `-HName: value`, a URL, or anything else.
 fn mask_one(argument: &str) -> String {
     for (option, mask) in OPTIONS {
         let attached = match argument.strip_prefix(option) {

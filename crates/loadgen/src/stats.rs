@@ -1,9 +1,9 @@
-//! The little statistics that measurements need, once for all who need it: middles, exact rank tests, intervals.
+//! The statistics that measurements need: medians, exact rank tests and intervals.
 //!
-//! Rank tests ask nothing about the shape of the numbers, which latencies would not grant anyway, and are exact for the
-//! handful of runs there are.
+//! Rank tests assume nothing about the distribution of the values (latencies are not normally distributed), and they
+//! are exact for small numbers of runs.
 
-/// The middle and the ends of some numbers.
+/// The median, minimum and maximum of some values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub median: f64,
@@ -12,7 +12,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// None of no numbers.
+    /// `None` if there are no values.
     #[must_use]
     pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
@@ -23,16 +23,16 @@ impl Spread {
     }
 }
 
-/// The middle of some numbers, the mean of the two middle ones when their number is even. None of no numbers.
+/// The median: the mean of the two middle values if their number is even. `None` if there are no values.
 #[must_use]
 pub fn median(values: &[f64]) -> Option<f64> {
     Spread::of(values).map(|spread| spread.median)
 }
 
-/// Up to so many ways to deal numbers out, all are tried.
+/// Up to this number of permutations, all are enumerated.
 const MAX_DEALS: f64 = 200_000.0;
 
-/// The two-sided chance of a rank sum at least as far from the middle, were both sides the same (Mann and Whitney).
+/// The two-sided p-value of a rank sum, if both sides have the same distribution (Mann and Whitney).
 #[must_use]
 pub fn rank_sum_p(base: &[f64], new: &[f64]) -> f64 {
     if base.is_empty() || new.is_empty() {
@@ -42,7 +42,7 @@ pub fn rank_sum_p(base: &[f64], new: &[f64]) -> f64 {
     let ranks = doubled_ranks(&all);
     let observed: u64 = ranks[..base.len()].iter().sum();
     let total: u64 = ranks.iter().sum();
-    // Twice-doubled, so that the middle is a whole number too.
+    // Doubled twice, so that the median is an integer too.
     let from_middle = |sum: u64| (sum * ranks.len() as u64).abs_diff(total * base.len() as u64);
     if deals(ranks.len(), base.len()) > MAX_DEALS {
         return normal(&ranks, base.len(), from_middle(observed) as f64 / ranks.len() as f64);
@@ -55,18 +55,18 @@ pub fn rank_sum_p(base: &[f64], new: &[f64]) -> f64 {
     as_far as f64 / all as f64
 }
 
-/// The smallest chance that [`rank_sum_p`] can give for so many numbers.
+/// The smallest p-value that [`rank_sum_p`] can return for this many values.
 #[must_use]
 pub fn least_rank_sum_p(base: usize, new: usize) -> f64 {
     2.0 / deals(base + new, base)
 }
 
-/// In how many ways the numbers can be dealt out to the sides.
+/// The number of ways to assign the values to the two sides.
 fn deals(all: usize, base: usize) -> f64 {
     (1..=base).map(|k| (all - base + k) as f64 / k as f64).product()
 }
 
-/// Twice the rank of each number among all, the mean one where numbers are equal.
+/// Twice the rank of each value among all; tied values get their mean rank.
 fn doubled_ranks(all: &[f64]) -> Vec<u64> {
     let rank = |value: &f64| {
         let below = all.iter().filter(|other| *other < value).count();
@@ -97,7 +97,7 @@ fn normal(ranks: &[u64], base: usize, from_middle: f64) -> f64 {
     if deviation == 0.0 { 1.0 } else { two_sided(from_middle / deviation) }
 }
 
-/// The share of a normal distribution at least `z` from its middle (Abramowitz and Stegun 26.2.17, to 7 digits).
+/// The two-sided tail probability of the normal distribution beyond `z` (Abramowitz and Stegun 26.2.17, to 7 digits).
 fn two_sided(z: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * z);
     let series = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
@@ -105,8 +105,8 @@ fn two_sided(z: f64) -> f64 {
     (2.0 * (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * sum).min(1.0)
 }
 
-/// The two-sided chance that differences within pairs lie at least as far to one side, were each as likely to have the
-/// other sign (Wilcoxon's signed-rank test, exact also with ties; pairs without a difference say nothing).
+/// The two-sided p-value of paired differences, if each is equally likely to have the opposite sign (Wilcoxon's
+/// signed-rank test, exact also with ties; pairs without a difference are ignored).
 #[must_use]
 pub fn signed_rank_p(differences: &[f64]) -> f64 {
     let differences: Vec<f64> = differences.iter().copied().filter(|d| *d != 0.0).collect();
@@ -120,13 +120,13 @@ pub fn signed_rank_p(differences: &[f64]) -> f64 {
     chances.iter().enumerate().filter(as_far).map(|(_, chance)| chance).sum::<f64>().min(1.0)
 }
 
-/// The smallest chance that [`signed_rank_p`] can give for so many pairs.
+/// The smallest p-value that [`signed_rank_p`] can return for this many pairs.
 #[must_use]
 pub fn least_signed_rank_p(pairs: usize) -> f64 {
     (2.0 / 2_f64.powi(i32::try_from(pairs).unwrap_or(i32::MAX))).min(1.0)
 }
 
-/// For each sum the chance that the ranks whose sign is plus add up to it, each sign being a coin's toss.
+/// For each sum, the probability that the ranks with a positive sign add up to it, if each sign is random.
 fn sign_chances(ranks: &[u64]) -> Vec<f64> {
     let mut chances = vec![0.0; ranks.iter().sum::<u64>() as usize + 1];
     chances[0] = 1.0;
@@ -143,9 +143,9 @@ fn sign_chances(ranks: &[u64]) -> Vec<f64> {
     chances
 }
 
-/// The middle of differences within pairs and where it lies with 95 % certainty: the middle of all means of two, and
-/// those at the ranks that the signed-rank test gives (Hodges and Lehmann). Fewer than six pairs cannot be that certain:
-/// the interval is then the whole line.
+/// The median of paired differences and its 95 % confidence interval: the median of all pairwise means, and the means
+/// at the ranks that the signed-rank test gives (Hodges and Lehmann). Fewer than six pairs cannot give 95 %; the
+/// interval is then the whole line.
 #[must_use]
 pub fn shift_with_interval(differences: &[f64]) -> Option<(f64, f64, f64)> {
     let mut means = Vec::with_capacity(differences.len() * (differences.len() + 1) / 2);
@@ -156,7 +156,7 @@ pub fn shift_with_interval(differences: &[f64]) -> Option<(f64, f64, f64)> {
     let middle = median(&means)?;
     let ranks: Vec<u64> = (1..=differences.len() as u64).collect();
     let mut below = 0.0;
-    // How many of the outermost means lie outside with less than 2.5 % on each side.
+    // The number of outermost means to exclude on each side, with less than 2.5 % of the probability per side.
     let chances = sign_chances(&ranks);
     let outside = chances.iter().take_while(|chance| {
         below += **chance;
@@ -168,7 +168,7 @@ pub fn shift_with_interval(differences: &[f64]) -> Option<(f64, f64, f64)> {
     }
 }
 
-/// A share, as a number of cases of all.
+/// A proportion, as a number of cases out of a total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     pub part: u64,
@@ -181,7 +181,7 @@ impl Share {
         if self.whole == 0 { 0.0 } else { self.part as f64 / self.whole as f64 }
     }
 
-    /// Where the true share lies with 95 % certainty (Wilson's interval). None in all is "fewer than 4 in n", not none.
+    /// The 95 % confidence interval (Wilson's). Zero cases in n means "fewer than 4 in n", not "none".
     #[must_use]
     pub fn interval(self) -> (f64, f64) {
         const Z: f64 = 1.959_964;
@@ -195,7 +195,7 @@ impl Share {
         (((centre - half) / scale).max(0.0), ((centre + half) / scale).min(1.0))
     }
 
-    /// How much more `new` is than `self`, and where the difference lies with 95 % certainty (Newcombe's interval).
+    /// How much larger `new` is than `self`, with the 95 % confidence interval of the difference (Newcombe's).
     #[must_use]
     pub fn difference(self, new: Self) -> (f64, f64, f64) {
         let ((low, high), (new_low, new_high)) = (self.interval(), new.interval());

@@ -1,4 +1,4 @@
-//! What is known of a stretch of planned time: cells added up over the workers, and over steps for a window or a run.
+//! The results of an interval of planned time: cells summed over the workers, and over the steps of a window or a run.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use crate::record::Cell;
 pub(crate) struct Tally {
     pub(crate) sent: u64,
     pub(crate) dropped: u64,
-    /// Sent more than 1 ms after their time.
+    /// Sent more than 1 ms late.
     pub(crate) late: u64,
-    /// Late by more than 1 ms and by more than 1 % of their latency.
+    /// Late by more than 1 ms and by more than 1 % of the latency.
     pub(crate) distorted: u64,
     pub(crate) retries: u64,
-    /// By status and problem code, which is empty where there was none.
+    /// By status and problem code; the code is empty if there is none.
     #[serde(with = "status_list")]
     pub(crate) statuses: BTreeMap<(u16, String), u64>,
     pub(crate) errors: BTreeMap<ErrorClass, u64>,
     pub(crate) instances: BTreeMap<String, u64>,
     pub(crate) cache: BTreeMap<CacheResult, u64>,
-    /// By kind of request, in the plan's order; as many as were needed.
+    /// By kind of request, in the plan's order. Grows as needed.
     pub(crate) kinds: Vec<KindTally>,
     /// From the actual send time; empty in a closed loop.
     pub(crate) service: Latencies,
-    /// How much later than planned requests were sent; empty in a closed loop.
+    /// The delay between planned and actual send time; empty in a closed loop.
     pub(crate) lag: Latencies,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct KindTally {
 }
 
 impl Tally {
-    /// Another worker's cell of the same time.
+    /// Adds another worker's cell of the same time.
     pub(crate) fn of_cell(cell: Cell, labels: &[Box<str>]) -> Self {
         let name = |index: usize| labels.get(index).map_or_else(String::new, |name| name.to_string());
         let counted = |counts: &[u64], at: usize| Some(counts[at]).filter(|count| *count > 0);
@@ -142,7 +142,7 @@ fn add_counts<K: Ord + Clone>(sums: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u6
     }
 }
 
-/// Statuses are written as a list: JSON has no keys of two parts.
+/// Statuses are serialized as a list, because a JSON key cannot have two parts.
 mod status_list {
     use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Where the requests go: the URL taken apart, the name resolved once, before the clock starts.
+//! The target of the requests: the URL is parsed and the name resolved once, before the run starts.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::address::{Address, Addresses};
 use crate::error::LoadError;
 
-/// One server, `http://host:port`, `https://host:port` or `unix:/path/of/the/socket`, without a path on it.
+/// One server: `http://host:port`, `https://host:port` or `unix:/path/of/the/socket`, without a path for requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     place: Place,
@@ -22,16 +22,16 @@ enum Place {
     Socket(PathBuf),
 }
 
-/// The kernel's limit for the path of a socket, without the zero at its end.
+/// The kernel's limit for the path of a socket, without the terminating zero.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Target {
-    /// Splits a URL into the server and the path on it (`/` when there is none). A Unix socket is written as nginx does,
+    /// Splits a URL into the server and the path (`/` if there is none). A Unix socket is written as in nginx,
     /// `unix:/run/app.sock:/path`.
     ///
     /// # Errors
-    /// Anything but `http://` (with the feature `tls` also `https://`) with a host, a valid port and a path of visible ASCII, or a socket's path that is too
-    /// long.
+    /// The URL is not `http://` (with the feature `tls` also `https://`) with a host, a valid port and a path of
+    /// visible ASCII, or the path of the socket is too long.
     pub fn parse(url: &str) -> Result<(Self, String), LoadError> {
         let fail = |reason| LoadError::Url { url: crate::secrets::mask_url(url), reason };
         if let Some(socket) = url.strip_prefix("unix:") {
@@ -86,13 +86,13 @@ impl Target {
         Ok((Self { place: Place::Socket(socket.into()), authority: "localhost".to_owned() }, path.to_owned()))
     }
 
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The name that a certificate must be for, where TLS is spoken.
+    /// The name that the certificate must be valid for, if TLS is used.
     pub(crate) fn tls_host(&self) -> Option<&str> {
         match &self.place {
             Place::Host { host, is_tls: true, .. } => Some(host),
@@ -100,10 +100,10 @@ impl Target {
         }
     }
 
-    /// The addresses behind the name, in the resolver's order; none for a socket.
+    /// The addresses of the name, in the resolver's order; none for a socket.
     ///
     /// # Errors
-    /// The name does not resolve.
+    /// The name cannot be resolved.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, LoadError> {
         let Place::Host { host, port, .. } = &self.place else { return Ok(Vec::new()) };
         let fail = |source| LoadError::Resolve { host: host.clone(), source };
@@ -114,7 +114,7 @@ impl Target {
             }
         }
         if host == "localhost" {
-            // Both loopbacks, whatever the hosts file says (RFC 6761 §6.3).
+            // Both loopback addresses, independent of the hosts file (RFC 6761 §6.3).
             for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
                 let address = SocketAddr::new(address, *port);
                 if !addresses.contains(&address) {
@@ -128,11 +128,11 @@ impl Target {
         Ok(addresses)
     }
 
-    /// All its addresses that accept a connection: `localhost` is often `::1` first, where nothing may listen. The
-    /// connections are closed again at once, no request is sent.
+    /// All addresses that accept a connection: `localhost` is often `::1` first, where no server may listen. The
+    /// connections are closed at once, without a request.
     ///
     /// # Errors
-    /// The name does not resolve, or none of its addresses accepts within `timeout`.
+    /// The name cannot be resolved, or none of its addresses accepts within `timeout`.
     pub fn reach(&self, timeout: Duration) -> Result<Addresses, LoadError> {
         let candidates = match &self.place {
             Place::Socket(path) => vec![Address::Unix(path.clone())],
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn localhost_is_found_on_either_loopback() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
-            // A machine without IPv6 has only the one.
+            // A machine without IPv6 has only one address.
             let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
             let address = listener.local_addr().unwrap();
             let (target, _) = Target::parse(&format!("http://localhost:{}/", address.port())).unwrap();

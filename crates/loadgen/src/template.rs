@@ -1,8 +1,8 @@
-//! Requests, prepared once: the bytes of a request with gaps for the few values that change from one to the next.
+//! Requests that are prepared once: the bytes of a request with gaps for the few values that change between requests.
 //!
-//! In paths, header values and bodies `{id}` stands for a value picked from the variable of that name, `{n}` for the
-//! number of the request in the run and `{run}` for a number that is another one in each run (idempotency keys). Braces
-//! around anything but a name are ordinary text, so JSON needs no escapes; `{{id}}` is the text `{id}`.
+//! In paths, header values and bodies `{id}` stands for a value of the variable with that name, `{n}` for the number of
+//! the request in the run, and `{run}` for a number that is different in each run (for idempotency keys). Braces around
+//! anything but a name are ordinary text, so JSON needs no escapes; `{{id}}` is the text `{id}`.
 
 use std::io::Write;
 
@@ -12,16 +12,16 @@ use crate::ids::Ids;
 /// One kind of request, as a user describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestSpec {
-    /// What the kind is called in reports and conditions; method and path where it has no name.
+    /// The name in reports and conditions; method and path if none is given.
     pub name: Option<String>,
     pub method: String,
     /// Path and query, beginning with `/`.
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Option<String>,
-    /// What an answer must hold to be a success, besides its status.
+    /// The checks that an answer must pass to be a success, besides its status.
     pub checks: Vec<Check>,
-    /// How often it is chosen, relative to the other kinds.
+    /// The relative frequency of this kind.
     pub weight: f64,
 }
 
@@ -40,7 +40,7 @@ impl RequestSpec {
     }
 }
 
-/// The part of a [`RequestSpec`] that is at fault.
+/// The part of a [`RequestSpec`] that is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     Method,
@@ -58,43 +58,43 @@ enum Part {
 
 #[derive(Clone, Debug)]
 struct Template {
-    /// Up to the value of `Content-Length`, or the whole head when there is no body.
+    /// Up to the value of `Content-Length`, or the whole head if there is no body.
     head: Vec<Part>,
     body: Option<Vec<Part>>,
     is_head: bool,
-    /// Which variables it needs.
+    /// The variables that it uses.
     uses: Vec<usize>,
 }
 
-/// All kinds of requests of a run, with the values they are filled with.
+/// All kinds of requests of a run, and the values of the variables.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
     templates: Vec<Template>,
-    /// For each template the sum of the weights up to it, the last being 1.
+    /// For each template the cumulative weight, normalized to 1.
     shares: Vec<f64>,
     ids: Vec<Ids>,
     run: u64,
 }
 
-/// What was written.
+/// Data about the request that was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Written {
-    /// The place of its kind in the plan.
+    /// The index of its kind in the plan.
     pub(crate) kind: usize,
-    /// Its answer has no body.
+    /// Whether its answer has no body.
     pub(crate) is_head: bool,
 }
 
-/// The values for the gaps of one request: `{n}`, `{run}`, then the variables.
+/// The values for one request: `{n}`, `{run}`, then the variables.
 type Values = [u64; BUILT_IN.len() + MAX_VARIABLES];
 const BUILT_IN: [&str; 2] = ["n", "run"];
 pub(crate) const MAX_VARIABLES: usize = 8;
 
 impl Mix {
-    /// Prepares the requests for a server called `host`.
+    /// Prepares the requests for a server with the name `host`.
     ///
     /// # Errors
-    /// The index of the request at fault, the field and the reason.
+    /// The index of the invalid request, the field and the reason.
     pub(crate) fn new(
         specs: &[RequestSpec],
         variables: &[(String, Ids)],
@@ -118,7 +118,7 @@ impl Mix {
         Ok(Self { templates, shares, ids, run: 0 })
     }
 
-    /// Makes `{run}` mean this number.
+    /// Sets the value of `{run}`.
     pub(crate) fn for_run(mut self, run: u64) -> Self {
         self.run = run;
         self
@@ -170,12 +170,12 @@ fn write_parts(parts: &[Part], values: &Values, out: &mut Vec<u8>) {
 }
 
 fn write_number(out: &mut Vec<u8>, number: u64) {
-    // Writing into a Vec cannot fail.
+    // Writing to a Vec cannot fail.
     let _infallible = write!(out, "{number}");
 }
 
-/// Headers that frame the message or steer the connection are the generator's own. `Expect: 100-continue` is not among
-/// them: a client need not wait for the 100 before it sends the body (RFC 9110 §10.1.1), and this one does not.
+/// The generator itself sets the headers that frame the message or control the connection. `Expect: 100-continue` is
+/// allowed: a client need not wait for the 100 before it sends the body (RFC 9110 §10.1.1), and this one does not.
 const RESERVED: [&str; 4] = ["content-length", "transfer-encoding", "connection", "upgrade"];
 
 fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> Result<Template, (Field, String)> {
@@ -222,7 +222,7 @@ fn prepare(spec: &RequestSpec, names: &[&str], host: &str, keep_alive: bool) -> 
 }
 
 impl Part {
-    /// The variable it needs, unless it is text or built in.
+    /// The variable that it uses, unless it is text or built in.
     fn variable(&self) -> Option<usize> {
         match self {
             Self::Text(_) => None,
@@ -231,7 +231,7 @@ impl Part {
     }
 }
 
-/// Cuts a text at its `{name}` gaps.
+/// Splits a text at its `{name}` gaps.
 fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut plain = String::new();
@@ -264,7 +264,7 @@ fn split(text: &str, names: &[&str]) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// The name that a text begins with.
+/// The name at the start of a text.
 fn leading_name(text: &str) -> Option<&str> {
     let end = text.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(text.len());
     (end > 0).then(|| &text[..end])

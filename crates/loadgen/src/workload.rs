@@ -1,4 +1,4 @@
-//! Workload and curve files (TOML, see `load-tests/`). Whatever is wrong in one is reported with its line.
+//! Workload and curve files (TOML, see `load-tests/`). Errors are reported with their line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ use crate::plan::{Plan, Retries, Statuses};
 use crate::target::Target;
 use crate::template::{Field, Mix, RequestSpec};
 
-/// A workload file, read and checked: which requests, in which mix, and how they are sent unless told otherwise.
+/// A parsed and validated workload file: the requests, their mix, and the default settings of the run.
 #[derive(Clone, Debug)]
 pub struct Workload {
     pub description: String,
@@ -113,14 +113,14 @@ fn one() -> f64 {
     1.0
 }
 
-/// The skew of a Zipf choice where none is given; what web traces are commonly found to have.
+/// The default skew of a Zipf distribution, typical for web traces.
 const DEFAULT_SKEW: f64 = 1.0;
 
 impl Workload {
-    /// Reads and checks a workload file, and the curve file it names.
+    /// Reads and checks a workload file, and the curve file that it names.
     ///
     /// # Errors
-    /// The file and the line at fault.
+    /// The file and the line with the error.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let source = Source::read(path)?;
         let file: WorkloadFile = source.parse()?;
@@ -147,7 +147,7 @@ impl Workload {
         Ok(Self { description: file.description, requests, variables, options })
     }
 
-    /// The run it describes, against a server. Its settings are public fields of the plan, to be changed at will.
+    /// The plan of this workload against a server. The settings are public fields of the plan.
     ///
     /// # Errors
     /// The URL is not just `http://host:port`, or a setting is out of bounds.
@@ -165,7 +165,7 @@ impl Workload {
     }
 }
 
-/// Reads a curve file: a rate over time, in any unit of time.
+/// Reads a curve file: a rate over time, with any unit of time.
 pub(crate) fn read_curve(path: &Path) -> Result<Curve, LoadError> {
     let source = Source::read(path)?;
     let file: CurveFile = source.parse()?;
@@ -189,7 +189,7 @@ pub(crate) fn read_curve(path: &Path) -> Result<Curve, LoadError> {
     if length.is_zero() {
         return Err(source.fault(&file.length.span(), "the length must be above 0".to_owned()));
     }
-    // In seconds from here on, whatever the unit was.
+    // In seconds from here on, whatever the unit.
     let total: f64 = stages.iter().map(|stage| stage.seconds).sum();
     for stage in &mut stages {
         stage.seconds *= length.as_secs_f64() / total;
@@ -223,7 +223,7 @@ impl RequestTable {
     }
 }
 
-/// A file's text, to find lines in.
+/// The text of a file, used to find line numbers.
 struct Source<'a> {
     path: &'a Path,
     text: String,
@@ -246,7 +246,7 @@ impl<'a> Source<'a> {
         LoadError::File { path: self.path.to_owned(), line, reason }
     }
 
-    /// A value written as text.
+    /// A value written as a string.
     fn text<T>(&self, text: &Spanned<String>, read: fn(&str) -> Result<T, String>) -> Result<T, LoadError> {
         read(text.get_ref()).map_err(|why| self.fault(&text.span(), why))
     }

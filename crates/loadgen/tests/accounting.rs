@@ -1,5 +1,5 @@
-//! Counts add up exactly, whatever the server does, and each kind of failure is told by its name. What the generator
-//! says it sent is checked against what the server saw.
+//! Counts add up exactly, whatever the server does, and each kind of failure has its class. The generator's counts are
+//! compared with the server's.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 
@@ -169,7 +169,7 @@ fn a_server_that_never_answers_costs_its_time_out_and_is_in_the_percentiles() {
 
 #[test]
 fn a_connection_that_was_closed_while_idle_costs_no_request() {
-    // Keeps alive in words, and closes after each answer.
+    // Announces keep-alive, and closes after each answer.
     let server = Server::start(|mut peer| async move {
         if peer.request().await.is_some() {
             peer.send(OK).await;
@@ -183,7 +183,7 @@ fn a_connection_that_was_closed_while_idle_costs_no_request() {
     assert_eq!(slow.connections.opened, 30, "none was used after its end");
 }
 
-/// Answers the first request of each connection, and breaks down some time after it got the second.
+/// Answers the first request of each connection, and breaks some time after it got the second.
 fn breaking_down(after: Duration, reset: bool) -> Server {
     Server::start(move |mut peer| async move {
         if peer.request().await.is_some() && peer.send(OK).await && peer.request().await.is_some() {
@@ -250,7 +250,7 @@ fn an_open_loop_plans_rate_times_time_whatever_the_threads() {
     }
 }
 
-/// A fault has a time stamp: what was planned in a second is counted there, and not where it ended.
+/// A failure is counted in the second in which its request was planned, not in the one in which it ended.
 #[test]
 fn a_fault_is_seen_in_the_second_in_which_it_was() {
     let begin = std::sync::Arc::new(std::sync::OnceLock::new());
@@ -408,7 +408,7 @@ fn a_cancelled_run_reports_what_is_in_flight_and_a_finished_one_waits() {
         let report = runtime().block_on(async {
             let address = plan.target.resolve().unwrap()[0];
             let mut running = loadgen::start(plan, address).unwrap();
-            // Far enough for answers to have come.
+            // Far enough for answers to have arrived.
             while running.next_point().await.unwrap().succeeded == 0 {}
             if cancel {
                 running.stopper().cancel();
@@ -429,8 +429,8 @@ fn a_cancelled_run_reports_what_is_in_flight_and_a_finished_one_waits() {
     }
 }
 
-/// Answers that are cut, garbled, doubled or late, in random pieces, over connections that end in every way: nothing
-/// hangs, nothing panics, and the counts are exact.
+/// Answers that are truncated, corrupted, duplicated or late, in random pieces, over connections that end in every way:
+/// nothing hangs, nothing panics, and the counts are exact.
 #[test]
 fn noise_on_the_wire_is_counted() {
     let seeds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1));

@@ -1,4 +1,4 @@
-//! The program as a user meets it: what it prints, which files it writes, how it fails and what it exits with.
+//! The program from a user's view: output, files, errors and exit codes.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 
@@ -103,7 +103,7 @@ fn drops_turn_no_open_loop_into_a_success() {
 
 #[test]
 fn every_repeated_run_is_judged_and_the_worst_is_named() {
-    // Refuses some of the third run.
+    // Refuses some requests of the third run.
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     let server = Server::start(move |mut peer| {
         let seen = seen.clone();
@@ -390,7 +390,7 @@ fn whatever_ends_a_run_its_report_is_written() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        // It is under way, and so its handler is in place, when requests arrive.
+        // The run has started, and so its handler is installed, when requests arrive.
         while server.seen.requests() < before + 20 {
             std::thread::yield_now();
         }
@@ -404,7 +404,7 @@ fn whatever_ends_a_run_its_report_is_written() {
     }
 }
 
-/// The workloads that the documentation names must be fit for use.
+/// The workloads in the documentation must be valid.
 #[test]
 fn every_workload_of_the_repository_can_be_run() {
     let server = Server::answering(OK);

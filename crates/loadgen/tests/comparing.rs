@@ -1,4 +1,4 @@
-//! Comparisons as a user meets them: two sides in turns, two recorded results side by side, and what passes a gate.
+//! The comparisons from a user's view: two sides alternately, two recorded results, and the gates.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 

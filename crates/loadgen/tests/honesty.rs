@@ -1,4 +1,4 @@
-//! Percentiles against the known truth. The tests here wait for each other: they measure time.
+//! Percentiles compared with a known distribution. The tests here run one after the other, because they measure time.
 
 #![expect(clippy::unwrap_used, reason = "what helps a test may panic like the test")]
 
@@ -19,8 +19,8 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Runs, and tells how long the machine let a thread wait that wanted to run, at worst: no program can keep time better
-/// than that. On an idle machine it is a fraction of a millisecond.
+/// Runs a load, and returns the longest time for which the machine did not schedule a runnable thread: no program can
+/// be more punctual than that. On an idle machine it is a fraction of a millisecond.
 fn run(plan: Plan) -> (Report, f64) {
     let address = plan.target.reach(Duration::from_secs(5)).unwrap();
     let is_over = Arc::new(AtomicBool::new(false));
@@ -46,7 +46,7 @@ fn open(url: &str, rate: f64, seconds: u64, arrivals: Arrivals) -> Plan {
     Plan::get(url, Load::Open { curve, arrivals, requests: None }).unwrap()
 }
 
-/// Within 1 ms or 1 %, and what the machine adds.
+/// Within 1 ms or 1 %, plus the delay of the machine.
 fn assert_true(what: &str, measured: f64, truth: f64, noise: f64) {
     let tolerance = f64::max(1.0, truth / 100.0) + noise;
     let error = measured - truth;
@@ -90,7 +90,7 @@ fn a_known_distribution_of_delays_is_measured_as_it_is() {
     assert_true("mean", stats.mean_ms, truth.iter().sum::<f64>() / truth.len() as f64, noise);
 }
 
-/// When each request was answered, by its number in the run, as the server knows it.
+/// When each request was answered, by its number in the run, according to the server.
 type Log = Arc<Mutex<Vec<(u64, Instant)>>>;
 
 /// Answers at once, but does nothing at all for a second, half a second after its first request. The specification's "1 s
@@ -106,7 +106,7 @@ fn stalling() -> (Server, Log) {
                 if is_first.swap(false, Ordering::Relaxed) {
                     tokio::task::spawn_local(async {
                         tokio::time::sleep(Duration::from_millis(500)).await;
-                        // The server's only thread: no connection, no request, nothing goes on.
+                        // The server has only this thread, so nothing else happens during the sleep.
                         std::thread::sleep(Duration::from_secs(1));
                     });
                 }

@@ -1,6 +1,6 @@
 //! Summaries and pages are functions of the recorded run: the same file gives the same text, byte for byte.
 //!
-//! After a wanted change, look at the new ones and record them:
+//! After an intended change, check the new files and record them:
 //! `for f in open closed; do load report $f.json > $f.txt; load report $f.json --html $f.html; done` in `tests/recorded`.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ fn recorded(name: &str) -> Report {
     Report::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name)).expect(name)
 }
 
-/// Compares line by line, to show the first difference and not two whole files.
+/// Compares line by line, to show the first difference instead of two whole files.
 fn assert_same(what: &str, text: &str, expected: &str) {
     for (at, (line, wanted)) in text.lines().zip(expected.lines()).enumerate() {
         assert_eq!(line, wanted, "{what}, line {}", at + 1);

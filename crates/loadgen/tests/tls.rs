@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use program::{expect, refused};
 
-/// An nginx that speaks TLS; dropping it ends it.
+/// An nginx with TLS; dropping it ends it.
 struct Nginx(Child);
 
 impl Drop for Nginx {
@@ -24,7 +24,7 @@ impl Drop for Nginx {
     }
 }
 
-/// A server for `localhost` in a folder, its port, and the certificate that is to be trusted.
+/// A server for `localhost` in a folder, its port, and the certificate to trust.
 fn nginx(folder: &Path) -> (Nginx, u16, String) {
     let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
     let made = Command::new("openssl")
@@ -98,7 +98,7 @@ fn a_server_without_tls_is_told() {
     let url = format!("https://{}/", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
         use std::io::{Read as _, Write as _};
-        // The look whether anything listens, and the request.
+        // The connection that checks the port, and the request.
         for _ in 0..2 {
             let (mut peer, _) = listener.accept().unwrap();
             let _hello = peer.read(&mut [0; 4_096]);

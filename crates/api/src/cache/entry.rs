@@ -24,8 +24,8 @@ const HEAD: usize = STAMP + 2 * TIME + LENGTH + 1;
 const MAX_TIME_MS: u64 = 10u64.pow(TIME as u32) - 1;
 const MAX_LENGTH: u64 = 10u64.pow(LENGTH as u32) - 1;
 
-/// The clocks of replicas on several hosts agree within this. An entry from further in the future was not stored by
-/// this service.
+/// The largest difference between the clocks of replicas on several hosts. An entry from further in the future was not
+/// stored by this service.
 const CLOCK_ALLOWANCE_MS: u64 = 60_000;
 
 /// Orders the entries of one key: the version of a record, or the generation of a page.
@@ -33,7 +33,7 @@ const CLOCK_ALLOWANCE_MS: u64 = 60_000;
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// The stamp of an id that was never seen: older than every version.
+    /// The stamp of an id that was never stored: older than every version.
     pub const NONE: Self = Self(0);
 
     /// Newer than every version: while Redis holds it, nothing is stored.
@@ -50,7 +50,7 @@ impl Stamp {
         Self(self.0.saturating_add(1))
     }
 
-    /// The version that it stands for.
+    /// The version that the stamp stands for.
     pub fn version(self) -> u64 {
         self.0
     }
@@ -187,7 +187,7 @@ impl Entry {
         &self.encoded
     }
 
-    /// How long it is fresh after it was stored, in milliseconds.
+    /// The fresh time after the entry was stored, in milliseconds.
     pub(super) fn lifetime_ms(&self) -> u64 {
         self.fresh_until_ms.saturating_sub(self.stored_ms).max(1)
     }

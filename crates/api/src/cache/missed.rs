@@ -25,10 +25,10 @@ use prometheus::IntGauge;
 
 use crate::metrics::Metrics;
 
-/// Ten seconds of a thousand writes each second; 160 KiB.
+/// The writes of ten seconds at a thousand per second; 160 KiB.
 const MOST: usize = 10_000;
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub struct MissedWrites {
     /// Whether there are any. Without missed writes a read only loads this flag.

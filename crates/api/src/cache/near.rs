@@ -1,24 +1,26 @@
-//! The near cache (`NEAR_CACHE`): entries of records in this process. Redis reports which of them have changed.
+//! The near cache (`NEAR_CACHE`): entries of records in this process. Redis reports which records have changed.
 //!
 //! # In the order of time
 //! ## Look up
-//! An entry is served if it is fresh and Redis was heard within [`LEASE`]. Otherwise the look-up goes on to Redis.
+//! An entry is served if it is fresh and Redis has answered a heartbeat within [`LEASE`]. Otherwise the look-up goes on
+//! to Redis.
 //! ## Insert
-//! The look-up in Redis inserts what it found. [`map`] refuses the insertion if the record has changed since the look-up
-//! began.
+//! The look-up in Redis inserts the entry it found. [`map`] refuses the insertion if the record has changed since the
+//! look-up began.
 //! ## Changed
-//! Redis reports each changed key over a connection of its own ([`tracking`](crate::dependencies::redis::tracking)). A
-//! write of this replica removes its entry itself, before the write is answered.
-//! ## Heard
+//! Redis reports each changed key over a separate connection ([`tracking`](crate::dependencies::redis::tracking)). A
+//! write of this replica removes the entry itself, before the write is answered.
+//! ## Heartbeat
 //! A heartbeat on the same connection is answered: every change before it was sent has been reported. [`lease`] is
 //! extended from the time at which the heartbeat was *sent*.
 //! ## Lost
-//! The connection ended, or a heartbeat was not answered: everything is dropped. The next connection begins empty.
+//! The connection ended, or a heartbeat was not answered: every entry is removed. The next connection begins with an
+//! empty cache.
 //!
-//! What follows: an answer from here is one that Redis could have given at most [`LEASE`] before the read began. On one
-//! replica a read never goes back, and sees every write that this replica has answered.
+//! As a result, an answer from this cache is one that Redis could have given at most [`LEASE`] before the read began.
+//! On one replica, reads never go back in time, and they see every write that this replica has answered.
 //!
-//! Pages are not kept here: every write of any record ends all of them, and they are read from Redis as new as ever.
+//! Pages are not kept here, because every write of a record invalidates all of them. They are read from Redis.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +38,7 @@ use self::{
 use super::entry::{Entry, Stamp};
 use crate::{config::NearCacheConfig, dependencies::redis::tracking::ChangeListener, metrics::Metrics};
 
-/// How long after a heartbeat was sent entries are served. The documented bound is twice as long.
+/// How long entries are served after a heartbeat was sent. The documented bound is twice as long.
 pub const LEASE: Duration = Duration::from_millis(100);
 
 /// Clones share everything.
@@ -47,14 +49,14 @@ pub struct NearCache(Arc<Inner>);
 struct Inner {
     map: NearMap,
     lease: Lease,
-    /// The keys of records begin with this; the id follows.
+    /// The prefix of the keys of records; the id follows.
     prefix: &'static str,
     listening: IntGauge,
     invalidations: IntCounter,
     drops: Drops,
 }
 
-/// Entries that were removed, or not inserted, by reason. Those that the limit evicts are counted by the map.
+/// Entries that were removed or not inserted, by reason. The map counts the entries that the limit evicts.
 #[derive(Debug)]
 struct Drops {
     changed: IntCounter,
@@ -66,7 +68,7 @@ struct Drops {
 }
 
 impl NearCache {
-    /// An empty cache that serves nothing until Redis is heard.
+    /// An empty cache that serves nothing until Redis answers a heartbeat.
     pub(super) fn new(config: &NearCacheConfig, prefix: &'static str, metrics: &Metrics) -> Self {
         let drops = |reason: &str| metrics.near_cache_drops.with_label_values(&[reason]);
         Self(Arc::new(Inner {
@@ -88,7 +90,7 @@ impl NearCache {
 
     /// The entry of `id` and its remaining fresh time in seconds, if it may be served.
     pub(super) fn find(&self, id: i64) -> Option<(Entry, u64)> {
-        // The lease first: what was reported until its heartbeat is out of the map by then.
+        // The lease is checked first: changes reported before its heartbeat have been removed from the map by then.
         if !self.0.lease.holds(Instant::now()) {
             return None;
         }
@@ -102,7 +104,7 @@ impl NearCache {
         if self.0.lease.is_listening() { self.0.map.begin(id) } else { None }
     }
 
-    /// Inserts what the look-up in Redis has found.
+    /// Inserts the entry that the look-up in Redis has found.
     pub(super) fn insert(&self, ticket: Option<Ticket<'_>>, id: i64, entry: &Entry) {
         match ticket {
             Some(ticket) if entry.fresh_for().is_some() => match ticket.insert(entry.clone()) {
@@ -114,26 +116,26 @@ impl NearCache {
         }
     }
 
-    /// This replica is about to answer with an entry from elsewhere: from now on it serves nothing older.
+    /// This replica is about to answer with an entry from elsewhere. From now on it serves no older one.
     pub(super) fn saw(&self, id: i64, stamp: Stamp) {
         if self.0.map.saw(id, stamp) {
             self.0.drops.changed.inc();
         }
     }
 
-    /// This replica has written `id`, or may have. Look-ups that began before insert nothing.
+    /// This replica has written `id`, or may have. Look-ups that began earlier insert nothing.
     pub(super) fn wrote(&self, id: i64) {
         if self.0.map.remove(id) {
             self.0.drops.written.inc();
         }
     }
 
-    /// Entries, and bytes that they take.
+    /// The number of entries, and the bytes that they take.
     pub fn size(&self) -> (usize, u64) {
         self.0.map.size()
     }
 
-    /// Ends what was known so far.
+    /// Removes everything that is known so far.
     fn drop_all(&self, reason: &IntCounter) {
         reason.inc_by(self.0.map.clear());
     }
@@ -141,7 +143,7 @@ impl NearCache {
 
 impl ChangeListener for NearCache {
     fn connected(&self) {
-        // Nothing was reported until now.
+        // No change was reported until now.
         self.drop_all(&self.0.drops.lost);
         self.0.lease.listen();
         self.0.listening.set(1);

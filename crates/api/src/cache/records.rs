@@ -39,8 +39,8 @@ use crate::{
     records::model::Record,
 };
 
-/// A record's key begins with this; the id follows. It has a type and a version. A new entry format gets a new `v`, so
-/// that old and new replicas can run side by side.
+/// The prefix of a record's key; the id follows. It contains the type and a format version. A new entry format gets a
+/// new `v`, so that old and new replicas can run side by side.
 const PREFIX: &str = "record:v1:";
 
 /// No record has this id.
@@ -48,7 +48,7 @@ const NO_ID: i64 = 0;
 
 const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
 
-/// The time for one repair. Repairs are sent in the background, so it is longer than a request's.
+/// The time limit of one repair. Repairs run in the background, so it is longer than that of a request.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The prober waits for the repairs at most this long. Then it probes again and continues the repairs.
@@ -121,10 +121,10 @@ impl RecordCache {
         }))
     }
 
-    /// Looks up an id in this process: a fresh entry, and its remaining fresh time in seconds.
+    /// Looks up an id in this process. Returns a fresh entry and its remaining fresh time in seconds.
     pub fn find_near(&self, id: i64) -> Option<(Entry, u64)> {
         let near = self.0.near.as_ref()?;
-        // The same conditions as for an entry in Redis.
+        // The same conditions as for an entry in Redis apply.
         if self.0.missed.concerns(id) || !self.0.redis.is_settled() {
             return None;
         }
@@ -187,7 +187,7 @@ impl RecordCache {
         }
     }
 
-    /// An entry was read from Postgres and is going to be the answer.
+    /// An entry was read from Postgres and is about to be the answer.
     pub fn saw(&self, id: i64, entry: &Entry) {
         if let Some(near) = &self.0.near {
             near.saw(id, entry.stamp);
@@ -208,7 +208,8 @@ impl RecordCache {
         }
     }
 
-    /// Stores that a record was deleted at `version`. The entry lives longer than every read that began before.
+    /// Records in the cache that a record was deleted at `version`. The entry lives longer than every read that began
+    /// before.
     pub async fn deleted(&self, id: i64, version: i64) {
         let body = id.to_string();
         let stamp = Stamp::of_version(version).next();
@@ -229,14 +230,14 @@ impl RecordCache {
         }
     }
 
-    /// Keeps the near cache up to date until `stop`; ends at once without one.
+    /// Keeps the near cache up to date until `stop`. Returns at once if there is none.
     pub async fn keep_near(self, stop: CancellationToken) {
         if let Some(near) = self.0.near.clone() {
             self.0.redis.clone().track(PREFIX, look_up(NO_ID), near, stop).await;
         }
     }
 
-    /// Entries of the near cache, and bytes that they take.
+    /// The number of entries in the near cache, and the bytes that they take.
     pub fn near_size(&self) -> (usize, u64) {
         self.0.near.as_ref().map_or((0, 0), NearCache::size)
     }
@@ -318,7 +319,8 @@ impl RecordCache {
         }
     }
 
-    /// Called after each command that changes an entry, before its result is used: Redis' own report may come later.
+    /// Called after each command that changes an entry, before its result is used, because Redis' own report may arrive
+    /// later.
     fn changed_here(&self, id: i64) {
         if let Some(near) = &self.0.near {
             near.wrote(id);
@@ -334,7 +336,7 @@ fn hold() -> Entry {
     Entry::new(Kind::Hold, Stamp::HOLD, now_ms(), HOLD, b"")
 }
 
-/// The command that reads an entry. Not GET: see the documentation of the parent module.
+/// The command that reads an entry. It is not GET; the documentation of the parent module says why.
 fn look_up(id: i64) -> Cmd {
     let mut command = Cmd::with_capacity(2, 32);
     command.arg("GETEX").arg(key(id));

@@ -6,7 +6,7 @@ use resilience::deadline::Deadline;
 
 use crate::dependencies::redis::{Redis, RedisError};
 
-/// One script. Every script must allow to be run twice, and late.
+/// One script. Every script must be safe to run twice, and late.
 #[derive(Debug)]
 pub(super) struct CacheScript {
     source: &'static str,

@@ -1,4 +1,4 @@
-//! Postgres: where it is, how many connections, how long to wait.
+//! Postgres: its address, the number of connections, the time-outs.
 
 use std::{str::FromStr, time::Duration};
 
@@ -11,13 +11,13 @@ use super::{
     server_url::{self, UrlForm},
 };
 
-/// Three replicas of this size use 30 of Postgres' default 100 connections.
+/// Three replicas with this pool size use 30 of Postgres' default 100 connections.
 const MAX_CONNECTIONS: u32 = 10;
 
-/// Longer than any write of this service needs, and short enough for the client to be told in time.
+/// Longer than any write of this service needs, and short enough to leave time for an answer.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What sqlx understands.
+/// The URL parameters that sqlx supports.
 pub(super) const URL: UrlForm = UrlForm {
     variable: "DATABASE_URL",
     variable_file: "DATABASE_URL_FILE",
@@ -40,18 +40,19 @@ pub(super) const URL: UrlForm = UrlForm {
     is_understood: |url| PgConnectOptions::from_str(url).is_ok(),
 };
 
-/// How to reach Postgres.
+/// How to connect to Postgres.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// `postgres://user:password@host:port/database`, the password included.
+    /// `postgres://user:password@host:port/database`, including the password.
     pub url: SecretString,
-    /// Connections that requests and the prober share.
+    /// Size of the pool, which requests and the prober share.
     pub max_connections: u32,
-    /// For a connection from the pool, connecting included; `None`: time-outs are off.
+    /// Time limit for acquiring a connection, including connecting; `None` when time-outs are off.
     pub acquire_timeout: Option<Duration>,
-    /// For a row that another transaction holds, enforced in Postgres; `None`: time-outs are off.
+    /// Time limit for waiting for a row lock, enforced by Postgres; `None` when time-outs are off.
     pub lock_timeout: Option<Duration>,
-    /// For one statement, enforced in Postgres and, a little later, by the client; `None`: time-outs are off.
+    /// Time limit for one statement, enforced by Postgres and, a little later, by the client; `None` when time-outs are
+    /// off.
     pub statement_timeout: Option<Duration>,
 }
 
@@ -64,7 +65,7 @@ impl DatabaseConfig {
             reader.duration("DB_ACQUIRE_TIMEOUT", Duration::from_millis(100), "for a connection from the pool");
         let statement =
             reader.duration("DB_STATEMENT_TIMEOUT", Duration::from_millis(150), "for one statement, in Postgres too");
-        // Shorter than the statement's, whatever that is: which of the two ends it tells a busy row from a slow Postgres.
+        // Always shorter than the statement time-out, so that a locked row can be distinguished from a slow Postgres.
         let lock_default = LOCK_TIMEOUT.min(statement * 2 / 3);
         let lock = reader.duration("DB_LOCK_TIMEOUT", lock_default, "for a row that another request holds");
         let config = Self {

@@ -1,4 +1,4 @@
-//! The request's own deadline, the limits in front of it, and the breakers.
+//! The deadline of a request, the limits in front of it, and the breakers.
 
 use std::time::Duration;
 
@@ -6,39 +6,39 @@ use resilience::breaker::BreakerConfig;
 
 use super::{phase::Preset, reader::Reader};
 
-/// Five failures in a row are not chance. Each costs at most one time-out, so an outage is detected within half a
-/// second.
+/// Five failures in a row are unlikely to be chance. Each takes at most one time-out, so an outage is detected within
+/// half a second.
 const BREAKER_FAILURES: u32 = 5;
-/// With the prober's hint a breaker closes earlier; alone it still meets "a good answer within 2 s".
+/// With the prober's hint a breaker closes earlier; without it a breaker still recovers within the guaranteed 2 s.
 const BREAKER_OPEN: Duration = Duration::from_secs(1);
-/// One request probes the dependency; the others are refused without waiting.
+/// One request tests the dependency; the others are refused without waiting.
 const BREAKER_PROBES: u32 = 1;
 
-/// How many requests to `/data` may be in flight.
+/// The limit of requests to `/data` in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Concurrency {
-    /// So many.
+    /// A fixed number.
     Fixed(usize),
-    /// What keeps the waiting time short on this machine.
+    /// Adapts to keep the waiting time short.
     Auto,
 }
 
-/// What bounds a request before it reaches a dependency.
+/// The limits of a request before it reaches a dependency.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
-    /// From the first byte of the handler to the answer; `None`: time-outs are off.
+    /// Time limit from the handler's start to the answer; `None` when time-outs are off.
     pub request_timeout: Option<Duration>,
-    /// From the time at which nginx sent a write to the last moment at which it may take effect; `None`: time-outs are
-    /// off. nginx gives up after 1 s and may send it to another replica; before that lie the wait for a row's lock,
-    /// which begins after the last look at the clock (100 ms), and what clocks may differ by (100 ms).
+    /// Time limit for a write to take effect, counted from the time at which nginx sent it; `None` when time-outs are
+    /// off. nginx gives up after 1 s and may send the write to another replica. The default leaves 100 ms for a wait
+    /// for a row lock, which begins after the last check of the clock, and 100 ms for differences between clocks.
     pub write_window: Option<Duration>,
-    /// Requests to `/data` in flight; `None`: no limit.
+    /// Limit of requests to `/data` in flight; `None`: no limit.
     pub concurrency: Option<Concurrency>,
-    /// Requests to `/data` per second; `None`: no limit.
+    /// Limit of requests to `/data` per second; `None`: no limit.
     pub max_rps: Option<u32>,
-    /// Circuit breakers of both dependencies; `None`: no breakers.
+    /// The circuit breakers of both dependencies; `None`: no breakers.
     pub breakers: Option<BreakerConfig>,
-    /// How often the prober asks each dependency.
+    /// The interval at which the prober checks each dependency.
     pub probe_interval: Duration,
 }
 
@@ -89,7 +89,7 @@ impl LimitsConfig {
         }
     }
 
-    /// Whether the time-outs are on.
+    /// Whether time-outs are on.
     pub(super) fn timeouts(&self) -> bool {
         self.request_timeout.is_some()
     }

@@ -1,29 +1,29 @@
-//! `PHASE`: presets of the switches for the stages of the app in the notes. A switch's own variable overrides its
-//! preset.
+//! `PHASE`: presets of the switches for the stages of the app that this project grew from. A switch's own variable
+//! overrides its preset.
 
 use super::reader::Reader;
 
-/// What a phase presets.
+/// The presets of one phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Preset {
     pub(super) cache: bool,
     pub(super) timeouts: bool,
     pub(super) redis_attempts: u32,
     pub(super) concurrency: Option<u32>,
-    /// Breakers, single flight, stale-if-error and the retry budget: what the notes' app never had.
+    /// Breakers, single flight, stale-if-error and the retry budget, which the original app did not have.
     pub(super) beyond_the_notes: bool,
 }
 
-/// The stage of the app in the notes.
+/// A stage of the original app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// 1: the raw app. 2: the same app in several replicas; the switches are those of phase 1.
+    /// 1: the plain app. 2: the same app in several replicas, with the switches of phase 1.
     Raw(u8),
     /// 3: with the cache.
     Cached,
-    /// 4: with time-outs, two attempts for Redis, and 100 requests in flight.
+    /// 4: with time-outs, two attempts for Redis, and at most 100 requests in flight.
     TimeoutsRetriesBackpressure,
-    /// Unset: everything on.
+    /// Not set: everything on.
     Full,
 }
 

@@ -1,4 +1,4 @@
-//! Reads variables one by one, collects every fault, and remembers what `config check` prints.
+//! Reads the variables one by one, collects every error, and records what `config check` prints.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +8,13 @@ use std::{
 
 use super::value::{format_duration, parse_duration, parse_switch};
 
-/// For time-outs, intervals and delays: tokio's timers tick once a millisecond, and nobody waits longer than an hour.
+/// Bounds of time-outs, intervals and delays. tokio's timers have a resolution of one millisecond, and an hour is
+/// longer than any useful wait.
 pub(super) const WAIT: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(3_600));
-/// For how long something is kept: a cache that keeps things longer than a month is a database.
+/// Bounds of the time for which something is cached. A month is longer than any useful cache entry lives.
 pub(super) const KEEP: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(30 * 86_400));
 
-/// All faults of a configuration.
+/// Every error of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<String>);
 
@@ -39,11 +40,11 @@ pub(super) struct Listed {
     pub(super) meaning: &'static str,
 }
 
-/// The variables, and what has been read of them so far.
+/// The variables, and the results of reading them so far.
 #[derive(Debug)]
 pub struct Reader {
     variables: BTreeMap<String, String>,
-    /// Those whose values are no text.
+    /// Variables whose values are not valid Unicode.
     unreadable: BTreeSet<String>,
     faults: Vec<String>,
     listed: Vec<Listed>,
@@ -58,7 +59,7 @@ impl Reader {
             let name = name.to_string_lossy().into_owned();
             match value.into_string() {
                 Ok(value) => drop(reader.variables.insert(name, value)),
-                // A fault only if it is one of ours.
+                // Only an error if it is a variable of this service.
                 Err(_) => drop(reader.unreadable.insert(name)),
             }
         }
@@ -74,7 +75,7 @@ impl Reader {
         if self.faults.is_empty() { Ok(self.listed) } else { Err(ConfigErrors(self.faults)) }
     }
 
-    /// A value of any kind: `parse` says what is wrong with the text, `show` is its text form.
+    /// Reads a value of any type. `parse` returns what is wrong with the text; `show` formats the value.
     pub(super) fn value<T: Clone>(
         &mut self,
         name: &'static str,
@@ -97,7 +98,8 @@ impl Reader {
         value
     }
 
-    /// What a variable holds; one that is empty counts as not set, and so does one that is no text, which is a fault.
+    /// The value of a variable. An empty variable counts as not set; so does one that is not valid Unicode, which is
+    /// also recorded as an error.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         if self.is_unreadable(name) {
             self.fault(name, "is not UTF-8 text");
@@ -105,23 +107,23 @@ impl Reader {
         self.variables.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// Whether the variable is set to what is no text; that is a fault already.
+    /// Whether the variable is not valid Unicode, which is already recorded as an error.
     pub(super) fn is_unreadable(&self, name: &str) -> bool {
         self.unreadable.contains(name)
     }
 
-    /// The name of a file, if one is given.
+    /// The path of a file, if one is given.
     pub(super) fn path(&mut self, name: &'static str, meaning: &'static str) -> Option<String> {
         let show = |path: &Option<String>| path.clone().unwrap_or_else(|| "none".to_owned());
         self.value(name, None, meaning, |text| Ok(Some(text.to_owned())), show)
     }
 
-    /// Notes what is wrong with a variable.
+    /// Records what is wrong with a variable.
     pub(super) fn fault(&mut self, name: &str, fault: impl fmt::Display) {
         self.faults.push(format!("{name}: {fault}"));
     }
 
-    /// Notes a line for `config check`.
+    /// Records a line for `config check`.
     pub(super) fn list(&mut self, name: &'static str, value: String, origin: &'static str, meaning: &'static str) {
         self.listed.push(Listed { name, value, origin, meaning });
     }
@@ -172,7 +174,7 @@ impl Reader {
         self.value(name, default, meaning, parse, |value| value.map_or_else(|| "off".to_owned(), |n| n.to_string()))
     }
 
-    /// Checks that `child` fits under `parent`.
+    /// Checks that `child` is not longer than `parent`.
     pub(super) fn fits(&mut self, child: (&str, Option<Duration>), parent: (&str, Option<Duration>)) {
         if let ((child, Some(child_value)), (parent, Some(parent_value))) = (child, parent)
             && child_value > parent_value

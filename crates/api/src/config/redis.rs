@@ -1,4 +1,4 @@
-//! Redis: where it is and how long to wait; and what is kept in it.
+//! Redis: its address, the time-outs, and the settings of the cache.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     server_url::{self, UrlForm},
 };
 
-/// What the client of Redis understands.
+/// The URL parameters that the Redis client supports.
 pub(super) const URL: UrlForm = UrlForm {
     variable: "REDIS_URL",
     variable_file: "REDIS_URL_FILE",
@@ -25,18 +25,18 @@ pub(super) const URL: UrlForm = UrlForm {
     is_understood: |url| url.into_connection_info().is_ok(),
 };
 
-/// How to reach Redis.
+/// How to connect to Redis.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://user:password@host:port/db`, the password included.
+    /// `redis://user:password@host:port/db`, including the password.
     pub url: SecretString,
-    /// For one attempt; `None`: time-outs are off.
+    /// Time limit of one attempt; `None` when time-outs are off.
     pub attempt_timeout: Option<Duration>,
-    /// For all attempts of one call; `None`: time-outs are off.
+    /// Time limit of all attempts of one call; `None` when time-outs are off.
     pub timeout: Option<Duration>,
-    /// Attempts in all, the first included.
+    /// Number of attempts, including the first.
     pub attempts: u32,
-    /// Whether retries are bounded by a budget too.
+    /// Whether a budget limits retries too.
     pub retry_budget: bool,
 }
 
@@ -62,35 +62,35 @@ impl RedisConfig {
     }
 }
 
-/// What is kept in Redis and for how long.
+/// The settings of the cache.
 #[derive(Debug, Clone)]
 pub struct CacheConfig {
-    /// Whether Redis is asked at all.
+    /// Whether the cache in Redis is used.
     pub enabled: bool,
-    /// How long an entry is served without a look at Postgres. While Redis is away during a write, the longest time
-    /// for which an older version may still be served, and one renewal more (300 ms).
+    /// How long an entry is served without reading Postgres. If Redis misses a write, an older version may be served
+    /// for at most this time and one renewal (300 ms).
     pub fresh: Duration,
-    /// How long an entry is kept for the time when Postgres is away.
+    /// How long an entry is kept for use while Postgres is unavailable.
     pub keep: Duration,
-    /// How long "there is no such record" is remembered.
+    /// How long the cache remembers that a record does not exist.
     pub missing: Duration,
     /// Whether an old entry is served when Postgres does not answer.
     pub stale_if_error: bool,
     /// Whether simultaneous reads of one key share one read of Postgres.
     pub single_flight: bool,
-    /// Records in the process; `None`: `NEAR_CACHE` is off.
+    /// The in-process cache of records; `None` when `NEAR_CACHE` is off.
     pub near: Option<NearCacheConfig>,
 }
 
-/// What is kept in the process.
+/// The settings of the near cache.
 #[derive(Debug, Clone)]
 pub struct NearCacheConfig {
-    /// For all entries, with what the process needs to find them. One entry takes at most a sixteenth.
+    /// Memory for all entries, including the overhead of the map. One entry takes at most a sixteenth.
     pub bytes: u64,
 }
 
-/// A megabyte holds every record that is as large as a record may be without escapes; four gigabytes are more than a
-/// process of this service should hold.
+/// One megabyte holds a record of any permitted size whose JSON needs no escapes; four gigabytes are more than a
+/// process of this service should use.
 const NEAR_BYTES: (u32, u32) = (1024 * 1024, u32::MAX);
 
 impl NearCacheConfig {

@@ -2,16 +2,16 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-/// No password or URL is longer. A path that names a device or a log is noticed instead of read to its end.
+/// Longer than any password or URL. It prevents reading a device or a log to its end.
 const LONGEST: u64 = 4 * 1024;
 
-/// The one line of a file, without the end of the line.
+/// The only line of a file, without its line ending.
 ///
 /// # Errors
-/// Says what is wrong with the file, and never what is in it.
+/// Returns what is wrong with the file, never its content.
 pub(super) fn read(path: &Path) -> Result<String, String> {
     let reason = |error: std::io::Error| error.to_string();
-    // Before it is opened: opening a pipe waits until somebody writes into it.
+    // Checked before opening, because opening a pipe blocks until another process opens it for writing.
     if !std::fs::metadata(path).map_err(reason)?.is_file() {
         return Err("is not a regular file".to_owned());
     }

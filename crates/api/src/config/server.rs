@@ -4,37 +4,37 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::reader::Reader;
 
-/// Port 8000 on all addresses: inside a container nothing else would be reachable.
+/// Port 8000 on all addresses: inside a container a loopback address could not be reached from outside.
 const DEFAULT_LISTEN_ADDR: ([u8; 4], u16) = ([0, 0, 0, 0], 8000);
 
-/// The longest shutdown. It fits into the default grace periods of `docker stop` and Kubernetes, and is part of the
-/// contract.
+/// The longest shutdown. It is shorter than the default grace periods of `docker stop` and Kubernetes, and is a
+/// documented guarantee.
 const LONGEST_WAY_OUT: Duration = Duration::from_secs(10);
 
-/// The service as a process.
+/// The process itself.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where to listen.
+    /// The address of the listener.
     pub listen_addr: SocketAddr,
-    /// The name in `X-Instance`, logs and metrics.
+    /// The name of this replica in `X-Instance`, logs and metrics.
     pub instance: String,
-    /// Threads that serve requests; one means a single-threaded runtime.
+    /// Number of threads that serve requests; with one, the runtime is single-threaded.
     pub worker_threads: usize,
-    /// One log line per request.
+    /// Whether each request is logged.
     pub access_log: bool,
-    /// What else is logged, as a `tracing` filter.
+    /// Which other events are logged, as a `tracing` filter.
     pub log: String,
-    /// How long a client may take to send its request head. An idle keep-alive connection is closed after it too.
+    /// Time limit for a client to send its request head. An idle keep-alive connection is closed after the same time.
     pub header_timeout: Duration,
-    /// How long a client may take to send its request body.
+    /// Time limit for a client to send its request body.
     pub body_timeout: Duration,
-    /// Open connections; further ones wait in the kernel's backlog.
+    /// Limit of open connections; further ones wait in the kernel's backlog.
     pub max_connections: usize,
-    /// Between "not ready" and "no new connections": time for load balancers to stop using this replica.
+    /// Time between "not ready" and the end of new connections, in which load balancers stop using this replica.
     pub drain_delay: Duration,
-    /// How long requests in flight may take to end after that.
+    /// Time limit after that for requests in flight to end.
     pub drain_timeout: Duration,
-    /// Whether the lab may put a fault into this process.
+    /// Whether the lab may inject a fault into this process.
     pub lab_faults: bool,
 }
 
@@ -82,7 +82,7 @@ impl ServerConfig {
     }
 }
 
-/// The name becomes a header value and a metric label: visible ASCII.
+/// The name is sent as a header value and used as a metric label, so it must be visible ASCII.
 fn parse_instance(text: &str) -> Result<String, String> {
     if text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         Ok(text.to_owned())

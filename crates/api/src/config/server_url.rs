@@ -1,8 +1,8 @@
-//! The address of a server as a URL: where it comes from, what is refused, how it is shown.
+//! The URL of a server: how it is read, validated and shown.
 //!
 //! A URL may hold a password in two places: before the host, and in a parameter. Both are hidden wherever the URL is
-//! shown. A text whose password could be mistaken for something else (a raw `/`, `?`, `#` or `@` in it moves the end
-//! of the host) is refused, because it would be shown, and would lead to another host.
+//! shown. A URL whose password contains a raw `/`, `?`, `#` or `@` is refused: the character would move the end of the
+//! host, so that part of the password would be shown and the client would connect to another host.
 
 use std::{fmt, path::Path};
 
@@ -11,12 +11,12 @@ use url::Url;
 
 use super::{reader::Reader, secret_file};
 
-/// In place of what is not shown.
+/// Replaces a hidden value.
 const HIDDEN: &str = "[hidden]";
 
-/// What a kind of server accepts.
+/// The URLs that one kind of server accepts.
 pub(super) struct UrlForm {
-    /// The variable, and those that name files in its place.
+    /// The environment variable, and the variables that name files to read instead.
     pub(super) variable: &'static str,
     pub(super) variable_file: &'static str,
     pub(super) password_file: &'static str,
@@ -24,22 +24,23 @@ pub(super) struct UrlForm {
     pub(super) server: &'static str,
     pub(super) schemes: &'static [&'static str],
     pub(super) example: &'static str,
-    /// Parameters behind the `?` whose values may be shown.
+    /// Parameters after the `?` whose values may be shown.
     pub(super) shown: &'static [&'static str],
-    /// Those that are understood as well and may hold a secret. `name[…]` stands for every name of that form.
+    /// Other accepted parameters, whose values may be secret. `name[…]` stands for every name of that form.
     pub(super) hidden: &'static [&'static str],
-    /// Whether the server's own client understands it. Its messages could quote the password and are not used.
+    /// Whether the server's client library accepts the URL. Its error messages may quote the password, so they are not
+    /// used.
     pub(super) is_understood: fn(&str) -> bool,
 }
 
-/// A URL that has been checked.
+/// A validated URL.
 struct ServerUrl<'f> {
     url: Url,
     form: &'f UrlForm,
 }
 
-/// Reads the URL from its variable or its file, and the password from a file of its own if there is one. All faults are
-/// noted; the empty URL stands for one that has any.
+/// Reads the URL from its variable or its file, and the password from its own file if there is one. Records every
+/// error; returns an empty URL if there is one.
 pub(super) fn read(reader: &mut Reader, form: &UrlForm) -> SecretString {
     let text = read_text(reader, form);
     let password = reader.path(form.password_file, "file that holds the password alone, in place of one in the URL");
@@ -63,7 +64,7 @@ pub(super) fn read(reader: &mut Reader, form: &UrlForm) -> SecretString {
     SecretString::default()
 }
 
-/// The URL as it was written, and where.
+/// The URL as written, and its source.
 fn read_text(reader: &mut Reader, form: &UrlForm) -> Option<(String, &'static str)> {
     let given = reader.text(form.variable);
     let file = reader.path(form.variable_file, "file that holds the whole URL, in place of the variable");
@@ -100,7 +101,7 @@ impl<'f> ServerUrl<'f> {
         }
         let url = Self { url, form };
         if url.url.query_pairs().any(|(name, _)| url.known(&name).is_none()) {
-            // Not quoted: it could be a secret. The client would ignore it, or write it into the log.
+            // The name is not quoted, because it may be a secret. The client would ignore the parameter or log it.
             return Err(match parameters() {
                 none if none.is_empty() => "has a parameter behind the `?`: none is known".to_owned(),
                 known => format!("has a parameter behind the `?` that is not known; known are {known}"),
@@ -109,7 +110,7 @@ impl<'f> ServerUrl<'f> {
         if (form.is_understood)(url.url.as_str()) { Ok(url) } else { Err(unreadable()) }
     }
 
-    /// The name of a parameter as the form has it, and whether its value may be shown.
+    /// The matching name in the list, and whether its value may be shown.
     fn known(&self, name: &str) -> Option<(&'static str, bool)> {
         let is =
             |known: &&&str| **known == name || known.strip_suffix("[…]").is_some_and(|stem| is_indexed(name, stem));
@@ -122,23 +123,23 @@ impl<'f> ServerUrl<'f> {
     }
 
     fn with_password(mut self, password: &str) -> Self {
-        // `set_password` leaves `%` alone, which the client then decodes: everything is encoded before.
+        // `set_password` does not encode `%`, which the client decodes, so the password is encoded here first.
         let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
         if self.url.set_password(Some(&encoded)).is_err() {
-            // Without a host, as for a socket in the file system, there is no place before it.
+            // A URL without a host (a Unix socket) has no place for a password.
             self.url.query_pairs_mut().append_pair("password", password);
         }
         self
     }
 }
 
-/// `name` is `stem[…]`.
+/// Whether `name` has the form `stem[…]`.
 fn is_indexed(name: &str, stem: &str) -> bool {
     name.strip_prefix(stem).is_some_and(|index| index.starts_with('[') && index.ends_with(']'))
 }
 
 impl fmt::Display for ServerUrl<'_> {
-    /// Without secrets.
+    /// The URL without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = &self.url;
         write!(f, "{}://", url.scheme())?;

@@ -1,8 +1,8 @@
-//! The text forms of values: durations with a unit, switches.
+//! The text form of durations (with a unit) and switches.
 
 use std::time::Duration;
 
-/// Reads `250ms`, `30s`, `5m`, `1h`, `1m 30s`: whole milliseconds within `bounds`.
+/// Parses `250ms`, `30s`, `5m`, `1h` or `1m 30s`: whole milliseconds within `bounds`.
 pub(super) fn parse_duration(text: &str, (least, most): (Duration, Duration)) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|_| {
         format!("`{text}` is not a duration: write numbers with their units, as in 250ms, 30s, 5m, 1h or 1m 30s")
@@ -17,12 +17,12 @@ pub(super) fn parse_duration(text: &str, (least, most): (Duration, Duration)) ->
     Ok(duration)
 }
 
-/// Writes a duration in the form that [`parse_duration`] reads.
+/// Formats a duration so that [`parse_duration`] can read it.
 pub(super) fn format_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// Reads `on` or `off`.
+/// Parses `on` or `off`.
 pub(super) fn parse_switch(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),

@@ -79,7 +79,7 @@ impl Durations {
     }
 }
 
-/// Retries by how they ended.
+/// Retries by their result.
 #[derive(Debug)]
 pub(super) struct Retries {
     pub(super) succeeded: IntCounter,

@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 
-/// The bound of one probe, connecting included: well above what a busy dependency needs, and well below the 2 s within
-/// which the service must have recovered.
+/// The time limit of one probe, including connecting: well above what a busy dependency needs, and well below the 2 s
+/// within which the service must have recovered.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The least time between two probes, however many requests fail: each probe may open a connection.
+/// The shortest time between two probes, however many requests fail, because each probe may open a connection.
 const LEAST_GAP: Duration = Duration::from_millis(25);
 
 /// The last observation of a dependency.
@@ -34,7 +34,7 @@ pub struct Observation {
     pub latency: Duration,
     /// When it was probed.
     pub at: SystemTime,
-    /// Why it counts as down or read-only: one of a closed list of words.
+    /// Why the dependency counts as down or read-only: one of a closed list of words.
     pub reason: &'static str,
 }
 
@@ -42,7 +42,7 @@ pub struct Observation {
 #[derive(Debug)]
 pub struct Knowledge {
     dependency: &'static str,
-    /// The state itself; the gauges only show it.
+    /// The state itself; the gauges only display it.
     up: AtomicBool,
     writable: AtomicBool,
     up_gauge: IntGauge,
@@ -111,7 +111,7 @@ impl Knowledge {
         self.up.store(up, Ordering::Relaxed);
         self.up_gauge.set(i64::from(up));
         let dependency = self.dependency;
-        // A dependency that does not answer shows nothing about writes.
+        // A dependency that does not answer reveals nothing about writes.
         if up && self.writable.swap(writable, Ordering::Relaxed) != writable {
             self.writable_gauge.set(i64::from(writable));
             match writable {

@@ -1,4 +1,4 @@
-//! `docs/outcomes.md`, made from the tables of signals. The test fails when the page is not what they say.
+//! Generates `docs/outcomes.md` from the tables of signals. The test fails when the page is out of date.
 
 use std::{fmt::Write as _, fs, path::Path};
 

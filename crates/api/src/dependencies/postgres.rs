@@ -52,16 +52,16 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Its name in metrics, logs, problems and health.
+/// The name in metrics, logs, problems and health.
 pub const POSTGRES: &str = "postgres";
 
-/// How much longer than Postgres itself the client waits for a statement: time for a round trip and a scheduling delay.
+/// How much longer the client waits for a statement than Postgres does: time for a round trip and a scheduling delay.
 const STATEMENT_GRACE: Duration = Duration::from_millis(25);
 
 /// The part of a deadline that is reserved for writing the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(15);
 
-/// The budget for retries of transactions that lost a conflict: ten at once, then one for every ten statements.
+/// The budget for retries of transactions that lost a conflict: ten at once, then one more for every ten statements.
 const BUDGET: (u32, f64) = (10, 0.1);
 
 /// One statement in one transaction. It may be sent twice.

@@ -45,14 +45,15 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Its name in metrics, logs and health.
+/// The name in metrics, logs and health.
 pub const REDIS: &str = "redis";
 
-/// tokio's timer ticks once a millisecond and rounds up: ending so much earlier keeps all attempts within their time.
+/// tokio's timer has a resolution of one millisecond and rounds up. Ending this much earlier keeps all attempts within
+/// their time limit.
 const TIMER_RESERVE: Duration = Duration::from_millis(3);
-/// Waits between attempts: short against an attempt of 40 ms, long enough to let a connection be replaced.
+/// Waits between attempts: short compared with an attempt of 40 ms, long enough for a connection to be replaced.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(8));
-/// Ten retries may come at once, and one for every ten calls after that.
+/// Ten retries may occur at once, and one more for every ten calls after that.
 const BUDGET: (u32, f64) = (10, 0.1);
 
 /// Clones share everything.
@@ -123,7 +124,7 @@ impl Redis {
         result.map_err(|signal| signal.ruling().error.unwrap_or(RedisError::Error))
     }
 
-    /// Whether its entries may be read. They may not shortly after a failure, see [`settling`].
+    /// Whether entries may be read; false shortly after a failure, see [`settling`].
     pub(crate) fn is_settled(&self) -> bool {
         self.0.settling.is_over(Instant::now)
     }
@@ -169,7 +170,7 @@ impl Redis {
         .await;
     }
 
-    /// Reports changed keys that begin with `prefix` to `listener` until `stop`. `heartbeat` has to be a command that
+    /// Reports changed keys that begin with `prefix` to `listener` until `stop`. `heartbeat` must be a command that
     /// Redis refuses whenever it refuses writes.
     pub(crate) async fn track(
         self,
@@ -210,7 +211,7 @@ impl Inner {
         result
     }
 
-    /// What a failed command shows before the next probe.
+    /// The state of Redis that a failed command reveals before the next probe.
     fn notice(&self, signal: Signal) {
         match signal {
             // Request a probe, and do not use entries until it has ended.

@@ -38,18 +38,18 @@ pub enum CacheResult {
     Stale,
     /// There was no entry.
     Miss,
-    /// What was there could not be read, and was replaced.
+    /// The entry could not be decoded, and was replaced.
     Corrupt,
     /// An old entry was renewed first.
     Refresh,
-    /// The client asked to go past the entry.
+    /// The client asked for an answer from Postgres.
     Revalidated,
-    /// The cache could not answer, or was not asked.
+    /// The cache could not answer, or was not used.
     Bypass,
 }
 
 impl CacheResult {
-    /// The word.
+    /// The word for logs and metrics.
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
@@ -58,26 +58,26 @@ impl CacheResult {
 /// The value of `Cache-Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// From the near cache, fresh for so many seconds.
+    /// From the near cache, fresh for this many seconds.
     Near {
         /// Seconds.
         ttl: u64,
     },
-    /// Fresh for so many seconds.
+    /// Fresh for this many seconds.
     Hit {
         /// Seconds.
         ttl: u64,
     },
-    /// Old, of this age.
+    /// Old, with this age.
     Stale {
         /// Seconds since it was read from Postgres.
         age: u64,
     },
     /// Read from Postgres.
     Forward {
-        /// Why it went on.
+        /// Why the read went to Postgres.
         why: Forward,
-        /// Whether the result is in the cache now.
+        /// Whether the result is now in the cache.
         stored: bool,
         /// Whether another request's read was shared.
         collapsed: bool,
@@ -123,7 +123,7 @@ impl fmt::Display for CacheStatus {
             Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
             Self::Forward { why, stored, collapsed } => {
                 match why {
-                    // RFC 9211, 2.2: nothing usable for this URI.
+                    // RFC 9211, 2.2: the cache has no usable answer for this URI.
                     Forward::Miss | Forward::Corrupt => f.write_str("redis; fwd=uri-miss")?,
                     Forward::Stale => f.write_str("redis; fwd=stale")?,
                     Forward::Request => f.write_str("redis; fwd=request")?,
@@ -144,10 +144,10 @@ impl fmt::Display for CacheStatus {
     }
 }
 
-/// What the middleware logs of a request to `/data`.
+/// What the middleware logs about a request to `/data`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Observed {
-    /// What the cache said.
+    /// The result of the look-up in the cache.
     pub cache: Option<CacheResult>,
     /// Time spent on Redis.
     pub redis: Option<Duration>,
@@ -166,7 +166,7 @@ pub struct Provenance {
     pub database: Option<Duration>,
 }
 
-/// The content of a good answer.
+/// The content of a successful answer.
 #[derive(Debug)]
 pub enum Content {
     /// A record and its version.
@@ -190,18 +190,18 @@ pub enum Content {
     },
     /// A page.
     Page(Bytes),
-    /// The client has some page, and does not want another (`If-None-Match: *`).
+    /// The client already has a page, and wants no other (`If-None-Match: *`).
     PageNotModified,
-    /// Nothing to say.
+    /// No content.
     Gone,
 }
 
 /// Content or error, and how it was obtained.
 #[derive(Debug)]
 pub struct Answer {
-    /// What.
+    /// The content or the error.
     pub content: Result<Content, Error>,
-    /// How.
+    /// How it was obtained.
     pub provenance: Provenance,
 }
 
@@ -306,7 +306,7 @@ fn etag(version: u64) -> HeaderValue {
     value(format_args!("\"{version}\""))
 }
 
-/// Formats a header value on the stack and copies it once. All that is formatted here is short and visible ASCII.
+/// Formats a header value on the stack and copies it once. All values formatted here are short and visible ASCII.
 fn value(arguments: fmt::Arguments<'_>) -> HeaderValue {
     let mut text = Text { bytes: [0; 96], length: 0 };
     let written = text.write_fmt(arguments).map(|()| HeaderValue::from_bytes(&text.bytes[..text.length]));
@@ -327,7 +327,7 @@ impl Write for Text {
     }
 }
 
-/// Milliseconds with one decimal, without a float's formatting.
+/// Milliseconds with one decimal, without floating-point formatting.
 struct Tenths(Duration);
 
 impl fmt::Display for Tenths {

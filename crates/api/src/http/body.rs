@@ -1,4 +1,4 @@
-//! Reads a request body within its bounds: the content type is JSON, and size and time are limited.
+//! Reads a request body: checks that the content type is JSON, and limits size and time.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub const MAX_BODY: usize = 128 * 1024;
 pub(crate) async fn read(headers: &HeaderMap, body: Body, timeout: Duration) -> Result<Bytes, Error> {
     check_content_type(headers)?;
     check_content_encoding(headers)?;
-    // A length that is too large is refused before a single byte of the body is read.
+    // A `Content-Length` above the limit is refused before the body is read.
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(Error::BodyTooLarge { limit: MAX_BODY });
@@ -34,7 +34,7 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, timeout: Duration) -> 
     }
 }
 
-/// `application/json` exactly once, in UTF-8 if it says so: other parameters mean nothing to JSON (RFC 8259, 11).
+/// Exactly one `application/json`, with no charset or UTF-8. Other parameters have no meaning for JSON (RFC 8259, 11).
 fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(content_type), None) = (given.next(), given.next()) else {
@@ -48,13 +48,13 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Error> {
         let (name, value) = parameter.split_once('=')?;
         name.eq_ignore_ascii_case("charset").then_some(value)
     });
-    // A value may be quoted (RFC 9110, 5.6.6), and the names of charsets have no case (8.3.2).
+    // A parameter value may be quoted (RFC 9110, 5.6.6), and charset names are case-insensitive (8.3.2).
     let unquoted = |value: &str| value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).map(str::to_owned);
     let is_utf8 = |value: &str| unquoted(value).as_deref().unwrap_or(value).eq_ignore_ascii_case("utf-8");
     if charsets.into_iter().all(is_utf8) { Ok(()) } else { Err(Error::NotUtf8) }
 }
 
-/// No coding but `identity`, which is none (RFC 9110, 8.4.1, 12.5.3).
+/// No coding except `identity`, which means no encoding (RFC 9110, 8.4.1, 12.5.3).
 fn check_content_encoding(headers: &HeaderMap) -> Result<(), Error> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let is_none = |line: &HeaderValue| {
@@ -64,7 +64,7 @@ fn check_content_encoding(headers: &HeaderMap) -> Result<(), Error> {
     if codings.into_iter().all(is_none) { Ok(()) } else { Err(Error::Encoded) }
 }
 
-/// Whether the bytes were there but were not HTTP (a chunk without a length, say), somewhere down the chain of causes.
+/// Whether the body was not valid HTTP (for example a chunk without a length), anywhere in the chain of causes.
 fn is_parse_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes

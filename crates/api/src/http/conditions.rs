@@ -6,33 +6,33 @@
 //! ## `If-None-Match`
 //! Weak comparison. False: 304 to GET and HEAD, 412 to every other method.
 //!
-//! Conditions are looked at last: what would be refused without them (400, 404, 415, 503 …) is refused as if they were not
-//! there (13.2.1). So a PUT to a record that does not exist is 404, while a DELETE of one, which would be 204, is 412 when
-//! it has an `If-Match`. Pages and records have no modification date, so `If-Modified-Since` and `If-Unmodified-Since` are
-//! ignored (13.1.3, 13.1.4).
+//! Conditions are evaluated last: a request that would be refused without them (400, 404, 415, 503 …) is refused as if
+//! they were absent (13.2.1). So a PUT of a record that does not exist is 404, while a DELETE of one, which would be
+//! 204, is 412 when it has an `If-Match`. Pages and records have no modification date, so `If-Modified-Since` and
+//! `If-Unmodified-Since` are ignored (13.1.3, 13.1.4).
 
 use axum::http::{HeaderMap, HeaderName, header};
 
 use super::entity_tag::{EntityTag, EntityTags, Malformed};
 use crate::error::Error;
 
-/// Which present versions a write may replace. Decided inside the statement itself, so that nothing comes between.
+/// Which current versions a write may replace. The statement itself decides, so that no other write can come between.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteConditions {
-    /// Only these; `None`: any. An empty list refuses whatever is there.
+    /// Only these versions; `None`: any. An empty list refuses every version.
     pub only: Option<Vec<i64>>,
-    /// None of these.
+    /// None of these versions.
     pub except: Vec<i64>,
-    /// Whether there must be a record: without one, `If-Match` is false in any form (RFC 9110, 13.1.1).
+    /// Whether the record must exist: without a record, `If-Match` is false in any form (RFC 9110, 13.1.1).
     pub must_exist: bool,
 }
 
 impl WriteConditions {
-    /// Reads both fields.
+    /// Parses both fields.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when one of them does not follow its grammar: a condition that cannot be understood must not be
-    /// passed over.
+    /// [`Error::Invalid`] when one of them does not follow its grammar: a condition that cannot be parsed must not be
+    /// ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let if_match = strict(headers, &header::IF_MATCH)?;
         let mut conditions = Self { must_exist: if_match.is_some(), ..Self::default() };
@@ -57,7 +57,8 @@ pub(crate) struct ReadConditions {
 }
 
 impl ReadConditions {
-    /// Reads both fields. An `If-None-Match` that cannot be understood matches nothing: the whole answer is never wrong.
+    /// Parses both fields. An `If-None-Match` that cannot be parsed matches nothing, because the full answer is always
+    /// correct.
     ///
     /// # Errors
     /// [`Error::Invalid`] when `If-Match` does not follow its grammar.
@@ -77,20 +78,20 @@ impl ReadConditions {
     }
 }
 
-/// What the conditions of a request to the collection come to. It always exists and has no entity tag, so that `*` is all
-/// that matches it.
+/// The result of the conditions of a request to the collection, which always exists and has no entity tag, so that only
+/// `*` matches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OfCollection {
-    /// They are met.
+    /// They are true.
     Met,
-    /// `If-Match` has a list.
+    /// `If-Match` is a list.
     NotMatched,
     /// `If-None-Match` is `*`.
     Present,
 }
 
 impl OfCollection {
-    /// Reads both fields.
+    /// Parses both fields.
     ///
     /// # Errors
     /// As for [`WriteConditions`].

@@ -1,17 +1,17 @@
 //! Entity tags (RFC 9110, 8.8.3) and lists of them, as `If-Match` and `If-None-Match` carry them (13.1.1, 13.1.2).
 //!
-//! A record's tag is its version in quotes: `"3"`. Tags are compared as text, byte by byte: `"03"` is another tag than
-//! `"3"`, however equal the numbers are. Whatever has the form of a tag is one, also when this service never made it;
-//! such a tag matches nothing.
+//! A record's tag is its version in quotes: `"3"`. Tags are compared byte by byte: `"03"` and `"3"` are different tags,
+//! although the numbers are equal. Any text in the form of a tag is accepted; one that this service never generated
+//! matches nothing.
 
 use std::iter;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// What a header field of entity tags says, over all its lines.
+/// The value of a header field of entity tags, over all its lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntityTags {
-    /// `*`: whatever representation there is.
+    /// `*`: any representation.
     Any,
     /// A list, which may be empty.
     List(Vec<EntityTag>),
@@ -22,16 +22,16 @@ pub enum EntityTags {
 pub struct EntityTag {
     /// `W/`.
     weak: bool,
-    /// What stands between the quotes: visible ASCII without a quote, and bytes above ASCII.
+    /// The text between the quotes: visible ASCII without a quote, and bytes above ASCII.
     opaque: Vec<u8>,
 }
 
-/// The field is there, and it is not `*` or a list of entity tags.
+/// The field is neither `*` nor a list of entity tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
 impl EntityTags {
-    /// Reads a field; `None` when it is not there. Several lines are one list (RFC 9110, 5.3).
+    /// Parses a field; `None` when it is absent. Several lines form one list (RFC 9110, 5.3).
     ///
     /// # Errors
     /// [`Malformed`] when the field does not follow its grammar.
@@ -48,8 +48,7 @@ impl EntityTags {
         Ok(Some(Self::List(tags)))
     }
 
-    /// Whether the representation with this version is meant, by weak comparison: `W/` makes no difference
-    /// (RFC 9110, 8.8.3.2).
+    /// Whether the field matches this version by weak comparison, which ignores `W/` (RFC 9110, 8.8.3.2).
     pub fn match_weakly(&self, version: u64) -> bool {
         match self {
             Self::Any => true,
@@ -57,7 +56,7 @@ impl EntityTags {
         }
     }
 
-    /// Whether the representation with this version is meant, by strong comparison: a weak tag matches nothing.
+    /// Whether the field matches this version by strong comparison, in which a weak tag matches nothing.
     pub fn match_strongly(&self, version: u64) -> bool {
         match self {
             Self::Any => true,
@@ -72,7 +71,7 @@ impl EntityTag {
         self.weak
     }
 
-    /// The version that has this tag, if one can have it.
+    /// The version that has this tag, if it is the tag of a version.
     pub fn version(&self) -> Option<i64> {
         let version: i64 = str::from_utf8(&self.opaque).ok()?.parse().ok()?;
         (version > 0 && self.is(version.unsigned_abs())).then_some(version)
@@ -83,7 +82,7 @@ impl EntityTag {
     }
 }
 
-/// Reads one line of a list. Empty elements are passed over (RFC 9110, 5.6.1.2); a comma between quotes is part of a tag.
+/// Parses one line of a list. Empty elements are ignored (RFC 9110, 5.6.1.2); a comma between quotes is part of a tag.
 fn read_list(line: &[u8], tags: &mut Vec<EntityTag>) -> Result<(), Malformed> {
     let mut rest = line;
     loop {
@@ -103,7 +102,7 @@ fn read_list(line: &[u8], tags: &mut Vec<EntityTag>) -> Result<(), Malformed> {
     }
 }
 
-/// Reads one tag, and returns what follows it.
+/// Parses one tag, and returns the rest of the text.
 fn read_tag<'a>(text: &'a [u8], tags: &mut Vec<EntityTag>) -> Result<&'a [u8], Malformed> {
     let (weak, quoted) = match text.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),

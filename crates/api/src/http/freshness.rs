@@ -2,17 +2,17 @@
 
 use axum::http::{HeaderMap, header};
 
-/// How new an answer has to be.
+/// How recent an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// As the cache has it.
+    /// As stored in the cache.
     Cached,
     /// Read from Postgres. The result also replaces the entry in the cache.
     Revalidate,
 }
 
 impl Freshness {
-    /// Whether the cache must not answer.
+    /// Whether the answer must not come from the cache.
     pub const fn is_past_cache(self) -> bool {
         match self {
             Self::Cached => false,
@@ -20,9 +20,9 @@ impl Freshness {
         }
     }
 
-    /// `no-cache` (5.2.1.4), and `max-age=0` (5.2.1.1), which browsers send when a page is loaded anew. `no-store` and
-    /// the other directives are about caches on the way, and this one is part of the origin. `Pragma` is deprecated
-    /// (5.4) and not read.
+    /// `no-cache` (5.2.1.4), and `max-age=0` (5.2.1.1), which browsers send when a page is reloaded. `no-store` and the
+    /// other directives concern caches between client and origin, and this cache is part of the origin. `Pragma` is
+    /// deprecated (5.4) and ignored.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let asks = |line: &[u8]| directives(line).any(is_for_revalidation);
         match headers.get_all(header::CACHE_CONTROL).iter().any(|line| asks(line.as_bytes())) {
@@ -52,7 +52,7 @@ fn is_for_revalidation(directive: &[u8]) -> bool {
     let mut parts = directive.splitn(2, |byte| *byte == b'=');
     let name = parts.next().unwrap_or_default().trim_ascii();
     let argument = parts.next().unwrap_or_default().trim_ascii();
-    // Both forms of an argument have to be taken, a token and a quoted string (5.2).
+    // An argument may be a token or a quoted string (5.2).
     let argument = argument.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(argument);
     name.eq_ignore_ascii_case(b"no-cache")
         || name.eq_ignore_ascii_case(b"max-age") && !argument.is_empty() && argument.iter().all(|byte| *byte == b'0')

@@ -1,27 +1,27 @@
-//! `Idempotency-Key`: how it is read, and the fingerprint of the body it came with
-//! (after the IETF draft "The Idempotency-Key HTTP Header Field").
+//! `Idempotency-Key`: how it is parsed, and the fingerprint of the request's body (IETF draft "The Idempotency-Key HTTP
+//! Header Field").
 
 use axum::http::HeaderMap;
 
 use crate::{error::Error, records::model::NewRecord};
 
-/// A UUID is 36 long; whatever a client composes fits into this.
+/// A UUID has 36 characters; this also leaves room for keys that a client composes.
 const MAX_KEY: usize = 255;
 
-/// A key and what it stands for.
+/// A key and the body that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     /// As the client sent it.
     pub key: String,
-    /// The body, framed by the name's length. Postgres keeps its SHA-256, to tell two bodies apart.
+    /// The body, framed by the length of the name. Postgres stores its SHA-256, to tell two bodies apart.
     pub body: Vec<u8>,
 }
 
 impl IdempotencyKey {
-    /// Reads the header, if there is one.
+    /// Parses the header, if there is one.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a key that is empty, too long, not visible ASCII, or there twice.
+    /// [`Error::Invalid`] for a key that is empty, too long, not visible ASCII, or given twice.
     pub fn of(headers: &HeaderMap, body: &NewRecord) -> Result<Option<Self>, Error> {
         let mut given = headers.get_all("idempotency-key").iter();
         let (Some(key), None) = (given.next(), given.next()) else {

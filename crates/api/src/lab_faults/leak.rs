@@ -1,4 +1,4 @@
-//! Memory that is allocated, written to and kept.
+//! Allocates, writes to and keeps memory.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,10 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often a piece is allocated. A piece of 100 MB/s takes about a millisecond to write.
+/// The interval of allocations. At 100 MB/s, writing to one takes about a millisecond.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// A leak that can be started once and stopped.
+/// A leak that can be started and stopped.
 #[derive(Debug, Clone, Default)]
 pub struct Leak {
     kept: Arc<Mutex<Option<Kept>>>,
@@ -18,17 +18,17 @@ pub struct Leak {
 
 #[derive(Debug)]
 struct Kept {
-    /// Tells one leak from the next.
+    /// Distinguishes one leak from the next.
     since: Instant,
     pieces: Vec<Vec<u8>>,
     bytes: u64,
 }
 
 impl Leak {
-    /// Begins to leak, `rate` bytes per second and at most `most` bytes.
+    /// Starts to leak `rate` bytes per second, up to `most` bytes.
     ///
     /// # Errors
-    /// It leaks already, or the rate is 0.
+    /// A leak is already running, or the rate is 0.
     pub fn start(&self, rate: u64, most: u64) -> Result<(), String> {
         if rate == 0 {
             return Err("a leak of 0 bytes per second is none".to_owned());
@@ -44,7 +44,7 @@ impl Leak {
         Ok(())
     }
 
-    /// Frees everything. Returns how many bytes that were; 0 when it did not leak.
+    /// Frees everything. Returns the number of bytes, 0 when there was no leak.
     pub fn stop(&self) -> u64 {
         self.lock().take().map_or(0, |kept| kept.bytes)
     }
@@ -74,7 +74,8 @@ impl Kept {
     fn grow(&mut self, time: Duration, rate: u64, most: u64) {
         let due = (time.as_secs_f64() * rate as f64) as u64;
         let missing = due.min(most).saturating_sub(self.bytes);
-        // Not zeros: the kernel gives a page only when something is written to it.
+        // The memory is filled with a value other than zero, because the kernel provides a page only when it is written
+        // to.
         self.pieces.push(vec![0x5a; missing as usize]);
         self.bytes += missing;
     }

@@ -1,4 +1,4 @@
-//! `docs/metrics.md`, made from the declarations. The test fails when the page is not what they say.
+//! Generates `docs/metrics.md` from the declarations. The test fails when the page is out of date.
 
 use std::{fmt::Write as _, fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! The process metrics that Prometheus client libraries usually bring, read from `/proc` at each scrape.
+//! The standard process metrics of Prometheus client libraries, read from `/proc` at each scrape.
 //!
 //! The `prometheus` crate's own collector keeps CPU seconds as an integer, which makes `rate()` useless over a minute.
 
@@ -49,10 +49,11 @@ impl ProcessCollector {
         ]
     }
 
-    /// Where `/proc` cannot be read the last values stay: a scrape must not fail for it.
+    /// If `/proc` cannot be read, the last values stay, so that the scrape does not fail.
     fn read(&self) -> Option<()> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
-        // The command name in parentheses may itself hold spaces and parentheses; the fields after it count from 3.
+        // The command name in parentheses may itself contain spaces and parentheses; the fields after it are numbered
+        // from 3.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let cpu = (field(14)? + field(15)?) / TICKS_PER_SECOND;

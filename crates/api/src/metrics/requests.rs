@@ -1,4 +1,5 @@
-//! The metrics of one request, found without hashing: a table over method, route and outcome, all three closed sets.
+//! The metrics of one request, found without hashing in a table over method, route and outcome, which are all closed
+//! sets.
 
 use std::{array, sync::OnceLock, time::Duration};
 
@@ -8,16 +9,16 @@ use prometheus::{Histogram, IntCounter};
 use super::Metrics;
 use crate::{middleware::route::Route, problem::Code, routes::operations};
 
-/// Methods with a label of their own; everything else is one label, or a scanner makes series without end.
+/// Methods with their own label. All others share one label, so that a scanner cannot create new series.
 pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "_OTHER"];
 
-/// The operations whose series exist from the start, over every way they can end: a counter whose first sample is 100 has no
-/// rate, so the first errors of an outage would count for no objective and no alert. HEAD and OPTIONS of the same routes
-/// begin with their first request.
+/// The operations whose series exist from the start, for every way they can end. A counter whose first sample is 100
+/// has no rate, so no objective and no alert would count the first errors of an outage. HEAD and OPTIONS of the same
+/// routes begin with their first request.
 const FROM_THE_START: [(Route, &[&str]); 2] =
     [(Route::Records, &["GET", "POST"]), (Route::Record, &["GET", "PUT", "DELETE"])];
 
-/// Good statuses this service gives.
+/// The success statuses of this service.
 const GOOD: [u16; 4] = [200, 201, 204, 304];
 
 const OUTCOMES: usize = GOOD.len() + <Code as strum::EnumCount>::COUNT;
@@ -25,7 +26,7 @@ const OUTCOMES: usize = GOOD.len() + <Code as strum::EnumCount>::COUNT;
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// With a good status.
+    /// With a success status.
     Good(StatusCode),
     /// With a problem.
     Problem(Code),
@@ -40,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// The code, empty when all went well.
+    /// The code; empty on success.
     pub fn code(self) -> &'static str {
         match self {
             Self::Good(_) => "",
@@ -56,12 +57,12 @@ impl Outcome {
     }
 }
 
-/// Whatever is not known is the last one.
+/// Every unknown value maps to the last one.
 fn method_index(method: &str) -> usize {
     METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1)
 }
 
-/// The table. Most cells are made at their first use, so that not every combination is exposed.
+/// The table. Most cells are created at their first use, so that not every combination is exposed.
 #[derive(Debug)]
 pub struct RequestMetrics {
     metrics: Metrics,
@@ -69,7 +70,7 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// A table of zeros.
+    /// A table with every counter at zero.
     pub fn new(metrics: Metrics) -> Self {
         for reason in ["overloaded", "rate_limited"] {
             metrics.requests_shed.with_label_values(&[reason]);

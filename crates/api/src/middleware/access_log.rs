@@ -26,7 +26,7 @@ const MAX_PATH: usize = 256;
 /// About four thousand lines: a tenth of a second of one core's requests.
 const BUFFER: usize = 1024 * 1024;
 
-/// How long lines are collected under load. This is the longest delay of a line in the log.
+/// How long lines are collected under load: the longest delay of a line in the log.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The fields that are known when a request begins.
@@ -109,7 +109,7 @@ impl Line {
     ) {
         let path = self.head.as_ref().map_or("", |(_, uri)| uri.path());
         let seen = seen.unwrap_or_default();
-        // Microseconds are exact enough.
+        // Microseconds are precise enough.
         let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1e3;
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
         let mut timestamp = [0; 32];
@@ -154,7 +154,7 @@ impl AccessLog {
             return;
         }
         let was_empty = buffer.lines.is_empty();
-        // Strings and numbers into memory: this cannot fail.
+        // Writing strings and numbers to memory cannot fail.
         if serde_json::to_writer(&mut buffer.lines, fields).is_ok() {
             buffer.lines.push(b'\n');
         }

@@ -1,6 +1,6 @@
-//! What each code means and what a client does about it: the pages that a problem's `type` leads to (RFC 9457, 3.1.1),
-//! served at `/problems/<code>` and kept in docs/problems/. The titles are fixed here as well: they never change from
-//! one occurrence to the next (3.1.3).
+//! The meaning of each code, and what a client does about it: the pages that the `type` of a problem refers to (RFC
+//! 9457, 3.1.1), served at `/problems/<code>` and stored in docs/problems/. The titles are defined here too; they do
+//! not change from one occurrence to the next (3.1.3).
 
 use std::{fmt::Write as _, iter};
 
@@ -8,28 +8,28 @@ use strum::VariantArray;
 
 use super::Code;
 
-/// Where the pages are served; the reference in `type` is this and the code.
+/// The path of the pages; the reference in `type` is this path and the code.
 pub const BASE: &str = "/problems/";
 
-/// What only the proxy in front of the replicas sends. Its bodies are in nginx/nginx.conf; a test holds them against
-/// this.
+/// Problems that only the proxy in front of the replicas sends. Their bodies are in nginx/nginx.conf; a test compares
+/// them with this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum ProxyCode {
-    /// The path is not served to the outside.
+    /// The path is not public.
     Forbidden,
-    /// A transfer coding that the proxy does not know.
+    /// The proxy does not support the transfer coding.
     NotImplemented,
     /// No replica could be reached.
     BadGateway,
     /// No replica answered in time.
     GatewayTimeout,
-    /// Another version of HTTP.
+    /// The HTTP version is not supported.
     HttpVersionNotSupported,
 }
 
 impl ProxyCode {
-    /// The status it is sent with.
+    /// The status of the answer.
     pub const fn status(self) -> u16 {
         match self {
             Self::Forbidden => 403,
@@ -46,18 +46,18 @@ impl ProxyCode {
 pub struct Kind {
     /// The word.
     pub code: &'static str,
-    /// The status it is sent with.
+    /// The status of the answer.
     pub status: u16,
     /// The member `title`.
     pub title: &'static str,
-    /// What happened, and what was done or not.
+    /// What happened, and whether anything was done.
     meaning: &'static str,
     /// What a client does now.
     advice: &'static str,
 }
 
 impl Kind {
-    /// Every kind there is, those of the replicas first.
+    /// Every kind of problem, with those of the replicas first.
     pub fn all() -> impl Iterator<Item = Self> {
         let of_replicas = Code::VARIANTS.iter().copied().map(Self::of);
         of_replicas.chain(ProxyCode::VARIANTS.iter().copied().map(Self::of_proxy))
@@ -68,12 +68,12 @@ impl Kind {
         Self::all().find(|kind| kind.code == code)
     }
 
-    /// Its page, in Markdown.
+    /// The page of the kind, in Markdown.
     pub fn page(&self) -> String {
         let Self { code, status, title, meaning, advice } = self;
         let mut page = format!("# {title}\n\n`{code}`, status {status}\n");
         for (heading, text) in [("What happened", meaning), ("What to do", advice)] {
-            // Into memory: this cannot fail.
+            // Writing to memory cannot fail.
             let _ = write!(page, "\n## {heading}\n\n{}\n", wrapped(text));
         }
         page
@@ -319,7 +319,7 @@ mod tests {
         assert!(unique(Kind::all().map(|kind| kind.title).collect()));
     }
 
-    /// The proxy's own bodies are made of the same codes, statuses, titles and types.
+    /// The proxy's own bodies use the same codes, statuses, titles and types.
     #[test]
     fn the_proxy_speaks_of_the_same_kinds() {
         let configuration = fs::read_to_string(root().join("nginx/nginx.conf")).expect("nginx.conf");

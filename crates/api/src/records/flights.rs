@@ -58,13 +58,13 @@ enum Flight {
     PageAfter(PageKey),
 }
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Flights {
     source: Source,
     flights: Option<SingleFlight<Flight, Fetched>>,
-    /// A flight gets the full time of one request. It does not get what is left of the request that began it, because
-    /// the other requests may have more time left.
+    /// A flight gets the full time of one request, not the remaining time of the request that began it, because other
+    /// requests that join it may have more time left.
     timeout: Option<Duration>,
     collapsed: IntCounter,
 }

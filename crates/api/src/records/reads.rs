@@ -2,8 +2,8 @@
 //!
 //! # In the order of time
 //! ## Look up
-//! A fresh entry is the answer, from the near cache if it is on and has one. If the cache cannot answer, the read is a bypass: it is counted, and is never an error
-//! for the client.
+//! A fresh entry is the answer; the near cache is asked first if it is on. If the cache cannot answer, the read is a
+//! bypass: it is counted, and the client never gets an error for it.
 //! ## Fetch
 //! One [flight](super::flights) per key reads Postgres. Other requests for the same key wait for its result.
 //! ## Store
@@ -54,10 +54,10 @@ struct Inner {
     results: [IntCounter; CacheResult::COUNT],
 }
 
-/// An entry or an error, and where it came from.
+/// An entry or an error, and its provenance.
 type Read = (Result<Entry, Error>, Provenance);
 
-/// A read that goes on to Postgres: the reason, the old entry if there is one, and the provenance so far.
+/// A read that continues to Postgres: the reason, the old entry if there is one, and the provenance so far.
 struct Forwarded {
     why: Forward,
     /// An old entry, served if Postgres does not answer.
@@ -179,7 +179,7 @@ impl Reads {
             return self.forward_page(page, None, Forwarded::bypass("off", Provenance::default()), deadline).await;
         }
         if self.0.records.has_missed_writes() {
-            // The page may contain one of them, because the missed write did not start a new generation.
+            // The page may contain one of these records, because the missed write did not start a new generation.
             let missed = Forwarded::bypass("missed_write", Provenance::default());
             return self.forward_page(page, None, missed, deadline).await;
         }

@@ -13,20 +13,21 @@ use tokio::time::Instant;
 
 use crate::{config::Concurrency, error::Error, http::receipt, state::AppState};
 
-/// `CONCURRENCY_LIMIT=auto`: ten requests keep one thread and its dependencies busy, 100 is the fixed limit's default, and
-/// beyond 1,000 the connections end (`MAX_CONNECTIONS`). 100 ms of waiting leave 200 ms of the 300 ms of a request.
+/// The bounds of `CONCURRENCY_LIMIT=auto`. Ten requests keep one thread and its dependencies busy, 100 is the default
+/// of the fixed limit, and 1,000 is the limit of connections (`MAX_CONNECTIONS`). A wait of 100 ms leaves 200 ms of a
+/// request's 300 ms.
 const AUTO: AdaptiveConfig = AdaptiveConfig { least: 10, first: 100, most: 1_000, target: Duration::from_millis(100) };
 
 /// `CONCURRENCY_LIMIT`.
 #[derive(Debug)]
 pub enum Admission {
-    /// A number.
+    /// A fixed number.
     Fixed(AdmissionLimit),
     /// `auto`.
     Adaptive(AdaptiveLimit),
 }
 
-/// One of its places.
+/// A place within the limit.
 #[derive(Debug)]
 enum Taken {
     Fixed(#[expect(dead_code, reason = "held for its drop")] admission::Place),
@@ -34,7 +35,7 @@ enum Taken {
 }
 
 impl Admission {
-    /// The limit of the configuration.
+    /// The configured limit.
     pub fn new(concurrency: Concurrency) -> Self {
         match concurrency {
             Concurrency::Fixed(limit) => Self::Fixed(AdmissionLimit::new(limit)),
@@ -42,7 +43,7 @@ impl Admission {
         }
     }
 
-    /// How many places are taken now.
+    /// The number of places in use.
     pub fn in_flight(&self) -> usize {
         match self {
             Self::Fixed(limit) => limit.in_flight(),
@@ -50,7 +51,7 @@ impl Admission {
         }
     }
 
-    /// How many places there are now.
+    /// The current number of places.
     pub fn limit(&self) -> usize {
         match self {
             Self::Fixed(limit) => limit.limit(),
@@ -58,7 +59,7 @@ impl Admission {
         }
     }
 
-    /// `waited` is only worked out where the limit follows it.
+    /// `waited` is only evaluated if the limit uses it.
     fn try_admit(&self, waited: impl FnOnce() -> Option<Duration>) -> Result<Taken, Overloaded> {
         match self {
             Self::Fixed(limit) => limit.try_admit().map(Taken::Fixed),
@@ -67,8 +68,8 @@ impl Admission {
     }
 }
 
-/// A handler that takes this runs within the limits. Held until the answer is made, or until the client hangs up and the
-/// handler's future is dropped. All routes of `/data` share the places.
+/// A handler that takes this argument runs within the limits. The place is held until the answer is complete, or until
+/// the client disconnects and the handler's future is dropped. All routes of `/data` share the places.
 #[derive(Debug)]
 pub struct Place(#[expect(dead_code, reason = "held for its drop")] Option<Taken>);
 
@@ -87,9 +88,9 @@ impl FromRequestParts<AppState> for Place {
     }
 }
 
-/// How long the request has waited since nginx sent it: in the socket of a replica that did not run. `None`: time-outs are
-/// off, or nginx is not in front. A request is not refused for it: nginx writes the time once, so the copy that it sends to
-/// another replica after the first one did not answer looks old.
+/// How long the request has waited since nginx sent it, for example in the socket of a paused replica. `None`:
+/// time-outs are off, or the request did not come through nginx. A request is not refused for its waiting time: nginx
+/// sets the time only once, so the copy that it sends to another replica looks old.
 fn waited(parts: &Parts, state: &AppState) -> Option<Duration> {
     state.config.limits.request_timeout?;
     let sent = receipt::sent_at(&parts.headers)?;

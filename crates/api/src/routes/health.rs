@@ -1,5 +1,6 @@
-//! `/livez`, `/readyz` and `/health`. The first two touch no dependency, so that an outage of one never takes every
-//! replica out; the third reads what the probers know, so that asking it costs the dependencies nothing.
+//! `/livez`, `/readyz` and `/health`. The first two do not depend on Postgres or Redis, so that an outage of one of
+//! them never makes every replica unready. The third reads the state that the probers recorded, so it causes no load on
+//! the dependencies.
 
 use axum::{
     extract::State,
@@ -22,13 +23,14 @@ pub(super) async fn get_livez() -> impl IntoResponse {
     ([(header::CACHE_CONTROL, NO_STORE)], "live\n")
 }
 
-/// 200 when started and not draining.
+/// 200 after the start, until the shutdown begins.
 pub(super) async fn get_readyz(State(state): State<AppState>) -> Result<impl IntoResponse, Error> {
     if state.is_draining() { Err(Error::Draining) } else { Ok(([(header::CACHE_CONTROL, NO_STORE)], "ready\n")) }
 }
 
-/// The state of service and dependencies (draft-inadarei-api-health-check-06). Without Redis the service works, slower:
-/// `warn`, also when one of them refuses writes. Without Postgres it can answer from the cache only: `fail`.
+/// The state of the service and its dependencies (draft-inadarei-api-health-check-06). Without Redis the service works,
+/// but slower: `warn`, also when a dependency refuses writes. Without Postgres it can answer only from the cache:
+/// `fail`.
 pub(super) async fn get_health(State(state): State<AppState>) -> Response {
     let settled = state.redis.is_settled();
     let redis = state.redis.knowledge().last().map(|seen| match seen.up && seen.writable && !settled {

@@ -1,5 +1,5 @@
-//! Methods that no handler takes: OPTIONS says which there are (RFC 9110, 9.3.7), every other one is refused with the same
-//! list (15.5.6).
+//! Methods without a handler. OPTIONS is answered with the list of allowed methods (RFC 9110, 9.3.7); every other
+//! method is refused with the same list (15.5.6).
 
 use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, header},
@@ -8,7 +8,7 @@ use axum::{
 
 use crate::{error::Error, middleware::route::Route};
 
-/// A route that is there, with a method that has no handler.
+/// A known route, with a method that has no handler.
 pub(super) async fn answer_other_methods(method: Method, uri: Uri) -> Response {
     let route = Route::of(uri.path());
     match method {
@@ -17,7 +17,7 @@ pub(super) async fn answer_other_methods(method: Method, uri: Uri) -> Response {
     }
 }
 
-/// No route. `OPTIONS *` asks about the service as a whole.
+/// An unknown route. `OPTIONS *` concerns the service as a whole.
 pub(super) async fn answer_without_route(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS && uri.path() == "*" {
         return allowed(StatusCode::NO_CONTENT.into_response(), Route::Unmatched);
@@ -26,7 +26,7 @@ pub(super) async fn answer_without_route(method: Method, uri: Uri) -> Response {
 }
 
 fn allowed(mut response: Response, route: Route) -> Response {
-    // Names of methods are always a valid header value.
+    // Method names are always a valid header value.
     if let Ok(methods) = HeaderValue::try_from(route.methods().join(", ")) {
         response.headers_mut().insert(header::ALLOW, methods);
     }

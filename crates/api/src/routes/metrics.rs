@@ -1,7 +1,7 @@
-//! `/metrics`: what Prometheus scrapes. Values that are states, not events, are read now.
+//! `/metrics`: what Prometheus scrapes. Gauges of current state are read at the scrape.
 //!
-//! Prometheus names its targets itself where it knows their names. Where it finds them by DNS it knows only addresses: then
-//! `/metrics?labels=instance` has the replica's own name on every series.
+//! Prometheus sets the target's name itself if it knows it. With DNS discovery it knows only addresses; then
+//! `/metrics?labels=instance` adds the replica's own name to every series.
 
 use axum::{
     extract::{RawQuery, State},

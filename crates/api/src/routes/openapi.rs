@@ -1,5 +1,5 @@
-//! `/openapi.json`: the description of this API, made from the table of operations. Tests hold the running service against
-//! it.
+//! `/openapi.json`: the description of this API, generated from the table of operations. Tests compare the running
+//! service with it.
 
 use axum::{
     http::{HeaderValue, header},

@@ -1,14 +1,14 @@
-//! Every operation and every way it can end: the one table behind the series that exist from the start, `openapi.json`, and
-//! what the tests hold each answer against.
+//! Every operation and every way it can end: the one table from which the initial series of the metrics, `openapi.json`
+//! and the tests are derived.
 
 use axum::http::StatusCode;
 
 use crate::{metrics::requests::Outcome, middleware::route::Route, problem::Code};
 
-/// Of every request: absurd heads, a fault of this service, a client that hangs up.
+/// For every request: an oversized head, a defect of this service, a client that disconnects.
 const EVERYWHERE: [Code; 4] = [Code::UriTooLong, Code::HeadersTooLarge, Code::Internal, Code::ClientClosed];
 
-/// In front of `/data`, and behind it.
+/// For `/data`: the limits and the dependencies.
 const DATA: [Code; 10] = [
     Code::InvalidRequest,
     Code::PreconditionFailed,
@@ -22,10 +22,10 @@ const DATA: [Code; 10] = [
     Code::DeadlineExceeded,
 ];
 
-/// Of a request with a body.
+/// For a request with a body.
 const BODY: [Code; 3] = [Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMediaType];
 
-/// The good statuses of an operation; none when the route has no such method.
+/// The success statuses of an operation; none when the route does not have the method.
 pub fn good(route: Route, method: &str) -> &'static [StatusCode] {
     if !route.methods().contains(&method) {
         return &[];
@@ -52,7 +52,7 @@ pub fn codes(route: Route, method: &str) -> Vec<Code> {
             codes.extend((method == "POST").then_some(Code::IdempotencyKeyReused));
             codes.extend((route == Route::Record && method != "DELETE").then_some(Code::NotFound));
         }
-        // Its 503 is no problem document, but it is counted as one.
+        // Its 503 is not a problem document, but is counted as one.
         Route::Health => codes.push(Code::DatabaseUnavailable),
         Route::Readyz => codes.push(Code::Draining),
         Route::Problem => codes.push(Code::NotFound),

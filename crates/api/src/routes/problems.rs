@@ -1,4 +1,4 @@
-//! `/problems/{code}`: the page that a problem's `type` leads to.
+//! `/problems/{code}`: the page that the `type` of a problem refers to.
 
 use axum::{
     http::{HeaderValue, Uri, header},

@@ -1,4 +1,4 @@
-//! The handlers of `/data`: read the request, hand it on, nothing else.
+//! The handlers of `/data`: they parse the request and pass it on, and do nothing else.
 
 use axum::{
     body::Body,
@@ -37,7 +37,8 @@ struct PageQuery {
     after: Option<i64>,
 }
 
-/// The hot path. The request is taken whole and read in place: extractors for the id and the headers would copy them.
+/// The hot path. The handler takes the whole request and reads it in place: extractors for the id and the headers would
+/// copy them.
 pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
     let freshness = Freshness::of(request.headers());
     let asked = id_of(&request).and_then(|id| Ok((id, ReadConditions::of(request.headers())?)));
@@ -48,7 +49,7 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
             {
                 return answer.permitted(&conditions);
             }
-            // Nothing of the request is needed any more: the future of a hit stays small.
+            // The request is dropped here to keep the future of a hit small.
             drop(request);
             let (past_cache, deadline) = (freshness.is_past_cache(), deadline(&state));
             let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
@@ -130,7 +131,7 @@ async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Resul
     NewRecord::from_json(&body)
 }
 
-/// The last segment of the path: what the router matched as `{id}`.
+/// The last segment of the path, which the router matched as `{id}`.
 fn id_of(request: &Request) -> Result<i64, Error> {
     parse_id(request.uri().path().rsplit('/').next().unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! What the cache answers, and that no write leaves an old answer behind. Redis and Postgres are up here; what happens
-//! when they are not is in the fallback matrix of the lab.
+//! Answers from the cache, and the update of the cache by writes. Redis and Postgres are available here; their outages
+//! are in the fallback matrix of the lab.
 
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::{
 async fn a_miss_is_stored_and_then_hit() {
     let replica = Replica::start_connected(&[PATIENT[0], ("CACHE_FRESH", "1500ms")]);
     let url = replica.url(&format!("/data/{}", create(&replica.url(""), "aside").await));
-    // The POST itself has put it there; let that entry grow old.
+    // The POST itself has stored it, so wait until that entry is no longer fresh.
     let refreshed = get_until(&url, |answer| answer.cache_status() == "redis; fwd=stale; stored").await;
     assert!(refreshed.header("server-timing").contains("db;dur="), "{refreshed:?}");
     let hit = get(&url).await;
@@ -36,7 +36,7 @@ async fn a_missing_id_is_remembered_shortly_and_a_post_clears_it() {
     assert_eq!(second.problem_code(), "not_found");
     assert!(second.cache_status().starts_with("redis; hit; ttl="), "{second:?}");
 
-    // Other tests create records at the same time: ask for ids ahead until one of ours is among them.
+    // Other tests create records at the same time, so request ids ahead until one of ours is among them.
     let ahead = create(&replica.url(""), "ahead").await;
     for id in ahead + 1..ahead + 40 {
         get(&replica.url(&format!("/data/{id}"))).await;
@@ -68,7 +68,7 @@ async fn a_write_is_seen_at_once_through_every_replica() {
 async fn a_page_is_hit_until_something_is_written() {
     let replica = Replica::start_connected(&PATIENT);
     let url = replica.url("/data?limit=7&after=100");
-    // Writes of other tests end generations, too.
+    // Writes of other tests start new generations too.
     let hit = get_until(&url, |answer| answer.cache_status().starts_with("redis; hit; ttl=")).await;
     assert_eq!(hit.body["items"].as_array().map(Vec::len), Some(7));
     let body = json!({"name": "demo", "value": replica.address.to_string()});
@@ -86,7 +86,7 @@ async fn without_the_cache_every_read_goes_to_postgres() {
     }
 }
 
-/// RFC 9111, 5.2.1: the request's own `Cache-Control`.
+/// `Cache-Control` of the request (RFC 9111, 5.2.1).
 #[tokio::test]
 async fn no_cache_goes_past_the_cache() {
     let replica = Replica::start_connected(&[PATIENT[0], ("CACHE_FRESH", "10m")]);
@@ -111,7 +111,7 @@ async fn no_cache_goes_past_the_cache() {
     }
 }
 
-/// A flight that has begun may be older than a write that was answered since.
+/// A running flight may be older than a write that was answered since.
 #[tokio::test]
 async fn past_the_cache_no_read_joins_one_that_has_begun() {
     let servers = Servers::alone();

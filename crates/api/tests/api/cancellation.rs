@@ -1,4 +1,4 @@
-//! Clients that hang up in the middle, a thousand of them, while the dependencies come and go.
+//! A thousand clients that disconnect in the middle of a request, while the dependencies fail and recover.
 
 use std::{io::Write, time::Duration};
 
@@ -15,7 +15,7 @@ async fn a_thousand_cancelled_requests_leak_nothing() {
     assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 200);
     let body = r#"{"name":"cancelled","value":""}"#;
     for i in 0..1_000u32 {
-        // Each dependency is up, then one is silent, then one is away, then both are up again.
+        // Each dependency is up, then one does not answer, then one is unavailable, then both are up again.
         match i % 100 {
             0 => postgres.set(Mode::Silent),
             25 => {
@@ -43,7 +43,7 @@ async fn a_thousand_cancelled_requests_leak_nothing() {
         };
         let mut client = connect(replica.address);
         client.write_all(request.as_bytes()).expect("sent");
-        // Hang up at once, or when the answer is on its way.
+        // Disconnect at once, or while the answer is on its way.
         tokio::time::sleep(Duration::from_micros(u64::from(i % 7) * 300)).await;
     }
     let all_up = |health: &crate::http::Answer| health.body["status"] == "pass";

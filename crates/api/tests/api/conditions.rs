@@ -94,7 +94,7 @@ async fn a_condition_that_cannot_be_understood_is_refused() {
                 assert_eq!(said(&answer), MALFORMED, "{method} {name}: {line}");
             }
         }
-        // To a read the whole answer is never wrong, while another version than the wanted one is.
+        // For a read the full answer is always correct, but another version than the requested one is not.
         assert_eq!(said(&send(client.get(&url).header("if-none-match", line)).await), (200, ""), "{line}");
         assert_eq!(said(&send(client.get(&url).header("if-match", line)).await), MALFORMED, "{line}");
     }
@@ -103,7 +103,7 @@ async fn a_condition_that_cannot_be_understood_is_refused() {
     assert_eq!(get(&url).await.header("etag"), "\"1\"", "nothing was done");
 }
 
-/// RFC 9110, 13.2.1: what fails without its conditions fails the same way with them.
+/// RFC 9110, 13.2.1: a request that fails without its conditions fails in the same way with them.
 #[tokio::test]
 async fn without_a_record_if_match_fails_what_would_have_succeeded() {
     let replica = Replica::start_connected(&PATIENT);
@@ -146,7 +146,7 @@ async fn a_read_is_answered_as_its_conditions_say() {
         (&[("if-match", b"\"2\"")], 412),
         (&[("if-match", b"W/\"1\"")], 412),
         (&[("if-match", b"\"2\""), ("if-none-match", b"\"1\"")], 412),
-        // Nothing here has a date of modification (13.1.3, 13.1.4).
+        // There are no modification dates (13.1.3, 13.1.4).
         (&[("if-modified-since", b"Fri, 01 Jan 2100 00:00:00 GMT")], 200),
         (&[("if-unmodified-since", b"Thu, 01 Jan 1970 00:00:00 GMT")], 200),
     ] {
@@ -159,7 +159,7 @@ async fn a_read_is_answered_as_its_conditions_say() {
     }
 }
 
-/// It is always there, and has no entity tag.
+/// It always exists, and has no entity tag.
 #[tokio::test]
 async fn the_collection_is_matched_by_a_star_alone() {
     let replica = Replica::start_connected(&PATIENT);

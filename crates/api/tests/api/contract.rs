@@ -1,4 +1,4 @@
-//! What every answer carries; logs, metrics, health and the OpenAPI document.
+//! The headers of every answer; logs, metrics, health and the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -75,8 +75,8 @@ async fn a_scanner_makes_one_series() {
     assert!(scanned[0].contains("_OTHER") && scanned[0].ends_with(" 200"), "{scanned:?}");
 }
 
-/// A method that is not documented gets 405, and what is refered to is there. That each answer is as documented is looked
-/// at whenever a test gets one.
+/// A method that is not documented gets 405, and every reference in the document exists. Each answer in any test is
+/// checked against the document.
 #[tokio::test]
 async fn the_openapi_document_describes_this_service() {
     let replica = Replica::start_connected(&[]);

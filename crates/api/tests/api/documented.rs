@@ -1,4 +1,4 @@
-//! Holds every answer that any test gets against `/openapi.json`: its status, media type, headers and body are documented.
+//! Checks every answer in any test against `/openapi.json`: its status, media type, headers and body are documented.
 
 use std::sync::LazyLock;
 

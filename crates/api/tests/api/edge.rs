@@ -1,4 +1,4 @@
-//! The same rules through nginx: what it compresses, what it answers itself, and what it leaves alone.
+//! The same rules through nginx: what it compresses, what it answers itself, and what it passes on.
 
 use std::{collections::BTreeSet, io::Write};
 
@@ -41,7 +41,7 @@ async fn pages_are_compressed_for_who_takes_it_and_say_that_they_vary() {
     assert_eq!(short.header("content-encoding"), "", "too short to be worth it");
 }
 
-/// Compressed, its tag would be made weak, and would never match `If-Match` again.
+/// Compression would make its tag weak, and a weak tag never matches `If-Match`.
 #[tokio::test]
 async fn a_record_keeps_its_strong_tag_and_can_be_replaced_by_it() {
     let servers = Servers::shared();
@@ -78,7 +78,7 @@ async fn methods_and_types_come_through() {
     );
 }
 
-/// Each problem leads to its page, also those that only nginx has.
+/// Each problem has its page, also those that only nginx sends.
 #[tokio::test]
 async fn a_problem_of_the_proxy_leads_to_its_page() {
     let servers = Servers::shared();
@@ -96,7 +96,7 @@ async fn a_problem_of_the_proxy_leads_to_its_page() {
     assert!(statuses.contains(&400), "{answers:?}");
 }
 
-/// What nginx says to a line that is no request, checked like every other problem.
+/// nginx's answer to an invalid request line, checked like every other problem.
 fn raw_problem(base: &str, line: &str) -> Answer {
     let mut stream = connect(base.trim_start_matches("http://").parse().expect("an address"));
     stream.write_all(format!("{line}\r\nConnection: close\r\n\r\n").as_bytes()).expect("sent");
@@ -131,7 +131,7 @@ async fn nginx_answers_for_a_replica_that_is_dead_or_silent() {
     }
 }
 
-/// Clients that were refused together are not told to come back together.
+/// Clients that were refused together get different retry times.
 #[tokio::test]
 async fn nginx_tells_a_client_over_its_limit_when_to_come_back() {
     let servers = Servers::alone();

@@ -1,4 +1,4 @@
-//! What stands around Redis and Postgres, against servers that are cut off without a word.
+//! The guards of Redis and Postgres, with servers that stop answering without closing connections.
 
 use std::{
     sync::Arc,
@@ -14,9 +14,9 @@ use crate::{
     servers::Servers,
 };
 
-/// The request's deadline, and what a loaded machine may add.
+/// The request's deadline, and an allowance for a busy machine.
 const ANSWERED: Duration = Duration::from_millis(300 + SCHEDULING.as_millis() as u64);
-/// From the dependency's return to the first good answer.
+/// The time from the dependency's recovery to the first good answer.
 const RECOVERED: Duration = Duration::from_secs(2);
 
 async fn timed(url: String) -> (Answer, Duration) {
@@ -25,8 +25,8 @@ async fn timed(url: String) -> (Answer, Duration) {
     (answer, start.elapsed())
 }
 
-/// Dropped connections of sqlx are pinged without a bound before their permits return: on a Postgres that is silently
-/// dead, each would take a permit with it.
+/// sqlx pings dropped connections without a time limit before their permits return: with a silent Postgres, each would
+/// take a permit with it.
 #[tokio::test]
 async fn a_silently_dead_postgres_keeps_no_permit() {
     let (postgres, redis) = Proxy::pair();
@@ -52,7 +52,7 @@ async fn a_silently_dead_postgres_keeps_no_permit() {
     let back = Instant::now();
     get_until(&replica.url("/data/1"), |answer| answer.status.as_u16() == 200).await;
     assert!(back.elapsed() < RECOVERED, "{:?}", back.elapsed());
-    // Both permits are there again: two reads at the same time, over and over.
+    // Both permits are free again: two simultaneous reads, repeatedly.
     for round in 0..10 {
         let (first, second) = (replica.url("/data/1"), replica.url("/data/2"));
         let (one, two) = tokio::join!(get(&first), get(&second));
@@ -154,7 +154,7 @@ async fn an_old_entry_answers_while_postgres_does_not() {
     let stale = get_until(&url, |answer| answer.cache_status() == "redis; hit; detail=stale").await;
     assert_eq!((stale.status.as_u16(), stale.body["id"].as_i64()), (200, Some(id)));
     assert!(stale.header("age").parse::<u64>().is_ok_and(|age| age >= 1), "{stale:?}");
-    // Once the breaker is open it costs next to nothing.
+    // Once the breaker is open, a request is fast.
     get_until(&replica.url("/data/987654321"), |answer| {
         answer.body["detail"].as_str().is_some_and(|detail| detail.contains("not asked now"))
     })

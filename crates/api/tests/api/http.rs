@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{documented, replica::PATIENCE};
 
-/// An answer, taken apart.
+/// A parsed answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -30,7 +30,7 @@ impl Answer {
         Self { status, headers, body }
     }
 
-    /// Takes apart what came over the wire.
+    /// Parses the received bytes.
     pub fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {text:?}"));
         let mut lines = head.lines();
@@ -78,7 +78,7 @@ pub async fn metric(url: &str, series: &str) -> f64 {
     value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
-/// Asks until the answer is as wanted.
+/// Repeats the request until the answer is as expected.
 pub async fn get_until(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let asking = async {
         loop {
@@ -96,7 +96,7 @@ pub async fn get(url: &str) -> Answer {
     send(reqwest::Client::new().get(url)).await
 }
 
-/// Asks, and holds the answer against the document of the API.
+/// Sends a request, and checks the answer against the document of the API.
 pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     let (client, request) = request.build_split();
     let request = request.expect("a request");
@@ -117,7 +117,7 @@ pub async fn create(url: &str, name: &str) -> i64 {
 /// Sends bytes as they are and returns what comes back until the connection is closed.
 pub fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = connect(address);
-    // A server that refuses early may close before it has read everything; what it said is what counts.
+    // A server that refuses early may close before it has read everything; its answer counts.
     drop(stream.write_all(request));
     read_to_end(&mut stream)
 }

@@ -1,4 +1,4 @@
-//! Start, configuration, migration, health check, and the way out.
+//! Start, configuration, migration, health check, and shutdown.
 
 use std::{
     ffi::OsStr,
@@ -19,7 +19,7 @@ use crate::{
     servers::Servers,
 };
 
-/// Addresses on which nobody listens.
+/// Addresses that refuse connections.
 const NOBODY: [(&str, &str); 2] =
     [("DATABASE_URL", "postgres://app:s3cret@127.0.0.1:1/app"), ("REDIS_URL", "redis://:s3cret@127.0.0.1:1/0")];
 
@@ -173,7 +173,7 @@ fn draining_has_an_end() {
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
 }
 
-/// Its connection was cut at the end of the drain time-out; what it has written must be in the cache all the same.
+/// Its connection was cut at the end of the drain time-out; its write must still reach the cache.
 #[tokio::test]
 async fn a_write_under_way_is_finished_and_told_to_the_cache_before_the_end() {
     let servers = Servers::alone();

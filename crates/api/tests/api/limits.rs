@@ -12,7 +12,7 @@ use crate::{
     replica::{PATIENCE, Replica},
 };
 
-/// Opens a POST whose body never comes: it holds a place until its body's time is over.
+/// Opens a POST whose body never arrives: it holds a place until its body times out.
 fn slow_post(replica: &Replica) -> TcpStream {
     let mut stream = connect(replica.address);
     let head = "POST /data HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
@@ -46,7 +46,7 @@ async fn the_request_over_the_limit_is_refused_at_once_and_on_every_route_of_dat
     for path in ["/health", "/livez", "/readyz", "/metrics", "/openapi.json"] {
         assert_eq!(get(&replica.url(path)).await.status.as_u16(), 200, "{path} answers at any load");
     }
-    // A client that hangs up frees its place.
+    // A client that disconnects frees its place.
     drop(slow);
     wait_in_flight(&replica, "0").await;
     assert_eq!(get(&replica.url("/data/1")).await.status.as_u16(), 200);
@@ -90,7 +90,7 @@ async fn more_requests_per_second_than_allowed_get_429() {
     assert_eq!(get(&replica.url("/livez")).await.status.as_u16(), 200, "only /data counts");
 }
 
-/// Clients that were refused together must not come back together.
+/// Clients that were refused together get different retry times.
 #[tokio::test]
 async fn refused_clients_are_told_different_times() {
     let replica = Replica::start_connected(&[("CONCURRENCY_LIMIT", "1"), ("BODY_TIMEOUT", "1m")]);

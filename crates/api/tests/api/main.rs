@@ -1,4 +1,4 @@
-//! The real binary over real Postgres and Redis, as a client sees it.
+//! The real binary with a real Postgres and Redis, from a client's view.
 
 #![expect(unreachable_pub, reason = "one program: its modules share their helpers")]
 

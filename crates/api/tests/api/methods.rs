@@ -1,4 +1,4 @@
-//! HEAD, OPTIONS, and methods that are not there.
+//! HEAD, OPTIONS, and unsupported methods.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const ROUTES: [(&str, &str); 8] = [
     ("/problems/not_found", "GET, HEAD, OPTIONS"),
 ];
 
-/// What differs from one answer to the next.
+/// Headers that differ between answers.
 const OF_THE_MOMENT: [&str; 7] =
     ["date", "x-request-id", "traceparent", "server-timing", "cache-status", "retry-after", "age"];
 
@@ -43,7 +43,7 @@ async fn head_answers_what_get_answers_without_the_body() {
         assert_eq!(head.body, "", "{path}");
         let (mut got, mut head) = (comparable(&got), comparable(&head));
         if ["/metrics", "/health"].contains(&path) {
-            // These are a little longer or shorter each time.
+            // The length of these varies.
             assert!(got.remove("content-length").is_some() && head.remove("content-length").is_some(), "{path}");
         }
         assert_eq!(head, got, "{path}");

@@ -1,4 +1,5 @@
-//! The near cache: what it answers, how soon it ends what another replica has changed, and when it keeps silent.
+//! The near cache: its answers, how soon it removes records that another replica has changed, and when it does not
+//! answer.
 
 use std::{
     sync::Arc,
@@ -18,9 +19,9 @@ use crate::{
 };
 
 const ON: (&str, &str) = ("NEAR_CACHE", "on");
-/// No entry ends during a test by its age alone.
+/// No entry expires during a test.
 const LONG: (&str, &str) = ("CACHE_FRESH", "10m");
-/// What is promised: an answer is older than the last write for so long at most.
+/// The promise: the longest time for which an answer may be older than the last write.
 const BOUND: Duration = Duration::from_millis(200);
 
 const HITS: &str = "cache_requests_total{result=\"near\"}";
@@ -33,7 +34,7 @@ fn is_near(answer: &Answer) -> bool {
     answer.cache_status().starts_with("near; hit; ttl=")
 }
 
-/// Waits until the replica hears Redis.
+/// Waits until Redis has answered a heartbeat of the replica.
 fn listening(replica: Replica) -> Replica {
     replica.wait_for_log(|line| line["message"] == "the near cache listens to Redis");
     replica
@@ -43,7 +44,7 @@ fn near_on(servers: &Arc<Servers>, variables: &[(&str, &str)]) -> Replica {
     listening(Replica::start_on(servers, &[&[ON, LONG], variables].concat()))
 }
 
-/// One with the near cache, and one without that writes, over the shared servers.
+/// One replica with the near cache, and one without it that writes, over the shared servers.
 fn reader_and_writer() -> (Replica, Replica) {
     let servers = Servers::shared();
     (near_on(&servers, &[]), Replica::start_on(&servers, &[]))
@@ -55,7 +56,7 @@ async fn put(url: &str, value: &str) -> Answer {
     written
 }
 
-/// Reads until an answer is as wanted. None of those before may have begun after the bound.
+/// Reads until an answer is as expected. No earlier read may have begun after the bound.
 async fn seen_within_the_bound(url: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
     let written = Instant::now();
     loop {
@@ -273,7 +274,7 @@ async fn without_its_switch_every_hit_is_of_redis() {
     assert_eq!(metric(&replica.url(""), "near_cache_listening").await as u32, 0);
 }
 
-/// A Redis without RESP3, and one that does not let this user ask for reports.
+/// A Redis without RESP3, and one that does not permit this user to track changes.
 #[tokio::test]
 async fn where_redis_does_not_report_changes_it_is_off_and_says_so() {
     let (postgres, redis) = Proxy::pair();

@@ -1,4 +1,4 @@
-//! What is counted, against what a client saw; and one request, followed.
+//! The metrics, compared with the client's observations; and the trace of one request.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use crate::{
     replica::Replica,
 };
 
-/// No other test asks for these.
+/// No other test requests these.
 const MISSING: i64 = 8_000_000_000;
 
 /// Where the counts below come from: each replica gets the same requests.
@@ -56,7 +56,7 @@ async fn hits_misses_bypasses_sheds_timeouts_and_5xx_are_counted_exactly_over_al
     let (postgres, redis) = Proxy::pair();
     let variables = [
         ("CACHE_FRESH", "10m"),
-        // Every request gets to the dependency, so that what each is told is known beforehand.
+        // Every request reaches the dependency, so that each result is known in advance.
         ("BREAKERS", "off"),
         ("REDIS_ATTEMPTS", "1"),
         ("CONCURRENCY_LIMIT", "2"),

@@ -1,4 +1,4 @@
-//! What Postgres can say, beyond being there or not: each has one right answer (docs/outcomes.md).
+//! Errors of Postgres: each has one right answer (docs/outcomes.md).
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use crate::{
     servers::Servers,
 };
 
-/// Every read reaches Postgres, and has time to, on a busy machine as well.
+/// Every read reaches Postgres, and has enough time on a busy machine.
 const UNCACHED: [(&str, &str); 5] = [
     ("CACHE", "off"),
     ("SINGLE_FLIGHT", "off"),
@@ -37,7 +37,7 @@ async fn post_with_key(replica: &Replica, key: &str) -> Answer {
     send(request.json(&json!({"name": "keyed", "value": key}))).await
 }
 
-/// Reads at the same time, so that many connections are in use.
+/// Simultaneous reads, so that many connections are in use.
 async fn read_at_once(replica: &Replica, ids: std::ops::RangeInclusive<i64>) -> Vec<Answer> {
     let mut reads = JoinSet::new();
     for id in ids {
@@ -90,7 +90,7 @@ async fn connections_that_the_server_ended_cost_no_request() {
             _ => send(Client::new().delete(replica.url("/data/2"))).await,
         };
         assert!(first.status.is_success(), "round {round}: {first:?}");
-        // The others of the pool are as dead.
+        // The other connections of the pool are broken too.
         for read in read_at_once(&replica, 3..=12).await {
             assert_eq!(read.status, StatusCode::OK, "round {round}: {read:?}");
         }
@@ -103,7 +103,7 @@ async fn a_read_only_database_refuses_writes_by_name_serves_reads_and_takes_writ
     let servers = Servers::alone();
     let replica = Replica::start_on(&servers, &UNCACHED);
     let writable = "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE";
-    // One that every session follows, and one that only new sessions see.
+    // A setting that every session follows, and one that affects only new sessions.
     for (off, on) in [
         (
             "ALTER SYSTEM SET default_transaction_read_only = on; SELECT pg_reload_conf()",
@@ -160,7 +160,7 @@ async fn a_read_only_database_refuses_writes_by_name_serves_reads_and_takes_writ
 #[tokio::test]
 async fn with_two_connections_for_three_replicas_some_misses_are_served_and_none_hangs() {
     let servers = Servers::alone();
-    // Time to be refused, on a busy machine as well; the bounds of the defaults are in the fallback matrix.
+    // Enough time to be refused on a busy machine; the fallback matrix tests the default bounds.
     let patient = [("DB_ACQUIRE_TIMEOUT", "1s"), ("REQUEST_TIMEOUT", "2s")];
     let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &patient));
     // The servers' own replica has one as well.
@@ -362,7 +362,7 @@ async fn a_time_that_cannot_be_written_does_not_come_in_and_harms_only_its_own_r
         let mut admin = servers.admin().await;
         let refused = raw_sql(AssertSqlSafe(by_hand.clone())).execute(&mut admin).await;
         assert!(refused.is_err(), "{odd} came in");
-        // Even where somebody took the bound away.
+        // Even if the bound was removed from the table.
         servers.sql(&format!("ALTER TABLE records DROP CONSTRAINT records_updated_at_check; {by_hand}")).await;
         let failed = get(&replica.url(&format!("/data/{id}"))).await;
         assert_eq!((failed.status.as_u16(), failed.problem_code()), (500, "internal"), "{odd}: {failed:?}");

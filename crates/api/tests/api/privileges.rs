@@ -1,4 +1,4 @@
-//! The replicas' role in Postgres and user in Redis: enough for all that the API does, and nothing beyond it.
+//! The replicas' role in Postgres and user in Redis have exactly the privileges that the API needs.
 
 use std::collections::HashMap;
 
@@ -106,7 +106,7 @@ async fn the_user_in_redis_has_the_cache_and_nothing_else() {
     assert_eq!(ask(&mut nobody, "PING").expect_err("no password").code(), Some("NOAUTH"));
 }
 
-/// Each command and key that the API uses has its rule: Redis remembers what it denied.
+/// Each command and key that the API uses has its rule: Redis records what it denied.
 #[tokio::test]
 async fn nothing_that_the_api_does_is_denied() {
     let replica = Replica::start_connected(&[("INSTANCE_NAME", "api-privileges"), ("NEAR_CACHE", "on")]);
@@ -136,7 +136,7 @@ async fn nothing_that_the_api_does_is_denied() {
     let log: Vec<HashMap<String, redis::Value>> = redis::from_redis_value(log).expect("one map per denial");
     let denied = log.into_iter().filter_map(|mut entry| entry.remove("object"));
     let denied: Vec<String> = denied.map(|object| redis::from_redis_value(object).expect("a name")).collect();
-    // The rest is what the test above tries on purpose.
+    // The others are the deliberate attempts of the test above.
     let unexpected: Vec<&String> =
         denied.iter().filter(|object| FORBIDDEN.iter().all(|(_, name)| name != object)).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");

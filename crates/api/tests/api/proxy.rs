@@ -1,4 +1,4 @@
-//! A TCP proxy that can fail as networks do: refuse, or fall silent without a word and for ever.
+//! A TCP proxy that can fail like a network: refuse connections, or stop passing bytes.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,22 +16,21 @@ use crate::servers::Servers;
 pub enum Mode {
     /// Bytes pass.
     Pass,
-    /// No byte passes any more, new connections are accepted and nothing else. A connection that was there stays dead
-    /// also when others pass again, as after a lost route or a failed-over address.
+    /// No bytes pass, and new connections are accepted without an answer. An existing connection stays dead after the
+    /// network recovers, as after a lost route or a failover of an address.
     Silent,
-    /// Connections are reset, new ones at once.
+    /// Connections are reset, including new ones.
     Refuse,
-    /// Bytes pass, and a new connection cannot begin with HELLO: the server does not know the command, as a Redis without
-    /// RESP3.
+    /// Bytes pass, but HELLO is refused as an unknown command, as by a Redis without RESP3.
     WithoutHello,
 }
 
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
-    /// Threads of its own: a test may block while it waits.
+    /// Threads instead of tasks, because a test may block while it waits.
     runtime: Option<Runtime>,
-    /// What it stands before stays as long as it does.
+    /// Keeps the server behind the proxy alive.
     _servers: Arc<Servers>,
 }
 
@@ -91,7 +90,7 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Recei
     let first = *mode.borrow_and_update();
     if first == Mode::Pass || first == Mode::WithoutHello {
         let mut upstream = TcpStream::connect(server).await.expect("the real server is there");
-        // Both ends send each message at once, and so does what is between them.
+        // Both ends send each message without delay, and so does the proxy.
         for stream in [&client, &upstream] {
             stream.set_nodelay(true).expect("a socket");
         }
@@ -109,7 +108,7 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Recei
             _ = mode.changed() => {}
         }
         if *mode.borrow() == Mode::Silent {
-            // Both sides see nothing, until the test is over.
+            // Both sides receive nothing until the test ends.
             return std::future::pending().await;
         }
     }
@@ -121,5 +120,5 @@ async fn carry(mut client: TcpStream, server: SocketAddr, mut mode: watch::Recei
     }
 }
 
-/// How late an answer may be on a machine that does other things too.
+/// The allowance for an answer on a busy machine.
 pub const SCHEDULING: Duration = Duration::from_millis(150);

@@ -1,4 +1,4 @@
-//! No write runs after its time: a replica that was held up does not execute what its client has given up.
+//! No write runs after its time limit: a replica that was paused does not execute a write that its client has given up.
 
 use std::{
     io::Write,
@@ -55,7 +55,7 @@ async fn a_replica_that_was_paused_does_not_execute_what_nobody_waits_for_any_mo
             assert_eq!(put.status, StatusCode::OK);
         }
         held_up.signal(Signal::CONT);
-        // It has worked off what was in its sockets: only the one who asks is there.
+        // It has processed everything in its sockets: only this client is connected.
         get_until(&held_up.url("/metrics"), |metrics| {
             let text = metrics.body.as_str().unwrap_or_default();
             ["http_server_connections 1", "http_server_active_requests 1"]
@@ -76,7 +76,7 @@ async fn a_replica_that_was_paused_does_not_execute_what_nobody_waits_for_any_mo
     }
 }
 
-/// `X-Request-Start` as nginx writes it, so many milliseconds ago.
+/// `X-Request-Start` as nginx writes it, this many milliseconds ago.
 fn started(ago_ms: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     let then = i64::try_from(now).expect("fits") - ago_ms;
@@ -102,7 +102,7 @@ async fn a_write_that_the_proxy_may_have_sent_to_another_replica_by_now_is_refus
     assert_eq!((&seen.body["value"], &seen.body["version"]), (&json!("in time"), &json!(5)));
 }
 
-/// Held up after the last look at the clock: by a lock, longer than the write may take effect.
+/// Delayed after the last check of the clock: by a lock, for longer than the write may take effect.
 #[tokio::test]
 async fn a_write_that_waited_too_long_for_a_row_does_not_take_effect() {
     let servers = Servers::alone();

@@ -1,5 +1,5 @@
-//! What Redis can say, beyond being there or not, and what is under its keys: the request may not fail, and nothing old is
-//! served (docs/outcomes.md).
+//! Error replies of Redis and invalid values under its keys: the request does not fail, and no stale answer is served
+//! (docs/outcomes.md).
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     servers::Servers,
 };
 
-/// From the end of the trouble to the first hit.
+/// The time from the end of the trouble to the first hit.
 const RECOVERED: Duration = Duration::from_secs(2);
 
 async fn put(url: &str, value: &str) -> Answer {
@@ -116,7 +116,7 @@ const REFUSALS: [(&str, Commands, Commands); 4] = [
 #[tokio::test]
 async fn a_redis_that_refuses_writes_serves_nothing_old_is_seen_in_health_and_heals_by_itself() {
     let servers = Servers::alone();
-    // The last one writes nothing: only its own look-ups tell it that Redis refuses writes.
+    // The last one does not write: only its own look-ups show that Redis refuses writes.
     let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &[]));
     for (why, refuse, heal) in REFUSALS {
         let [changed, gone, other] = [
@@ -189,7 +189,7 @@ async fn a_redis_that_lets_nobody_in_is_away_and_not_asked_to_connect_by_every_r
             let read = get(&replica.url("/data/1")).await;
             assert_eq!(read.status, StatusCode::OK, "{why}: {read:?}");
         }
-        // Twice a second and with each request that had trouble at first, never with each request.
+        // Twice a second, and with each request that fails at first, but not with each request.
         let allowed = 20 + 4 * start.elapsed().as_secs();
         let made = received(&mut admin) - before;
         assert!(made <= allowed, "{why}: {made} connections for 200 reads");
@@ -234,7 +234,7 @@ async fn writes_that_redis_missed_are_repaired_as_soon_as_it_takes_writes_again(
 #[tokio::test]
 async fn a_record_whose_deletion_redis_missed_stays_gone() {
     let (postgres, redis) = Proxy::pair();
-    // The writer is cut off from Redis for good: it can repair nothing.
+    // The writer is permanently cut off from Redis, so it cannot repair anything.
     let writer = Replica::start_behind(&postgres, &redis, &[]);
     let reader = Replica::start_connected(&[("CACHE_FRESH", "300ms")]);
     let id = create(&reader.url(""), "gone").await;

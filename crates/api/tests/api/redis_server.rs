@@ -1,4 +1,4 @@
-//! A redis-server of its own for a test that needs another configuration than the stack's, or a restart.
+//! A separate redis-server, for a test that needs another configuration or a restart.
 
 use std::{
     fs,
@@ -57,13 +57,13 @@ impl RedisServer {
         client.get_connection().expect("Redis answers")
     }
 
-    /// The answer to one command, or the code of the refusal.
+    /// The answer to one command, or the code of the error.
     pub fn say(&self, words: &[&str]) -> Result<redis::Value, String> {
         let mut command = redis::Cmd::new();
         command.arg(words).query(&mut self.admin()).map_err(|error| error.code().unwrap_or("no code").to_owned())
     }
 
-    /// Says it until the answer is as wanted.
+    /// Repeats the command until the answer is as expected.
     pub fn say_until(&self, words: &[&str], wanted: impl Fn(&Result<redis::Value, String>) -> bool) {
         let give_up = Instant::now() + PATIENCE;
         loop {
@@ -76,7 +76,7 @@ impl RedisServer {
         }
     }
 
-    /// Where it saves its keys.
+    /// The folder for its data.
     pub fn dump(&self) -> PathBuf {
         self.folder.path().join("dump.rdb")
     }

@@ -1,5 +1,5 @@
-//! A Redis that is there and does not serve: it loads its data, runs a long script, lost its cluster or cannot save
-//! (docs/outcomes.md). Each on a redis-server in that state.
+//! A Redis that runs and does not serve: it loads its data, runs a long script, lost its cluster or cannot save
+//! (docs/outcomes.md). Each test uses a redis-server in that state.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use crate::{
     replica::Replica,
 };
 
-/// From the end of the trouble to the first hit.
+/// The time from the end of the trouble to the first hit.
 const RECOVERED: Duration = Duration::from_secs(2);
 
-/// A breaker that opens would hide what Redis says to a request.
+/// An open breaker would hide the answer of Redis.
 const EACH_ASKS: [(&str, &str); 1] = [("BREAKERS", "off")];
 
 fn is_hit(answer: &Answer) -> bool {
@@ -60,7 +60,7 @@ async fn a_redis_that_loads_its_data_is_away_until_it_has_them() {
     let replica = redis.replica(&EACH_ASKS);
     get_until(&replica.url("/data/1"), is_hit).await;
     redis.say(&["EVAL", "for n = 1, 3000 do redis.call('SET', 'filler:' .. n, n) end", "0"]).expect("filled");
-    // A millisecond for each key, and an ear for clients in between.
+    // A millisecond for each key, with time for clients in between.
     redis.restart_with(&["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]);
     redis.say_until(&["GET", "record:v1:1"], |answer| answer.as_ref().is_err_and(|code| code == "LOADING"));
     let started = redis.replica(&EACH_ASKS);

@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use crate::{proxy::Proxy, servers::Servers};
 
-/// For whatever a test waits for: far longer than it takes, so that only a real failure ends in it.
+/// The deadline for any condition: far longer than necessary, so that only a real failure reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For tests that are not about time: no answer is given up because the machine is busy.
+/// For tests that are not about time: no request times out because the machine is busy.
 pub const PATIENT: [(&str, &str); 1] = [("TIMEOUTS", "off")];
 
 pub struct Replica {
@@ -32,7 +32,7 @@ struct Log {
     grew: Condvar,
 }
 
-/// The binary with no variable of the tests' own environment but those a program needs to run at all.
+/// The binary with only those variables of the test's environment that any program needs.
 pub fn api(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_api"));
     command.args(arguments).env_clear().stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! What a fresh replica exposes: every series that a rule of Prometheus reads is there, at 0.
+//! A fresh replica exposes every series that a Prometheus rule reads, with the value 0.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Postgres and Redis for the tests: a throw-away cluster, started by the first test that needs it and stopped with the
-//! last one that does.
+//! Postgres and Redis for the tests: a temporary cluster, started by the first test that needs it and stopped with the
+//! last one.
 
 use std::{
     fs,
@@ -17,9 +17,9 @@ pub struct Servers {
     pub base_url: String,
     pub database_url: String,
     pub redis_url: String,
-    /// For what the replicas' own role may not do.
+    /// For statements that the replicas' role may not execute.
     pub database_admin_url: String,
-    /// For what the replicas' own user may not do.
+    /// For commands that the replicas' user may not execute.
     pub redis_admin_url: String,
     folder: TempDir,
 }
@@ -35,12 +35,12 @@ impl Servers {
         })
     }
 
-    /// Servers that no other test sees: for what changes them as a whole.
+    /// Servers that no other test uses, for changes that affect the whole server.
     pub fn alone() -> Arc<Self> {
         Arc::new(Self::start())
     }
 
-    /// Says something to Postgres as its superuser.
+    /// Executes a statement in Postgres as its superuser.
     pub async fn sql(&self, statements: &str) {
         let mut admin = self.admin().await;
         raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut admin).await.expect("Postgres does it");
@@ -72,7 +72,7 @@ impl Servers {
         kill_process(pid, Signal::HUP).expect("nginx reads it again");
     }
 
-    /// Says something to Redis as its administrator.
+    /// Executes a command in Redis as its administrator.
     pub fn redis(&self, words: &[&str]) -> redis::Value {
         let mut command = redis::Cmd::new();
         command.arg(words);

@@ -1,4 +1,4 @@
-//! Every status that the document promises is provoked, on every operation.
+//! Provokes every status in the document, on every operation.
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,7 @@ use crate::{
 /// Route, method and status.
 type Given = BTreeSet<(String, String, String)>;
 
-/// A fault of the service itself cannot be provoked from outside, or it would be mended.
+/// A fault of the service itself cannot be provoked from outside.
 const NOT_PROVOKED: &str = "500";
 
 /// No test makes so many records.
@@ -120,7 +120,7 @@ async fn ask_a_healthy_replica(asked: &mut Asked<'_>) {
     }
 }
 
-/// A body that never comes.
+/// A body that never arrives.
 struct SlowBody;
 
 impl HttpBody for SlowBody {
@@ -141,7 +141,7 @@ async fn each_documented_status_of_each_operation_is_given() {
 
     let limited = Replica::start_connected(&[("MAX_RPS", "1")]);
     let mut asked = Asked { replica: &limited, client: Client::new(), given };
-    // One request a second is let through: not the same one each time.
+    // One request a second is admitted, each time another one.
     for _ in 0..3 {
         asked.each(MISSING, "", |request| request).await;
     }

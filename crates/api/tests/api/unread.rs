@@ -1,4 +1,4 @@
-//! Answers to requests that were not read to their end, and to heads that are no requests.
+//! Answers to requests that were not read completely, and to invalid heads.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ use crate::{
     replica::{PATIENT, Replica},
 };
 
-/// A POST of so many bytes of which only the first are sent.
+/// A POST with this length, of which only the first bytes are sent.
 fn begun(headers: &str, length: &str) -> Vec<u8> {
     format!("POST /data HTTP/1.1\r\nHost: x\r\n{headers}{length}\r\n{{").into_bytes()
 }
@@ -57,7 +57,7 @@ fn a_refusal_before_the_body_was_read_says_that_it_closes_and_arrives() {
     assert_eq!(header(&answer, "accept"), Some("application/json"), "{answer}");
 }
 
-/// The kernel would reset the connection at the client's next bytes, and throw away what it has not read yet.
+/// The kernel would reset the connection at the client's next bytes, and the client could lose the answer.
 #[test]
 fn a_client_that_sends_all_of_its_large_body_first_gets_the_refusal_too() {
     let replica = Replica::start_connected(&PATIENT);
@@ -80,7 +80,7 @@ fn a_client_that_asks_first_is_told_and_sends_nothing() {
     assert!(answer.starts_with("HTTP/1.1 415 ") && header(&answer, "connection") == Some("close"), "{answer}");
 }
 
-/// A body that has arrived with its head costs nobody the connection, whatever is answered.
+/// A body that has arrived with its head never costs the connection, whatever the answer.
 #[test]
 fn a_body_that_is_there_does_not_end_the_connection() {
     let replica = Replica::start_connected(&PATIENT);
@@ -118,7 +118,7 @@ fn read_one(stream: &mut TcpStream) -> String {
     head + &String::from_utf8_lossy(&body)
 }
 
-/// Heads that never become a request: counted and logged like all others, with the right code.
+/// Heads that never become a request are counted and logged like all others, with the right code.
 #[tokio::test]
 async fn a_head_that_cannot_be_read_is_answered_counted_and_logged() {
     let replica = Replica::start_connected(&[("HEADER_TIMEOUT", "300ms")]);
@@ -155,7 +155,7 @@ async fn a_head_that_cannot_be_read_is_answered_counted_and_logged() {
         .await;
         replica.wait_for_log_lines(lines + 1, |line| is_of_head(line, status, code));
     }
-    // The head that did not come has an answer of this service's own.
+    // The answer to an incomplete head comes from this service.
     let address = replica.address;
     let half = b"GET /data HTTP/1.1\r\n";
     let (_, answer) = tokio::task::spawn_blocking(move || ask(address, half)).await.expect("asked");

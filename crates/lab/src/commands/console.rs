@@ -18,7 +18,7 @@ pub(super) fn run(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<(), StackError> {
-    // Outside of the project this is an error: the page can then show a stack, but not start one.
+    // Outside of a checkout this is an error; the page can then show a stack but not start one.
     let up = up::options(&up::defaults(), folder, settings).ok();
     let options =
         ConsoleOptions { port: arguments.port, is_read_only: arguments.read_only, ..options(folder, settings, up) };

@@ -10,7 +10,7 @@ use crate::{
     experiments,
 };
 
-/// The seed does not change what is listed.
+/// The seed does not affect the list.
 const ANY_SEED: u64 = 1;
 
 pub(super) fn list(json: bool, console: &Console) -> Result<(), StackError> {
@@ -28,7 +28,7 @@ pub(super) fn list(json: bool, console: &Console) -> Result<(), StackError> {
     Ok(())
 }
 
-/// By lesson: those of the guided ones first, the rest at the end.
+/// By lesson: those of the guided lessons first, the others at the end.
 fn table(all: &[Experiment]) -> String {
     let width = all.iter().map(|experiment| experiment.about.name.len()).max().unwrap_or(0);
     let mut lessons: Vec<&str> = all.iter().map(|experiment| experiment.about.lesson.as_str()).collect();

@@ -18,8 +18,8 @@ pub(super) fn run(
         console.print(&stack.inject(kind, target, operation)?.to_string());
         return Ok(());
     };
-    // The fault ends with this function, also by a panic, and no other fault does: another one may have been injected
-    // meanwhile.
+    // The fault ends with this function, also on a panic. No other fault ends, because another command may have
+    // injected one in the meantime.
     let fault = stack.inject_guarded(kind, target, operation)?;
     console.print(&fault.injected().to_string());
     console.begin(&format!("undoing it in {time:?}"));

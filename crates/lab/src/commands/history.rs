@@ -35,7 +35,7 @@ pub(super) fn run(
         return Err(StackError::Conflict(format!("the history has {} violations", verdict.violations.len())));
     }
     let weak = if history.complete { verdict.too_weak(&history.head) } else { Some("it has no end".to_owned()) };
-    // No violation in a history that could not show one is no result.
+    // Without violations, a history that could not show one proves nothing.
     weak.map_or(Ok(()), |why| Err(StackError::Usage(format!("the history proves nothing: {why}"))))
 }
 
@@ -46,7 +46,7 @@ fn record(
     console: &Console,
     operation: &Operation<'_>,
 ) -> Result<History, StackError> {
-    // Beside the stack that may be running, and always the same: the next run clears what a crash has left.
+    // Next to a running stack, and always the same folder: the next run removes what a crash has left.
     let name = folder.file_name().map(|name| format!("{}-history", name.display()));
     let folder = folder.with_file_name(name.unwrap_or_else(|| "history".to_owned()));
     let how = UpArguments { port: Some(0), api_bin: arguments.api_bin.clone(), ..up::defaults() };
@@ -59,14 +59,14 @@ fn record(
     history::record(&Plan { up, duration, seed, aim, near_cache, out }, operation)
 }
 
-/// `history-7.ndjson`, or `history-7-2.ndjson` when the seed was recorded before.
+/// `history-7.ndjson`, or `history-7-2.ndjson` if the first one exists.
 fn free_name(seed: u64) -> PathBuf {
     let names = (2..).map(|number| format!("history-{seed}-{number}.ndjson"));
     let mut names = std::iter::once(format!("history-{seed}.ndjson")).chain(names).map(PathBuf::from);
     names.find(|name| !name.exists()).unwrap_or_default()
 }
 
-/// So many violations of a promise are told; the table has the count of all.
+/// The number of violations of a promise that are printed; the table has the total.
 const TOLD: usize = 3;
 
 fn table(history: &History, verdict: &Verdict) -> String {
@@ -101,13 +101,13 @@ fn table(history: &History, verdict: &Verdict) -> String {
     lines.join("\n")
 }
 
-/// The calls of a violation as they are in the file, and what was broken meanwhile.
+/// The calls of a violation as they are in the file, and what was broken at that time.
 fn told(history: &History, violation: &Violation) -> Vec<String> {
     let calls: Vec<_> = violation.calls.iter().filter_map(|place| history.calls.get(*place)).collect();
     let from = calls.iter().map(|call| call.begin).min().unwrap_or(0);
     let to = calls.iter().map(|call| call.end).max().unwrap_or(u64::MAX);
     let mut about: Vec<_> = history.broken.iter().filter(|broken| broken.from <= to && from <= broken.to).collect();
-    // A fault of the schedule lasts longer than a moment's silence.
+    // A fault of the schedule lasts longer than a short silence.
     about.sort_by_key(|broken| std::cmp::Reverse(broken.to - broken.from));
     let broken = about.into_iter().map(|broken| Line::Broken(broken.clone()));
     let excerpt = history.excerpt(violation);

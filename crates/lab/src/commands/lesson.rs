@@ -1,4 +1,4 @@
-//! `lab lesson`: the lessons, or one of them from its brief to its certificate.
+//! `lab lesson`: lists the lessons, or runs one from its brief to its certificate.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `lab logs`: the end of what servers have said, and with `--follow` what they say from now on.
+//! `lab logs`: the last lines of the servers' logs, and with `--follow` the new ones.
 
 use std::{
     fs::File,
@@ -13,10 +13,10 @@ use stack::{Logs, Operation, Stack, StackError};
 
 use crate::Console;
 
-/// How much of each log's end is shown.
+/// How much of the end of each log is shown.
 const LINES: usize = 100;
 const BYTES: u64 = 64 * 1024;
-/// How often a followed log is looked at.
+/// How often a followed log is read.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) fn run(
@@ -37,7 +37,7 @@ pub(super) fn run(
     }
 }
 
-/// Compose knows the replicas together.
+/// Compose treats all replicas as one service.
 fn service(name: &str) -> &str {
     if name.starts_with("api-") { "api" } else { name }
 }
@@ -78,11 +78,11 @@ fn print(lines: &[String], console: &Console) {
     }
 }
 
-/// A log from somewhere on.
+/// A log from an offset on.
 struct Tail {
     file: File,
     prefix: String,
-    /// The beginning of a line that is not complete yet.
+    /// The beginning of an incomplete line.
     rest: Vec<u8>,
 }
 
@@ -94,16 +94,16 @@ impl Tail {
         Ok(Self { file, prefix, rest: Vec::new() })
     }
 
-    /// Complete lines since the last look; `all`: also one that is not complete.
+    /// The complete lines since the last read; with `all` also an incomplete one.
     fn new_lines(&mut self, all: bool) -> Vec<String> {
-        // A log that was emptied begins again.
+        // A truncated log is read from its start.
         let position = self.file.stream_position().unwrap_or_default();
         if self.file.metadata().is_ok_and(|file| file.len() < position) {
-            // A log that cannot be read has no new lines; the next look tries again.
+            // A log that cannot be read has no new lines; the next read tries again.
             let _ = self.file.rewind();
             self.rest.clear();
         }
-        // As above: what was read before an error is kept.
+        // As above, what was read before an error is kept.
         let _ = self.file.read_to_end(&mut self.rest);
         let end = match self.rest.iter().rposition(|byte| *byte == b'\n') {
             _ if all => self.rest.len(),

@@ -59,8 +59,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// A journal that cannot be read is told in the end and does not keep the others from theirs; what cannot be written
-    /// ends it.
+    /// A journal that cannot be read is reported at the end and does not prevent the other reports. A write error ends
+    /// the command.
     fn one(&mut self, journal: &Path, console: &Console) -> Result<(), StackError> {
         console.live(&journal.display().to_string());
         let written = report::written(journal);
@@ -75,7 +75,7 @@ impl Seen {
         Ok(())
     }
 
-    /// The table, and the exit code of the worst: deviated before what cannot be told, that before interrupted.
+    /// The table, and the exit code of the worst result: deviated, then cannot be judged, then interrupted.
     fn conclude(self, console: &Console) -> Result<(), StackError> {
         if !self.records.is_empty() {
             console.print(&table(&self.records));

@@ -1,4 +1,4 @@
-//! `lab run`: from names and files to experiments, through the runs to their verdicts and the exit code.
+//! `lab run`: finds the experiments by name or file, runs them, and prints their verdicts.
 
 mod plan;
 mod summary;
@@ -20,7 +20,7 @@ use crate::{
     verdict::{self, Outcome, Verdict},
 };
 
-/// An experiment that was run, with what came of it.
+/// An experiment that was run, and its result.
 pub(super) struct Told {
     pub(super) name: String,
     pub(super) journal: PathBuf,
@@ -45,7 +45,7 @@ pub(super) fn run(
     conclude(&told, console)
 }
 
-/// Runs one after the other on one stack. Each comes with the word by which it is run again.
+/// Runs one experiment after the other on one stack, each with the argument that runs it again.
 pub(super) fn carry_out(
     chosen: &[(Experiment, String)],
     why: &str,
@@ -66,7 +66,7 @@ pub(super) fn carry_out(
             let show = |line: &str| console.live(line);
             let ran = run::run(&plan, session, place.driver(), &Live::new(&show), operation);
             console.end_live();
-            // What was measured is worth telling also after a failure.
+            // The measurements are reported even after a failure.
             let verdict = tell(&plan, console);
             ran?;
             told.push(Told { name: experiment.about.name.clone(), journal: plan.journal, verdict: verdict? });
@@ -76,12 +76,12 @@ pub(super) fn carry_out(
     let closed = place.close(operation);
     let told = outcome?;
     closed?;
-    // Over everything that lies there, earlier runs included.
+    // Over all runs in the folder, including earlier ones.
     super::report::index(&how.out)?;
     Ok(told)
 }
 
-/// The named experiments, each once.
+/// The named experiments, without duplicates.
 fn choose(arguments: &RunArguments) -> Result<Vec<(Experiment, String)>, StackError> {
     let (scale, seed) = (scale(&arguments.how), arguments.how.seed);
     if arguments.all {
@@ -145,7 +145,7 @@ fn plan_of(
     })
 }
 
-/// `OUT/redis-kill/2026-11-25T08-30-00Z`, with a number when there was a run in the same second.
+/// `OUT/redis-kill/2026-11-25T08-30-00Z`, with a number if there was a run in the same second.
 fn folder_for(out: &Path, name: &str) -> Result<PathBuf, StackError> {
     let format = format_description!("[year]-[month]-[day]T[hour]-[minute]-[second]Z");
     let at = OffsetDateTime::now_utc().format(format).unwrap_or_default();
@@ -157,7 +157,7 @@ fn folder_for(out: &Path, name: &str) -> Result<PathBuf, StackError> {
     Ok(folder)
 }
 
-/// Judges the journal and says what came of it.
+/// Judges the journal and prints the result.
 fn tell(plan: &RunPlan, console: &Console) -> Result<Verdict, StackError> {
     let journal = Journal::read(&plan.journal)?;
     let run = journal.run().ok_or_else(|| StackError::Conflict("the journal has no beginning".to_owned()))?;
@@ -167,7 +167,7 @@ fn tell(plan: &RunPlan, console: &Console) -> Result<Verdict, StackError> {
     Ok(verdict)
 }
 
-/// The exit code is that of the worst.
+/// The exit code is that of the worst run.
 pub(super) fn conclude(told: &[Told], console: &Console) -> Result<(), StackError> {
     if told.len() > 1 {
         console.print(&summary::table(told));

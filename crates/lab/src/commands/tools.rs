@@ -1,5 +1,5 @@
-//! `lab psql`, `lab redis-cli`, `lab open`: the tools people have, with the addresses and passwords of this stack. Passwords
-//! go by the environment, which others cannot read.
+//! `lab psql`, `lab redis-cli`, `lab open`: standard tools, with the addresses and passwords of this stack. Passwords
+//! are passed in the environment, which other users cannot read.
 
 use std::{
     ffi::OsString,
@@ -33,7 +33,7 @@ pub(super) fn redis_cli(stack: &Stack, more: &[OsString], settings: &Settings) -
     replace_by(command.args(more))
 }
 
-/// Prints the address in any case: there may be no browser here.
+/// Prints the address in any case, because there may be no browser.
 pub(super) fn open(
     stack: &Stack,
     name: Option<&str>,
@@ -58,16 +58,16 @@ pub(super) fn open(
     Ok(())
 }
 
-/// Where there is a browser. The address has been printed.
+/// Opens a browser if there is one. The address has already been printed.
 pub(super) fn open_in_browser(address: &str, settings: &Settings) {
     if let Ok(browser) = find("xdg-open", settings) {
         let quiet = Command::new(browser).arg(address).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        // Without a desktop it fails.
+        // This fails without a desktop.
         drop(quiet);
     }
 }
 
-/// The parts of `scheme://user:password@host:port/path`, as the stack writes them.
+/// The parts of `scheme://user:password@host:port/path`, in the form in which the stack writes them.
 #[derive(Debug, PartialEq)]
 struct Address {
     user: String,
@@ -88,14 +88,14 @@ impl Address {
             let path = path.split('?').next().unwrap_or_default();
             Some([user, password, host, port, path].map(str::to_owned))
         };
-        // Its text has a password in it.
+        // The error message would contain the password.
         let unreadable = || StackError::Conflict("the address of the server cannot be read".to_owned());
         let [user, password, host, port, path] = parts().ok_or_else(unreadable)?;
         Ok(Self { user: decoded(&user), password: decoded(&password), host, port, path })
     }
 }
 
-/// `%41` is `A`; what is no such code stands for itself.
+/// Decodes `%41` to `A`; an invalid code is kept as it is.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -113,7 +113,7 @@ fn published(url: Option<String>) -> Result<String, StackError> {
     url.ok_or_else(|| StackError::Usage("this stack does not publish it to this machine".to_owned()))
 }
 
-/// In the search path, or where Debian keeps the programs of each version of Postgres.
+/// In the search path, or in the folders where Debian installs each version of Postgres.
 fn find(name: &str, settings: &Settings) -> Result<PathBuf, StackError> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     std::env::split_paths(&settings.host.search_path)
@@ -126,7 +126,7 @@ fn find(name: &str, settings: &Settings) -> Result<PathBuf, StackError> {
         })
 }
 
-/// This program becomes the other one: its terminal, its exit code.
+/// Replaces this process by the other program, which inherits the terminal and determines the exit code.
 fn replace_by(command: &mut Command) -> Result<(), StackError> {
     let source = command.exec();
     Err(StackError::Io { what: format!("cannot run {}", command.get_program().display()), source })

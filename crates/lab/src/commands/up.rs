@@ -1,4 +1,4 @@
-//! `lab up`: start, show, and without `--detach` stay beside the stack until Ctrl-C.
+//! `lab up`: starts the stack, shows it, and without `--detach` keeps watching it until Ctrl-C.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     table,
 };
 
-/// How often the foreground looks after its servers.
+/// How often the foreground process checks its servers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(
@@ -36,19 +36,19 @@ pub(super) fn run(
         return attend(&stack, console, operation);
     }
     let page = super::console::beside(&stack, settings, console).inspect_err(|_| {
-        // Nothing may stay of a start that failed; the first error is the one to tell.
+        // A failed start must leave nothing behind; the first error is returned.
         let _ = down(stack.folder(), false, operation);
     })?;
     console.print("\nCtrl-C ends the console and stops the stack.");
     let watched = watch(&stack, console, operation);
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
-    // Before the stack is stopped: the console may hold it.
+    // Before the stack is stopped, because the console may have reserved it.
     let ended = page.end(console, &undo);
     leave(&stack, watched, console, operation)?;
     ended
 }
 
-/// As `lab up --detach` without more words.
+/// Like `lab up --detach` without options.
 pub(super) fn defaults() -> UpArguments {
     UpArguments {
         driver: DriverArgument::Process,
@@ -76,22 +76,22 @@ pub(super) fn options(arguments: &UpArguments, folder: &Path, settings: &Setting
         env: arguments.env.clone(),
         port: arguments.port,
         cpus: arguments.cpus,
-        // Absolute: the replicas run in another folder.
+        // An absolute path, because the replicas run in another folder.
         api: std::path::absolute(arguments.api_bin.as_ref().unwrap_or(&settings.api))
             .map_err(|source| StackError::Io { what: "cannot tell the current folder".to_owned(), source })?,
         install: !arguments.no_install,
     })
 }
 
-/// An interrupt here comes while the stack is complete: nothing of it may stay.
+/// An interrupt may arrive just as the start completes; then the stack is removed too.
 fn observe(stack: &Stack, settings: &Settings, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
     stack.observe(&settings.host, operation).inspect_err(|_| {
-        // The first error is the one to tell.
+        // The first error is the one to return.
         let _ = down(stack.folder(), false, operation);
     })
 }
 
-/// Three commands to try next, as they can be copied.
+/// Three commands to try next, ready to copy.
 fn suggestions(base_url: &str, folder: &Path, settings: &Settings) -> String {
     let lab = if folder == settings.state_dir {
         settings.program.clone()
@@ -106,14 +106,14 @@ fn suggestions(base_url: &str, folder: &Path, settings: &Settings) -> String {
     )
 }
 
-/// How the time beside the stack ended.
+/// Why the foreground process stopped watching the stack.
 #[derive(Debug, PartialEq)]
 enum Watch {
     Interrupted,
     StoppedElsewhere,
 }
 
-/// Stays until it is interrupted or the stack is stopped from elsewhere.
+/// Watches until it is interrupted or the stack is stopped by another command.
 fn attend(stack: &Stack, console: &Console, operation: &Operation<'_>) -> Result<(), StackError> {
     leave(stack, watch(stack, console, operation), console, operation)
 }

@@ -1,4 +1,4 @@
-//! Short words for experiments that are written in Rust: `Arm::new("with").watched().at(T, Action::fault(…))`.
+//! Builder methods for experiments written in Rust: `Arm::new("with").watched().at(T, Action::fault(…))`.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl About {
         Self { name: name.to_owned(), question: question.to_owned(), ..Self::default() }
     }
 
-    /// The seed and the lesson it comes from, and what they say; a lesson may be empty.
+    /// The number of the source, the lesson, and what they say; a lesson may be empty.
     #[must_use]
     pub fn from(self, seed: &str, lesson: &str, says: &str) -> Self {
         Self { seed: seed.to_owned(), lesson: lesson.to_owned(), says: says.to_owned(), ..self }
@@ -32,7 +32,7 @@ impl About {
         Self { change: change.to_owned(), ..self }
     }
 
-    /// A figure of the source, beside what is measured in this arm.
+    /// A figure of the source, shown next to the measurement of this arm.
     #[must_use]
     pub fn figure(mut self, what: &str, theirs: &str, arm: &str, window: &str, measure: Measure) -> Self {
         self.figures.push(Figure {
@@ -47,7 +47,7 @@ impl About {
 }
 
 impl Arm {
-    /// On a default stack, with nothing in it yet.
+    /// An empty arm on a default stack.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
@@ -101,14 +101,14 @@ impl Arm {
         self
     }
 
-    /// The same with a name, by which windows find it.
+    /// The same with a name, for use in windows.
     #[must_use]
     pub fn named(mut self, name: &str, at: Duration, action: Action) -> Self {
         self.steps.push(Step { at, name: name.to_owned(), action });
         self
     }
 
-    /// As soon as the step in front of it has ended.
+    /// Starts as soon as the previous step has ended.
     #[must_use]
     pub fn then(self, action: Action) -> Self {
         let at = self.steps.last().map_or(Duration::ZERO, |step| step.at);
@@ -154,7 +154,7 @@ impl Action {
         Self::Restart(Restart::Rolling)
     }
 
-    /// A GET until its answer is as expected.
+    /// A GET, repeated until its answer is as expected.
     #[must_use]
     pub fn ask(via: Via, path: &str, expect: Expect) -> Self {
         let within = Duration::from_secs(10);
@@ -213,7 +213,7 @@ impl ProbePlan {
         }
     }
 
-    /// The next request follows the answer.
+    /// Each request follows the previous answer.
     #[must_use]
     pub fn without_pause(self) -> Self {
         Self { every: Duration::ZERO, ..self }
@@ -243,12 +243,12 @@ impl ProbePlan {
     }
 }
 
-/// Ids that no record has: each request for one of them is a miss.
+/// Ids that no record has, so each request is a miss.
 pub(crate) const UNKNOWN: [u64; 2] = [900_000_001, 1_900_000_000];
 
 impl LoadPlan {
-    /// `/data/{id}` of a few records that are soon in the cache, and `/data/{cold}` of ids that are in no cache: the share of
-    /// `cold` has to be read from Postgres. The kinds are called `hot` and `cold`.
+    /// `/data/{id}` of a few records that are soon cached, and `/data/{cold}` of ids that are not: the share of `cold`
+    /// is read from Postgres. The kinds are called `hot` and `cold`.
     #[must_use]
     pub fn hot_and_cold(rate: f64, lasts: Duration, cold: f64) -> Self {
         let hot = RequestPlan::get("/data/{id}").named("hot").weight(1.0 - cold).holding("body:\"version\":");
@@ -282,7 +282,7 @@ impl LoadPlan {
 }
 
 impl RequestPlan {
-    /// What a good answer has to hold besides its status.
+    /// What a good answer must contain besides its status.
     #[must_use]
     pub fn holding(mut self, check: &str) -> Self {
         self.checks.push(check.to_owned());

@@ -1,4 +1,4 @@
-//! Whether an experiment makes sense, before anything is started.
+//! Validates an experiment before anything is started.
 
 use std::{collections::BTreeSet, fmt, time::Duration};
 
@@ -18,14 +18,14 @@ impl fmt::Display for Unfit {
 /// Marks that every arm can have.
 const MARKS: [&str; 6] = ["start", "end", "order", "effect", "undo", "undone"];
 const RECOVERED: &str = "recovered";
-/// Longer than any run that is watched.
+/// Longer than any practical run.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
-/// A number of arms that still fits on a page.
+/// The number of arms that fits on a page.
 const MOST_ARMS: usize = 64;
 
 impl Experiment {
     /// # Errors
-    /// Everything that is wrong, at once.
+    /// Everything that is wrong.
     pub fn check(&self) -> Result<(), Unfit> {
         let mut faults = Vec::new();
         if !is_name(&self.about.name) {
@@ -149,7 +149,7 @@ impl Arm {
         [WHOLE, BEFORE, DURING, AFTER].contains(&name) || self.windows.iter().any(|window| window.name == name)
     }
 
-    /// What a step is called in marks and in the journal.
+    /// The name of a step in marks and in the journal.
     pub(crate) fn step_name(&self, place: usize) -> String {
         let step = &self.steps[place];
         if !step.name.is_empty() {
@@ -227,7 +227,7 @@ impl Arm {
 }
 
 impl Action {
-    /// What it is called where a step has no name.
+    /// The default name of a step.
     pub(crate) fn word(&self) -> &str {
         match self {
             Self::Fault(plan) => plan.kind.name(),

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{Experiment, Unfit};
 
-/// Why a file is no experiment.
+/// Why a file is not a valid experiment.
 #[derive(Debug, Error)]
 pub enum FileError {
     #[error("cannot read {path}: {source}")]
@@ -18,22 +18,22 @@ pub enum FileError {
     Unfit { path: String, faults: Unfit },
 }
 
-/// A file to begin with: every field with a comment, and a run that holds on the default stack.
+/// A template: every field with a comment, and hypotheses that hold on the default stack.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
 impl Experiment {
     /// # Errors
-    /// It cannot be read; the line that is not understood; everything in it that makes no sense.
+    /// The file cannot be read, a line cannot be parsed, or the experiment is invalid. All errors are reported.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|source| FileError::Read { path: name.clone(), source })?;
         Self::parse(&text, &name)
     }
 
-    /// The same from text; `path` is for errors.
+    /// Parses the text of a file; `path` is for errors.
     ///
     /// # Errors
-    /// The line that is not understood; everything that makes no sense.
+    /// A line cannot be parsed, or the experiment is invalid. All errors are reported.
     pub fn parse(text: &str, path: &str) -> Result<Self, FileError> {
         let experiment: Self = toml::from_str(text).map_err(|error| FileError::Syntax {
             path: path.to_owned(),

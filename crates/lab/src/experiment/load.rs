@@ -1,4 +1,4 @@
-//! The load of an arm, in the words of an experiment; it becomes a plan of the load generator.
+//! The load of an arm as an experiment describes it; it is converted to a plan of the load generator.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use stack::{Endpoints, Target};
 
 use super::text;
 
-/// What is sent, how fast and for how long.
+/// The requests, the pace and the length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadPlan {
@@ -17,10 +17,10 @@ pub struct LoadPlan {
     pub pace: Pace,
     #[serde(with = "text::duration")]
     pub lasts: Duration,
-    /// `{id}` in a path is picked from these.
+    /// The ids that `{id}` in a path is chosen from.
     #[serde(default = "all_records")]
     pub ids: [u64; 2],
-    /// Each id as often as any other, or few of them most of the time (Zipf), or one after the other.
+    /// Uniformly, mostly a few of them (Zipf), or sequentially.
     #[serde(default = "uniform")]
     pub pick: Pick,
     /// Further names such as `{cold}` for paths and bodies, each with its own ids.
@@ -28,23 +28,23 @@ pub struct LoadPlan {
     pub others: BTreeMap<String, IdRange>,
     #[serde(rename = "request")]
     pub requests: Vec<RequestPlan>,
-    /// Closed loop: how many users. Open loop: how many requests may be under way at once.
+    /// Closed loop: number of users. Open loop: limit of requests in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
     #[serde(with = "text::duration", default = "two_seconds")]
     pub timeout: Duration,
-    /// How many requests a user makes per second, where the rate stands for users: a report tells how many of them were hit.
+    /// Requests per second of one user, if the rate stands for users: a report then says how many were affected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_user: Option<f64>,
-    /// What a good answer is; 2xx unless said otherwise.
+    /// Statuses of a good answer; 2xx by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<String>,
-    /// What a naive client does when it is refused.
+    /// The retries of a naive client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
 }
 
-/// The ids that a name in a path stands for.
+/// The ids for a name in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IdRange {
@@ -59,7 +59,7 @@ impl IdRange {
     }
 }
 
-/// Who is asked.
+/// The target of the requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Via {
@@ -92,7 +92,7 @@ impl TryFrom<String> for Via {
 }
 
 impl Via {
-    /// Its address, when there is such a replica.
+    /// Its address, if there is such a replica.
     pub(crate) fn url(self, endpoints: &Endpoints) -> Option<&str> {
         match self {
             Self::Nginx => Some(&endpoints.base_url),
@@ -104,11 +104,11 @@ impl Via {
     }
 }
 
-/// What decides when the next request is sent.
+/// The rule that decides when the next request is sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pace {
-    /// Open loop: so many requests per second, whatever becomes of them.
+    /// Open loop: this many requests per second, independent of earlier ones.
     Rate(f64),
     /// Open loop: `100:10s,100..500:30s`, stretched to the length of the load.
     Curve(String),
@@ -116,7 +116,7 @@ pub enum Pace {
     Times { factor: f64, of: String },
     /// Closed loop: each user waits for the answer.
     Users(usize),
-    /// Closed loop: so many requests over so many connections, or less when the time is over.
+    /// Closed loop: this many requests over this many connections, or fewer when the time is over.
     Requests { users: usize, count: u64 },
 }
 
@@ -124,7 +124,7 @@ pub enum Pace {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestPlan {
-    /// By which its latencies and failures are asked for.
+    /// The name for measures of its latencies and failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(default = "get")]
@@ -134,7 +134,7 @@ pub struct RequestPlan {
     pub body: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// What a good answer holds besides its status, in the words of the load generator: `body:"version":`.
+    /// What a good answer must contain besides its status, in the syntax of the load generator: `body:"version":`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
     #[serde(default = "one")]
@@ -175,7 +175,7 @@ impl RequestPlan {
         }
     }
 
-    /// Replaces a record by one of the same name and a value that nothing else has.
+    /// Replaces a record by one with the same name and a unique value.
     #[must_use]
     pub fn put(path: &str) -> Self {
         Self {
@@ -201,7 +201,7 @@ impl RequestPlan {
 }
 
 impl LoadPlan {
-    /// GETs of records, each as often as any other, at a steady rate.
+    /// GETs of records with uniformly chosen ids, at a constant rate.
     #[must_use]
     pub fn rate(rate: f64, lasts: Duration) -> Self {
         Self::new(Pace::Rate(rate), lasts)
@@ -225,7 +225,8 @@ impl LoadPlan {
         }
     }
 
-    /// The plan of the load generator. `achieved` answers what another arm of the run achieved, in requests per second.
+    /// The plan of the load generator. `achieved` returns the rate that another arm of the run achieved, in requests
+    /// per second.
     pub(crate) fn plan(
         &self,
         base_url: &str,

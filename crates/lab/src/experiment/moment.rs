@@ -1,12 +1,13 @@
-//! A point in a run's time: a mark, and so much before or after it.
+//! A point in a run's time: a mark, and an offset before or after it.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// `start`, `order+500ms`, `undo-1s`. The marks that every arm has: `start` and `end` of the load; with a fault `order` (the
-/// first was asked for), `effect` (it was seen from outside), `undo` (the first undoing was asked for) and `recovered`
-/// (everything was undone and every probe got good answers again). Each step adds `NAME.asked` and `NAME.done`.
+/// `start`, `order+500ms`, `undo-1s`. Every arm has the marks `start` and `end` of the load. With a fault there are
+/// `order` (the first fault was requested), `effect` (it was confirmed from outside), `undo` (the first undo was
+/// requested) and `recovered` (everything was undone and every probe got good answers again). Each step adds
+/// `NAME.asked` and `NAME.done`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Moment {
@@ -21,13 +22,13 @@ impl Moment {
         Self { mark: mark.to_owned(), offset_ms: 0 }
     }
 
-    /// So much after the mark.
+    /// This long after the mark.
     #[must_use]
     pub fn after(mark: &str, time: Duration) -> Self {
         Self { mark: mark.to_owned(), offset_ms: i64::try_from(time.as_millis()).unwrap_or(i64::MAX) }
     }
 
-    /// So much before the mark.
+    /// This long before the mark.
     #[must_use]
     pub fn before(mark: &str, time: Duration) -> Self {
         let after = Self::after(mark, time);
@@ -49,7 +50,7 @@ impl fmt::Display for Moment {
 impl FromStr for Moment {
     type Err = String;
 
-    /// A `-` may be part of a mark's name: what follows the last sign is a time, or all is a name.
+    /// A `-` may be part of a mark's name: either a time follows the last sign, or the whole text is a name.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.trim().is_empty() {
             return Err("an empty text is no moment".to_owned());

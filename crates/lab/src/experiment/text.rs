@@ -1,4 +1,4 @@
-//! Times as text (`250ms`, `5s`), as the load generator's files have them.
+//! Times as text (`250ms`, `5s`), in the form of the load generator's files.
 
 pub(crate) mod duration {
     use std::time::Duration;
@@ -11,7 +11,7 @@ pub(crate) mod duration {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        // A plan may say "at once"; the load generator's own settings may not.
+        // A plan may contain "at once" (zero); the load generator's own settings may not.
         if matches!(text.as_str(), "0" | "0s" | "0ms") {
             return Ok(Duration::ZERO);
         }

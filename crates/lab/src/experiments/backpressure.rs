@@ -1,4 +1,4 @@
-//! More requests than can be served: who is refused, how fast, and what is left for the others.
+//! More requests than can be served: which are refused, how fast, and the effect on the others.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::{
     hypothesis::{Bound, Hypothesis, Measure},
 };
 
-/// Requests under way at once: enough for two seconds of the load without an answer.
+/// Requests in flight: enough for two seconds of the load without an answer.
 const CONNECTIONS_OPEN: usize = 4_000;
-/// A read takes so long, and each replica can do two at a time: a capacity that a small machine can exceed ten times.
+/// The time of a read. Each replica runs two at a time, so that a small machine can exceed the capacity ten times.
 const READ: Duration = Duration::from_millis(20);
 const CONNECTIONS: &str = "2";
-/// As 100 are for reads of 2 ms and ten connections: no accepted request waits longer than for one before it.
+/// Corresponds to 100 for reads of 2 ms and ten connections: no accepted request waits for more than one before it.
 const IN_FLIGHT: &str = "4";
 const FACTORS: [(&str, f64); 3] = [("twice", 2.0), ("five-times", 5.0), ("ten-times", 10.0)];
 

@@ -1,4 +1,4 @@
-//! A hit against a miss.
+//! Compares a hit with a miss.
 
 use stack::{FaultKind, Target};
 
@@ -7,7 +7,7 @@ use crate::{
     hypothesis::{Bound, Hypothesis, Measure},
 };
 
-/// Of the answers that Postgres gave to a replica.
+/// The answers that Postgres gave to a replica.
 pub(super) const READS: &str = "dependency_request_duration_seconds_count{dependency=\"postgres\"}";
 const RECORDS: u64 = 100;
 

@@ -1,4 +1,4 @@
-//! Postgres lets two connections in, and many requests want one.
+//! Postgres allows two connections, and many requests need one.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     hypothesis::{Answers, Bound, Measure},
 };
 
-/// How long a read takes: with 10 ms two connections are not enough for the load.
+/// The time of a read: at 10 ms two connections are not enough for the load.
 const READ: Duration = Duration::from_millis(20);
 
 pub(super) fn experiment(scale: Scale) -> Experiment {

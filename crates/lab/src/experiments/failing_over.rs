@@ -1,4 +1,4 @@
-//! The database fails over: connections end, it is read-only for a while, then all is as before.
+//! The database fails over: connections end, it is read-only for a while, and then it is as before.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The whole matrix: every state of the dependencies and of the entry, one case each.
+//! The whole fallback matrix: one case for every state of the dependencies and of the entry.
 
 use stack::{
     FaultKind::{self, AlterColumn, Cut, EndConnections, Kill, LimitConnections, LockTable, Pause, PauseClients, Stop},
@@ -34,7 +34,7 @@ pub(super) fn experiment() -> Experiment {
     }
 }
 
-/// In the order of the contract. The records 901 and following are asked for by nothing else.
+/// In the order of the contract. Only this experiment uses the records from 901.
 fn rows() -> Vec<Row> {
     use Answer::{Bypass, Hit, MissThenHit, Missing, MissingOrBusy, Stale, Unavailable};
     let locked = LockTable { table: "records".to_owned() };
@@ -58,7 +58,7 @@ fn rows() -> Vec<Row> {
         row(&[(Redis, kind)], Entry::Any, Bypass, 80.0, Some(5.0));
     }
     for (redis, postgres) in [(Kill, Kill), (Pause, Pause), (Pause, Kill), (Kill, Pause)] {
-        // Both orders: a breaker may be open already when the second one goes.
+        // Both orders: one breaker may be open already when the second dependency fails.
         let (redis, postgres) = ((Redis, redis), (Postgres, postgres));
         row(&[redis.clone(), postgres.clone()], Entry::Any, Unavailable, 300.0, None);
         row(&[postgres, redis], Entry::Any, Unavailable, 300.0, None);

@@ -1,4 +1,4 @@
-//! A day of the incident lesson, compressed: its users, three incidents, and two ways to recover.
+//! The day of the incident lesson, compressed: its users, three incidents, and two ways to recover.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     hypothesis::{Bound, Hypothesis, Measure},
 };
 
-/// Hour of the day and users at that hour: the lesson's baseline of 260 and its peak of 1,900 in the evening.
+/// Hour of the day and number of users: the lesson's baseline of 260 and its peak of 1,900 in the evening.
 const USERS: [(f64, f64); 16] = [
     (0.0, 420.0),
     (2.0, 280.0),
@@ -30,9 +30,9 @@ const USERS: [(f64, f64); 16] = [
     (23.0, 700.0),
     (24.0, 420.0),
 ];
-/// A user asks for something every ten seconds.
+/// A user sends a request every ten seconds.
 const REQUESTS_PER_USER: f64 = 0.1;
-/// What is read is mostly what others read as well.
+/// Most reads are for records that other users read too.
 const RECORDS: u64 = 100;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {

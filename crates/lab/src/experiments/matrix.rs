@@ -1,4 +1,4 @@
-//! The rows of the fallback matrix as cases of one experiment, and what each has to answer.
+//! The rows of the fallback matrix as cases of one experiment, with the required answers.
 
 use std::time::Duration;
 
@@ -9,26 +9,27 @@ use crate::{
     hypothesis::{Bound, Hypothesis, Measure, Part},
 };
 
-/// How long an entry is fresh here: long enough to break something meanwhile, short enough to wait for its end.
+/// How long an entry is fresh here: long enough to inject a fault in the meantime, short enough to wait until it
+/// expires.
 const FRESH: &str = "5s";
 const GROWS_OLD: Duration = Duration::from_millis(5_100);
-/// How long to look for the breaker to open, and for answers where each may take its time-out.
+/// Time limits for the breaker to open, and for answers that may each take their time-out.
 const OPENS_WITHIN: Duration = Duration::from_secs(6);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
-/// Answers that are enough where no breaker opens, with the breaker open, and through nginx.
+/// The number of answers required if no breaker opens, with the breaker open, and through nginx.
 const ENOUGH: u64 = 10;
 const OPEN_ANSWERS: u64 = 20;
 const NGINX_ANSWERS: u64 = 12;
-/// From the dependency's return to the first good answer, in s.
+/// The time from the dependency's recovery to the first good answer, in s.
 const RECOVERS_WITHIN: f64 = 2.0;
 
-/// The entry that is asked for.
+/// The requested entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Fresh,
     Old,
     None,
-    /// It makes no difference.
+    /// Any state.
     Any,
     /// It becomes unreadable.
     Corrupt,
@@ -46,7 +47,7 @@ impl Entry {
     }
 }
 
-/// One row: what is broken in which order, and what has to come of it.
+/// One row: what is broken in which order, and the required result.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) faults: Vec<(Target, FaultKind)>,
@@ -55,26 +56,26 @@ pub(super) struct Row {
     /// In ms: of the slowest answer at first, and of the median once the breaker is open.
     pub(super) first: f64,
     pub(super) open: Option<f64>,
-    /// How many requests come at the same time: two connections are enough for one after the other.
+    /// The number of parallel requests: two connections are enough for sequential ones.
     pub(super) at_once: u32,
-    /// A record that no other row asks for.
+    /// A record that no other row uses.
     pub(super) id: usize,
 }
 
-/// What has to be answered.
+/// The required answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     Hit,
-    /// Read from Postgres and stored; a hit from the second time on.
+    /// Read from Postgres and stored; a hit from the second request on.
     MissThenHit,
     Stale,
     /// Past Redis.
     Bypass,
-    /// 503 of one of the database's codes.
+    /// 503 with one of the database's codes.
     Unavailable,
-    /// What Postgres says to an id that no record has, or 503 `database_busy`.
+    /// Postgres' answer for an id that does not exist, or 503 `database_busy`.
     MissingOrBusy,
-    /// What Postgres says to an id that no record has.
+    /// Postgres' answer for an id that does not exist.
     Missing,
 }
 
@@ -129,17 +130,17 @@ impl Row {
         if self.answer.asks_for_missing_ids() { "/data/{new}".to_owned() } else { format!("/data/{}", self.id) }
     }
 
-    /// The dependency whose breaker opens, where the row says something about the time after that.
+    /// The dependency whose breaker opens, if the row has a hypothesis about the time after that.
     fn breaker(&self) -> Option<Target> {
         self.open.is_some().then(|| if self.answer == Answer::Bypass { Target::Redis } else { Target::Postgres })
     }
 
-    /// As good as with everything up: from Postgres or a fresh entry, and Redis did its part.
+    /// As good as with everything up: from Postgres or a fresh entry, and Redis took part.
     fn good(&self) -> Expect {
         if self.answer.asks_for_missing_ids() { Answer::Missing.expect() } else { Answer::MissThenHit.expect() }
     }
 
-    /// The time that is bounded: where Redis is broken and Postgres is not, what Redis costs of an answer.
+    /// The bounded time: if only Redis is broken, the part of an answer's time that Redis took.
     fn part(&self) -> Part {
         if self.answer == Answer::Bypass { Part::Redis } else { Part::Whole }
     }
@@ -193,7 +194,7 @@ impl Row {
             .then(Action::answers("nginx", all_of(NGINX_ANSWERS), ANSWERED_WITHIN))
             .then(Action::mark("over"))
             .between("judged", "broken", "through")
-            // Metrics are read at each mark, but not at once.
+            // Metrics are read at each mark, but not immediately.
             .window("opened", Moment::at("broken"), Moment::after("over", Duration::from_secs(1)))
             .between("nginx", "through", "over");
         if self.is_undone() {
@@ -238,7 +239,7 @@ impl Row {
     }
 }
 
-/// Postgres refuses writes: its own kind of row, since it is about what is written.
+/// Postgres refuses writes: a separate kind of row, because it concerns writes.
 pub(super) fn read_only() -> (Arm, Vec<Hypothesis>) {
     let name = "postgres-read-only";
     let put = |probe: &str| ProbePlan::get(probe, Via::Replica(1), "/data/900").without_pause().put();

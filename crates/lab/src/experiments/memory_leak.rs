@@ -1,4 +1,4 @@
-//! A replica leaks: left alone until the kernel kills it, or found by its memory and restarted before.
+//! A replica leaks memory: it runs until the kernel kills it, or is restarted before, because of its memory use.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 const LEAKING: Target = Target::Api(2);
 const MEGABYTE: u64 = 1 << 20;
 const LIMIT: u64 = 160 * MEGABYTE;
-/// A replica at work has less than a third of it.
+/// A healthy replica uses less than a third of it.
 const SUSPICIOUS: u64 = 96 * MEGABYTE;
 const RESIDENT: &str = "process_resident_memory_bytes";
 
@@ -37,7 +37,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     Experiment { about, arms, hypotheses: hypotheses() }
 }
 
-/// The replicas accept faults from the start: otherwise they would be restarted for it under load.
+/// The replicas accept faults from the start; otherwise they would be restarted under load to enable them.
 fn arm(name: &str, scale: Scale) -> Arm {
     let rate = scale.pick(60, 8) * MEGABYTE;
     Arm::new(name)

@@ -1,4 +1,4 @@
-//! A cache in the process before the one in Redis.
+//! A cache in the process in front of the one in Redis.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 const REPLICAS: u32 = 3;
-/// In ms: so long a read may be answered with what was there before.
+/// How long a read may return the previous version, in ms.
 const OLD: f64 = 200.0;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {

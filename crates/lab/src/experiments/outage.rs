@@ -1,4 +1,4 @@
-//! A dependency goes away under load and comes back: what the experiments about one dependency have in common.
+//! A dependency becomes unavailable under load and recovers: the common parts of the experiments about one dependency.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     hypothesis::{Answers, Bound, Hypothesis, Measure},
 };
 
-/// When the outage begins and ends, and when the load does, from its start.
+/// When the outage begins and ends, and when the load ends, from the start of the load.
 pub(super) struct Times {
     pub(super) breaks: Duration,
     pub(super) heals: Duration,
@@ -20,13 +20,13 @@ pub(super) fn times(scale: Scale) -> Times {
     Times { breaks: scale.seconds(2, 15), heals: scale.seconds(5, 40), ends: scale.seconds(8, 60) }
 }
 
-/// Requests per second: small enough for a machine of two cores that also runs the stack.
+/// Requests per second: low enough for a machine with two cores that also runs the stack.
 pub(super) const RATE: f64 = 150.0;
-/// The share of requests for what is in no cache.
+/// The share of requests for records that are not cached.
 const COLD: f64 = 0.1;
 
-/// Reads of hot and of uncached records, with these faults in the middle. The probe `database` asks for what only Postgres can
-/// answer, the probe `cache` is content with what comes from Redis only.
+/// Reads of cached and uncached records, with these faults in the middle. The probe `database` requests what only
+/// Postgres can answer; the probe `cache` accepts answers from Redis only.
 pub(super) fn arm(name: &str, faults: &[(Target, FaultKind)], scale: Scale) -> Arm {
     let Times { breaks, heals, ends } = times(scale);
     let from_redis = Expect::status(&[200]).cache(&["redis; hit"]);
@@ -41,12 +41,12 @@ pub(super) fn arm(name: &str, faults: &[(Target, FaultKind)], scale: Scale) -> A
     arm.then(Action::mark("broken")).at(heals, Action::heal()).window(
         "broken",
         Moment::at("broken"),
-        // What waits when it comes back is answered.
+        // Requests that are waiting at the recovery are answered.
         Moment::before("undo", Duration::from_millis(300)),
     )
 }
 
-/// Says of one arm what has to hold in it.
+/// Adds the hypotheses about one arm.
 pub(super) struct Says<'a>(pub(super) &'a str);
 
 impl Says<'_> {
@@ -62,7 +62,7 @@ impl Says<'_> {
         self.that(says, "whole", Measure::Recover(probe.to_owned()), Bound::at_most(2.0))
     }
 
-    /// Every refusal is the API's own: nginx has nothing to say.
+    /// Every refusal is the API's own: nginx sends none.
     pub(super) fn no_gateway_errors(&self) -> [Hypothesis; 2] {
         [502, 504].map(|status| {
             let says = format!("nginx never has to answer {status} by itself");
@@ -76,7 +76,7 @@ impl Says<'_> {
     }
 }
 
-/// What has to hold while Postgres is away: the cache serves what it has, the rest is refused quickly.
+/// The hypotheses while Postgres is unavailable: the cache serves what it has, and the rest is refused quickly.
 pub(super) fn without_postgres(arm: &str) -> Vec<Hypothesis> {
     let says = Says(arm);
     let of = |kind: &str, of, percentile| Measure::KindLatency { kind: kind.to_owned(), of, percentile };
@@ -94,7 +94,7 @@ pub(super) fn without_postgres(arm: &str) -> Vec<Hypothesis> {
     all
 }
 
-/// What has to hold while Redis is away: everything is served, by Postgres.
+/// The hypotheses while Redis is unavailable: Postgres serves everything.
 pub(super) fn without_redis(arm: &str) -> Vec<Hypothesis> {
     let says = Says(arm);
     vec![
@@ -107,7 +107,7 @@ pub(super) fn without_redis(arm: &str) -> Vec<Hypothesis> {
     ]
 }
 
-/// What an experiment about one dependency says of where it comes from.
+/// The source of an experiment about one dependency.
 pub(super) const FALLBACK: &str = "If Redis is down the request falls back to the database. If the database is down and the \
     data is in the cache, it is served from the cache. If the data is not cached and the database is down, the request \
     returns 503.";

@@ -1,4 +1,4 @@
-//! The page of an experiment in `docs/experiments/`: a pure function of its data and of what a recorded run said.
+//! The page of an experiment in `docs/experiments/`: a pure function of its data and of the result of a recorded run.
 
 mod recorded;
 
@@ -10,14 +10,14 @@ use crate::{
     verdict::{Judged, number},
 };
 
-/// The page, with what was measured where there is a recorded run of it.
+/// The page, with the measurements of a recorded run if there is one.
 #[must_use]
 pub fn render(experiment: &Experiment, recorded: Option<&Recorded>) -> String {
     let about = &experiment.about;
     let mut page = format!("# {}\n\n<!-- {MADE} -->\n\n{}\n", about.name, about.question);
     if !about.says.is_empty() {
         section(&mut page, "What the source says");
-        // In our words: it is shortened, so it is not set as a quotation.
+        // This text is shortened, so it is not marked as a quotation.
         page += &format!("{}, in short: {}\n", source(&about.seed), about.says);
     }
     section(&mut page, "What to expect, and why");
@@ -42,7 +42,7 @@ fn section(page: &mut String, title: &str) {
     let _infallible = write!(page, "\n## {title}\n\n");
 }
 
-/// Where an experiment comes from, in words.
+/// The source of an experiment, in words.
 fn source(seed: &str) -> &'static str {
     match seed {
         "000" => "The lesson \"Your First System\"",

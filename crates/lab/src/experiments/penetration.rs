@@ -1,4 +1,4 @@
-//! A flood of ids that do not exist: no cache has them.
+//! A flood of ids that do not exist, so that no cache has them.
 
 use super::{cache::READS, outage::Says};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 
 const RATE: f64 = 200.0;
 const IDS: u64 = 20;
-/// In s: for so long it is remembered that an id does not exist.
+/// How long the cache remembers that an id does not exist, in s.
 const REMEMBERED: u64 = 2;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
@@ -30,7 +30,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         let load = LoadPlan::rate(RATE, lasts).of_ids(UNKNOWN[0], UNKNOWN[0] + IDS - 1).good("404");
         Arm::new(name).on(shape).load(load)
     };
-    // It cannot be switched off, but be forgotten at once.
+    // This cache cannot be switched off, but its entries can expire at once.
     let forgetful = Shape::default().with("CACHE_MISSING", "1ms");
     let reads = || Measure::Metric(READS.to_owned());
     let most = IDS * (lasts.as_secs() / REMEMBERED + 1);

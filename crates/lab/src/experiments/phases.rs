@@ -1,4 +1,4 @@
-//! The app as the notes saw it grow, each time with Postgres killed under it.
+//! The stages of the app in the notes, each with Postgres killed under load.
 
 use stack::{FaultKind, Target};
 
@@ -35,7 +35,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
 }
 
 fn arm(name: &str, phase: u8, scale: Scale) -> Arm {
-    // The notes scaled after phase 1. All of it fits into the 30 s for which an entry is fresh.
+    // The notes scaled after phase 1. Everything fits into the 30 s for which an entry is fresh.
     let replicas = if phase == 1 { 1 } else { 3 };
     Arm::new(name)
         .on(Shape::of(replicas).phase(phase))

@@ -1,4 +1,4 @@
-//! Postgres hangs under load: worse than a crash, since nothing is refused.
+//! Postgres hangs under load, which is worse than a crash, because connections are not refused.
 
 use stack::{FaultKind, Target};
 

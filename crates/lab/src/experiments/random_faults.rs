@@ -1,4 +1,4 @@
-//! A schedule of faults that follows from the seed: the same seed, the same faults at the same times.
+//! A random schedule of faults, determined by the seed.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::{
 
 const ARM: &str = "faults";
 const REPLICAS: u32 = 3;
-/// What it takes to break something and to undo it, besides the time it is held.
+/// The time to inject a fault and to undo it.
 const OVERHEAD: Duration = Duration::from_millis(700);
-/// The load goes on after the last fault: long enough for all to be well again, and to see that it is.
+/// How long the load continues after the last fault: long enough for everything to recover, and to confirm it.
 const LAST_CALM: Duration = Duration::from_secs(5);
-/// nginx gives a replica one second, and asks another one once, which has 300 ms.
+/// nginx waits one second for a replica, then tries another one once, whose limit is 300 ms.
 const LONGEST_MS: f64 = 1_600.0;
 
 pub(super) fn experiment(scale: Scale, seed: u64) -> Experiment {
@@ -41,7 +41,7 @@ pub(super) fn experiment(scale: Scale, seed: u64) -> Experiment {
     ];
     let slow = || Slow { latency: Duration::from_millis(1), jitter: Duration::ZERO, bandwidth: None };
     let mut arm = Arm::new(ARM)
-        // The proxies for bad networks come before the load.
+        // The proxies for network faults are inserted before the load.
         .prepared([Action::fault(Redis, slow()), Action::fault(Postgres, slow()), Action::heal()])
         .load(LoadPlan::hot_and_cold(outage::RATE, lasts, 0.1).asking(requests))
         .watched("/data/1");
@@ -73,7 +73,7 @@ fn hypotheses() -> Vec<Hypothesis> {
 
 type Break = (Duration, Duration, Vec<(Target, FaultKind)>);
 
-/// The faults come as cards from a shuffled deck: none comes again before every other has come.
+/// The faults are drawn like cards from a shuffled deck: each comes once before any comes again.
 fn schedule(seed: u64, lasts: Duration, scale: Scale) -> Vec<Break> {
     let mut rng = Rng::with_seed(seed);
     let (holds, calms) = scale.pick((800..1_500, 800..1_500), (1_000..8_000, 2_000..10_000));
@@ -87,7 +87,7 @@ fn schedule(seed: u64, lasts: Duration, scale: Scale) -> Vec<Break> {
         }
         let Some(first) = deck.pop() else { return steps };
         let mut faults = vec![first];
-        // Now and then two at once, of different servers.
+        // Sometimes two at once, on different servers.
         if rng.u8(0..4) == 0
             && let Some(place) = deck.iter().rposition(|(target, _)| *target != faults[0].0)
         {
@@ -103,7 +103,7 @@ fn schedule(seed: u64, lasts: Duration, scale: Scale) -> Vec<Break> {
     }
 }
 
-/// Every fault that needs no right on the machine, once.
+/// Every fault that needs no privileges on the machine, once.
 fn all(rng: &mut Rng) -> Vec<(Target, FaultKind)> {
     let mut replica = || Api(rng.u32(1..=REPLICAS));
     let mut all = vec![(replica(), Kill), (replica(), Stop), (replica(), Pause)];
@@ -142,7 +142,7 @@ mod tests {
         for seed in 0..20 {
             let steps = schedule(seed, hour, Scale::Full);
             for (target, kind) in all(&mut Rng::with_seed(0)) {
-                // Which replica it is is a matter of chance.
+                // The replica is chosen at random.
                 let is_it = |(other, name): &(Target, FaultKind)| {
                     *name == kind && (*other == target || matches!((*other, target), (Api(_), Api(_))))
                 };

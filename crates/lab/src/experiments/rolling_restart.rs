@@ -1,4 +1,4 @@
-//! All replicas are restarted under load: one after the other, or together.
+//! All replicas are restarted under load: one after the other, or all at once.
 
 use stack::Restart;
 

@@ -1,11 +1,11 @@
-//! One replica against three of the same size.
+//! Compares one replica with three of the same size.
 
 use crate::{
     experiment::{About, Arm, Experiment, Gate, LoadPlan, Pace, Scale, Shape},
     hypothesis::{Answers, Bound, Hypothesis, Measure},
 };
 
-/// A tenth of a core: three of them leave the machine to nginx, Postgres and the generator.
+/// A tenth of a core, so that three of them leave enough CPU time for nginx, Postgres and the generator.
 const CPUS: f64 = 0.1;
 const USERS: usize = 10;
 
@@ -31,7 +31,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let longer = Pace::Users(USERS);
     let notes = Pace::Requests { users: USERS, count: 100 };
     let arms = vec![
-        // The longer one first: 100 requests are over before a tenth of a core has opened its connections.
+        // The longer one runs first: 100 requests end before a tenth of a core has opened its connections.
         arm("one", 1, longer.clone(), scale),
         arm("one-100", 1, notes.clone(), scale),
         arm("three", 3, longer, scale),
@@ -50,9 +50,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     Experiment { about, arms, hypotheses }
 }
 
-/// As when the notes scaled: before they cached.
+/// As in the notes, which scaled before they cached.
 fn arm(name: &str, replicas: u32, pace: Pace, scale: Scale) -> Arm {
-    // 100 requests are over before there is a state to look at.
+    // 100 requests end before there is a steady state.
     let gate = if matches!(pace, Pace::Requests { .. }) { Gate::Up } else { Gate::Steady };
     Arm::new(name)
         .gate(gate)

@@ -1,4 +1,4 @@
-//! A column changes its type while it is read and written.
+//! The type of a column is changed while it is read and written.
 
 use stack::{FaultKind, Target};
 

@@ -32,7 +32,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
             .probe(ProbePlan::get("nginx", Via::Nginx, "/data/1"))
             .at(breaks, Action::fault(Target::Api(1), FaultKind::Kill))
             .at(heals, Action::heal())
-            // It is back a moment after it was asked to be.
+            // It is restarted shortly after the request.
             .window("down", Moment::at("effect"), Moment::before("undo", Duration::from_millis(200)))
     };
     let hypotheses = vec![

@@ -39,7 +39,7 @@ fn arm(name: &str, shape: Shape, target: Target, latency: u64, scale: Scale) -> 
     };
     Arm::new(name)
         .on(shape)
-        // The proxy comes before the load: it takes a restart of the replicas.
+        // The proxy is inserted before the load, because that restarts the replicas.
         .prepared([slow(), Action::heal()])
         .load(LoadPlan::hot_and_cold(100.0, scale.seconds(5, 30), 0.2))
         .probe(ProbePlan::get("nginx", Via::Nginx, "/data/1"))

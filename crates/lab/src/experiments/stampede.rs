@@ -1,4 +1,4 @@
-//! One hot entry is gone, and all want it at once.
+//! One popular entry has expired, and many clients request it at the same time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     hypothesis::{Bound, Measure},
 };
 
-/// A read that takes a while, as that of a busy database does.
+/// A slow read, like that of a busy database.
 const READ: Duration = Duration::from_millis(50);
 const RATE: f64 = 300.0;
 

@@ -1,4 +1,4 @@
-//! A server that can do half of what it is asked for, and what clients make of that.
+//! A server with half of the required capacity, and the effect of its clients' retries.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let arm = |name: &str, retries| {
         let load = LoadPlan { retries, ..LoadPlan::rate(RATE, scale.seconds(6, 30)) };
         let shape = Shape::of(1).with("MAX_RPS", "50");
-        // The first second has what was saved up before.
+        // The first second may use the saved-up budget.
         let settled = (Moment::after("start", Duration::from_secs(1)), Moment::at("end"));
         Arm::new(name).on(shape).load(load).gate(Gate::Up).window("settled", settled.0, settled.1)
     };

@@ -1,5 +1,5 @@
-//! What a history is made of: one JSON object per line, each with a `line` that says what it is. Times are microseconds
-//! since the recording began, all from one monotonic clock.
+//! The lines of a history: JSON objects with a field `line` that names their type. Times are microseconds since the
+//! recording began, all from one monotonic clock.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,26 +18,26 @@ pub enum Line {
     Call(Call),
     /// A fault, written when it is undone.
     Broken(Broken),
-    /// A record as it is after everything, with all well again.
+    /// A record after the last call, with everything healthy again.
     Last(Last),
     /// The last line of a complete recording.
     End,
 }
 
-/// Under which bounds the history was recorded.
+/// The bounds that hold for the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The version of this format.
     pub schema: u32,
     /// Seed of the load and of the schedule of faults.
     pub seed: u64,
-    /// For how long after its acknowledgement a write may stay unseen if Redis was away at that time: `CACHE_FRESH`, one
-    /// renewal, and an allowance for a busy machine.
+    /// How long after its acknowledgement a write may be invisible if Redis was unavailable at that time:
+    /// `CACHE_FRESH`, one renewal, and an allowance for a busy machine.
     pub bound_us: u64,
-    /// For how long after its begin a write without an answer may still take effect.
+    /// How long after its begin a write without an answer may still take effect.
     pub window_us: u64,
-    /// For how long after its acknowledgement a write may stay unseen in an answer of another replica's near cache; 0:
-    /// the near cache is off.
+    /// How long after its acknowledgement a write may be invisible in an answer of another replica's near cache; 0: the
+    /// near cache is off.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_us: u64,
 }
@@ -56,9 +56,9 @@ pub(super) const SCHEMA: u32 = 1;
 pub struct Item {
     /// Its id.
     pub id: i64,
-    /// Counts its writes, from 1 on.
+    /// The number of its writes, from 1.
     pub version: i64,
-    /// The values that are written are all different: a value tells the write that it comes from.
+    /// All written values are different, so a value identifies the write that it comes from.
     pub value: String,
 }
 
@@ -74,14 +74,14 @@ impl From<Item> for (i64, i64, String) {
     }
 }
 
-/// One request as its client saw it.
+/// One request, as the client observed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// A client sends one request at a time.
     pub client: u32,
     /// `nginx`, or the replica that was asked directly.
     pub via: String,
-    /// What was asked for, and what came of it.
+    /// The request and its result.
     #[serde(flatten)]
     pub asked: Asked,
     /// Just before the connection was opened.
@@ -90,7 +90,7 @@ pub struct Call {
     pub end: u64,
     /// How it ended.
     pub outcome: Outcome,
-    /// The answer's status; 0 when none came.
+    /// The answer's status; 0 if there is no answer.
     pub status: u16,
     /// `X-Instance`: the replica that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,25 +112,25 @@ impl Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was answered as asked. For a read also 404.
+    /// It was answered as requested. For a read also 404.
     Ok,
     /// Nothing was done: a 4xx, or no connection.
     Refused,
-    /// It may have been done or not: a 5xx, no answer in time, or a connection that was lost.
+    /// It is unknown whether it took effect: a 5xx, no answer in time, or a lost connection.
     Doubt,
 }
 
-/// What was asked for. `answer` is the record in the answer's body.
+/// The request. `answer` is the record in the answer's body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Asked {
     /// `GET /data/{id}`. [`Outcome::Ok`] without an answer is a 404.
     Read {
-        /// The record asked for.
+        /// The requested record.
         id: i64,
-        /// What came.
+        /// The record in the answer.
         answer: Option<Item>,
-        /// The answer says that it is old (`detail=stale`).
+        /// Whether the answer is marked as stale (`detail=stale`).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         stale: bool,
     },
@@ -142,7 +142,7 @@ pub enum Asked {
         upto: Option<i64>,
         /// Its records.
         items: Vec<Item>,
-        /// The answer says that it is old.
+        /// Whether the answer is marked as stale.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         stale: bool,
     },
@@ -153,7 +153,7 @@ pub enum Asked {
         key: Option<String>,
         /// The value sent.
         value: String,
-        /// What came.
+        /// The record in the answer.
         answer: Option<Item>,
     },
     /// `PUT /data/{id}`. A 404 is [`Outcome::Refused`].
@@ -165,7 +165,7 @@ pub enum Asked {
         expected: Option<i64>,
         /// The value sent.
         value: String,
-        /// What came.
+        /// The record in the answer.
         answer: Option<Item>,
     },
     /// `DELETE /data/{id}`.
@@ -179,7 +179,7 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// The one record that it is about, if that is known.
+    /// The record that the call is about, if it is known.
     #[must_use]
     pub fn id(&self) -> Option<i64> {
         match self {
@@ -208,7 +208,7 @@ impl Asked {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Whether the call only reads.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match self {
@@ -225,30 +225,30 @@ pub struct Broken {
     pub what: String,
     /// Just before it was broken.
     pub from: u64,
-    /// When every replica worked with it again.
+    /// When every replica was healthy again.
     pub to: u64,
-    /// When Redis had been told of every write that it missed.
+    /// When Redis had received every write that it missed.
     pub repaired: u64,
-    /// Redis was away, or refused writes, for some replica.
+    /// Redis was unavailable, or refused writes, for some replica.
     pub redis: bool,
-    /// A replica ended: what it alone knew of missed writes is lost.
+    /// A replica ended, and its list of missed writes was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
 }
 
-/// A record after everything.
+/// A record after the last call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
     /// `postgres`, or a replica.
     pub at: String,
-    /// The record asked for.
+    /// The requested record.
     pub id: i64,
     /// `None`: it does not exist.
     pub item: Option<Item>,
-    /// Nothing good came for so long that nobody waits any more.
+    /// There was no good answer within the time limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
 }
 
-/// Who has the truth among the [`Last`] lines.
+/// The name of the authoritative source among the [`Last`] lines.
 pub(super) const POSTGRES: &str = "postgres";

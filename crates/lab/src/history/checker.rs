@@ -1,24 +1,25 @@
-//! The judge of a history. Pure: the same lines always get the same verdict.
+//! The checker of a history. It is a pure function: the same lines always give the same verdict.
 //!
 //! # What may explain an answer
-//! - Every value that is written is different, so an answer's value tells which write it comes from, and the version in
-//!   which order the writes took effect.
-//! - A write that was *acknowledged* took effect between its begin and its end, at the version that was answered.
+//! - Every written value is different, so the value of an answer identifies the write that it comes from, and the
+//!   version gives the order in which writes took effect.
+//! - A write that was *acknowledged* took effect between its begin and its end, with the version in the answer.
 //! - A write *in doubt* took effect between its begin and its *limit*, or not at all. The limit is its end, or
-//!   `window_us` after its begin when that is later: a client that lost its connection early cannot tell.
+//!   `window_us` after its begin if that is later, because a client that lost its connection early cannot tell.
 //! - A write that was *refused* did nothing.
-//! - A read sees every write that was acknowledged before it began. The one exception: Redis was away, for some replica,
-//!   at some time between the write's begin and its end. Then the write may stay unseen until Redis was told of it, and
-//!   for `bound_us` at most; in an answer that says `detail=stale` until Redis was told of it. When a replica ended
-//!   meanwhile, nobody may have told Redis: then `bound_us` holds, and none for an answer that says that it is old.
-//! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It still has to know the writes that this
-//!   replica has answered, and whatever this replica has shown to the same reader before.
-//! - A *page* that says that it is old may be older whenever something is broken: every write ends the pages before it,
-//!   and an ended page is what is left when Postgres is away.
+//! - A read sees every write that was acknowledged before it began, with one exception: if Redis was unavailable to
+//!   some replica between the write's begin and end, the write may be invisible until Redis has received it, and for at
+//!   most `bound_us`. For an answer marked `detail=stale` only the former limit holds. If a replica ended in the
+//!   meantime, Redis may never receive the write: then `bound_us` holds, and there is no limit for an answer marked as
+//!   stale.
+//! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It must still include the writes that
+//!   this replica has answered, and everything this replica has returned to the same reader before.
+//! - A *page* marked as stale may be older whenever something is broken: every write invalidates the pages before it,
+//!   and an invalidated page is served while Postgres is unavailable.
 //!
 //! # Order
-//! [`book`] sorts what was written by record and version; [`reads`] holds every answer against it; [`writes`] holds the
-//! writes against each other and against what is there in the end.
+//! [`book`] indexes the writes by record and version; [`reads`] checks every answer against the index; [`writes`]
+//! checks the writes against each other and against the final state.
 
 mod book;
 mod reads;
@@ -30,7 +31,7 @@ mod writes;
 use self::{book::Book, reads::Reads};
 use super::{History, Outcome, Verdict};
 
-/// Judges a history.
+/// Checks a history.
 #[must_use]
 pub fn check(history: &History) -> Verdict {
     let book = Book::new(history);

@@ -1,5 +1,5 @@
-//! The few calls of a long history that prove a violation, as a history of its own: small enough to read, to keep, and to
-//! judge again.
+//! The few calls of a long history that prove a violation, as a separate history: small enough to read, to keep, and to
+//! check again.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ impl History {
             kept().flat_map(|(_, call)| call.asked.answered()).chain(last.iter().filter_map(|last| last.item.as_ref()));
         let shown: BTreeSet<&str> =
             shown.filter(|item| ids.contains(&item.id)).map(|item| item.value.as_str()).collect();
-        // Whatever is shown must have been written by somebody.
+        // Every value in the excerpt must have been written in it.
         let made = |call: &Call| call.asked.value().is_some_and(|value| shown.contains(value));
         let calls = self.calls.iter().enumerate().filter(|(place, call)| is_kept(*place, call) || made(call));
         Self {
@@ -48,7 +48,7 @@ impl History {
 }
 
 impl Call {
-    /// The same call, with a page cut down to these records.
+    /// The same call, with a page reduced to these records.
     fn about(&self, ids: &BTreeSet<i64>) -> Self {
         let mut call = self.clone();
         if let Asked::Page { items, .. } = &mut call.asked {

@@ -1,4 +1,4 @@
-//! The faults of a history: how each is brought about and undone, and whether Redis hears of writes meanwhile.
+//! The faults of a history: how each is injected and undone, and whether Redis receives writes meanwhile.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use stack::{Endpoints, Operation, ServerFault, Stack, StackError, Target};
 
 use crate::admin::{Postgres, Redis};
 
-/// What can be broken.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A server is killed, stopped, paused or cut off.
     Server(ServerFault, Target),
-    /// Redis forgets everything.
+    /// Redis loses all keys.
     Flush,
-    /// Redis answers reads and holds writes up.
+    /// Redis answers reads and delays writes.
     HoldWrites,
-    /// Redis answers reads and refuses writes: it follows a primary that is not there.
+    /// Redis answers reads and refuses writes, because it follows a primary that does not exist.
     RefuseWrites,
-    /// Some entries become junk, another record's, or enormous. The number says which.
+    /// Some entries are replaced by garbage, another record's entry, or an enormous value. The number selects which.
     Poison(u32),
     /// Postgres refuses writes.
     ReadOnly,
     /// A column changes its type while statements on it are prepared.
     Retype,
-    /// The server ends every connection of the replicas.
+    /// Postgres ends every connection of the replicas.
     Terminate,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Fault {
 /// Longer than any fault is held; it is undone before.
 const HOLD_MS: &str = "60000";
 
-/// Overwrites up to four entries. ARGV: the number that says which, and how.
+/// Overwrites up to four entries. ARGV: the number that selects which, and how.
 const POISON: &str = "
 local keys = {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -67,7 +67,7 @@ end
 return redis.status_reply('OK')
 ";
 
-/// A wait for the pending queries would be a wait for the load; both types hold the same.
+/// Waiting for the pending queries would mean waiting for the load; both types hold the same values.
 const RETYPE: &str = "DO $$ BEGIN
   IF (SELECT data_type FROM information_schema.columns WHERE table_name = 'records' AND column_name = 'value') = 'text'
   THEN ALTER TABLE records ALTER value TYPE varchar; ELSE ALTER TABLE records ALTER value TYPE text; END IF;
@@ -77,7 +77,7 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 
 impl Fault {
-    /// By which a schedule is restricted: `pause-api`, `kill-redis`, `hold-writes`.
+    /// The name by which a schedule is restricted: `pause-api`, `kill-redis`, `hold-writes`.
     pub(super) fn word(self) -> String {
         match self {
             Self::Server(kind, Target::Api(_)) => format!("{kind}-api"),
@@ -92,11 +92,11 @@ impl Fault {
         }
     }
 
-    /// Whether a write may go unheard by Redis while it lasts.
+    /// Whether Redis may miss a write while it lasts.
     pub(super) fn keeps_redis_from_writes(self) -> bool {
         match self {
             Self::Server(_, Target::Redis) | Self::HoldWrites => true,
-            // A cache that refuses writes is not read, so nothing old is served meanwhile.
+            // A cache that refuses writes is not read, so no stale entry is served.
             Self::RefuseWrites
             | Self::Server(_, Target::Postgres | Target::Nginx | Target::Api(_))
             | Self::Flush
@@ -107,7 +107,7 @@ impl Fault {
         }
     }
 
-    /// Whether a replica ends, and with it what it alone knew.
+    /// Whether a replica ends, and with it its list of missed writes.
     pub(super) fn ends_a_replica(self) -> bool {
         match self {
             Self::Server(ServerFault::Kill | ServerFault::Stop | ServerFault::Crash, Target::Api(_)) => true,
@@ -138,7 +138,7 @@ impl Fault {
         }
     }
 
-    /// Some are over at once and need nothing.
+    /// Some faults happen once and need no undo.
     pub(super) fn undo(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
         match self {
             Self::Server(_, target) => stack.heal(Some(target), operation).map(drop),

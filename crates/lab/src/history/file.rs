@@ -1,4 +1,4 @@
-//! A history as a file: newline-delimited JSON, appended while it happens, so that a crash costs nothing that had ended.
+//! A history as a file: newline-delimited JSON, appended as calls end, so that a crash loses no completed call.
 
 use std::{
     fs::{File, OpenOptions},
@@ -22,9 +22,9 @@ pub struct History {
     pub calls: Vec<Call>,
     /// In the order of their ends.
     pub broken: Vec<Broken>,
-    /// Records after everything.
+    /// Records after the last call.
     pub last: Vec<Last>,
-    /// Whether the recording came to its end.
+    /// Whether the recording is complete.
     pub complete: bool,
 }
 
@@ -38,7 +38,7 @@ impl History {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, or is not a history of this format; the text names the line.
+    /// The file cannot be read, or is not a history of this format; the text names the line.
     pub fn read(path: &Path) -> Result<Self, StackError> {
         let unreadable = |error: io::Error| StackError::Usage(format!("cannot read {}: {error}", path.display()));
         let mut lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
@@ -58,7 +58,7 @@ impl History {
             }
             match parse(&line.map_err(unreadable)?) {
                 Ok(line) => history.add(line),
-                // The last line of a recorder that was killed may be half a line.
+                // If the recorder was killed, the last line may be incomplete.
                 Err(error) => cut = Some((number, error.to_string())),
             }
         }
@@ -77,7 +77,7 @@ impl History {
         }
     }
 
-    /// Every line, in an order that can be read again.
+    /// Every line, in an order that can be parsed again.
     pub fn lines(&self) -> impl Iterator<Item = Line> {
         let head = std::iter::once(Line::Head(self.head.clone()));
         let initial = self.initial.iter().cloned().map(|item| Line::Initial { item });
@@ -92,7 +92,7 @@ fn parse(line: &str) -> serde_json::Result<Line> {
     serde_json::from_str(line)
 }
 
-/// A history that is being written, by several threads.
+/// A history that several threads are writing.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -103,7 +103,7 @@ pub(super) struct Log {
 struct Inner {
     file: BufWriter<File>,
     history: History,
-    /// The first write that failed; what came after it is kept in memory only.
+    /// The first write error; later lines are kept in memory only.
     failed: Option<io::Error>,
 }
 
@@ -126,7 +126,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends a line. Complete lines reach the file in pieces of 8 KiB, and all of them with [`Log::flush`].
+    /// Appends a line. Complete lines are written to the file in blocks of 8 KiB, and all of them by [`Log::flush`].
     pub(super) fn add(&self, line: Line) {
         let text = serde_json::to_vec(&line).map_err(io::Error::from);
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,12 +140,12 @@ impl Log {
         inner.history.add(line);
     }
 
-    /// How many calls there are so far.
+    /// The number of calls so far.
     pub(super) fn calls(&self) -> usize {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).history.calls.len()
     }
 
-    /// Hands everything to the operating system.
+    /// Writes everything to the file.
     pub(super) fn flush(&self) -> Result<(), StackError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let flushed = inner.failed.take().map_or(Ok(()), Err).and_then(|()| inner.file.flush());

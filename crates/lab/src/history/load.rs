@@ -1,4 +1,4 @@
-//! The clients: seeded writers and readers, which ask nginx or a replica, and note every call.
+//! The clients: seeded writers and readers that send requests to nginx or a replica, and record every call.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::client::{Reply, Request, header};
 
-/// Where requests go.
+/// The target of requests.
 #[derive(Debug, Clone)]
 pub(super) struct Base {
     /// `nginx`, or the replica's name.
@@ -25,7 +25,7 @@ pub(super) struct Base {
     pub(super) address: SocketAddr,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     /// nginx first, then the replicas.
@@ -99,7 +99,7 @@ impl<'a> Client<'a> {
             78..=87 => self.create(),
             _ => self.create_with_key(),
         };
-        // Their own write is what clients look for first.
+        // Clients usually read their own write first.
         if let Some(id) = written
             && self.rng.bool()
         {
@@ -114,7 +114,7 @@ impl<'a> Client<'a> {
         &self.load.bases[place]
     }
 
-    /// A value that nobody else writes.
+    /// A value that no other call writes.
     fn value(&mut self) -> String {
         self.values += 1;
         format!("w{}.{}", self.number, self.values)
@@ -145,7 +145,7 @@ impl<'a> Client<'a> {
         answer.map(|item| item.id)
     }
 
-    /// A new key, sent one to three times; or one that somebody has sent shortly before.
+    /// A new key, sent one to three times; or one that a client has sent shortly before.
     fn create_with_key(&mut self) -> Option<i64> {
         let known = if self.rng.bool() { self.load.population.key(&mut self.rng) } else { None };
         let (key, value) = known.unwrap_or_else(|| {
@@ -177,7 +177,7 @@ impl<'a> Client<'a> {
         });
     }
 
-    /// Sends it, notes it, and returns the record that came.
+    /// Sends a request, records it, and returns the record in the answer.
     fn call(&mut self, request: &Request, asked: impl FnOnce(&Answer) -> Asked) -> Option<Item> {
         let base = self.base();
         let begin = self.load.clock.now();
@@ -202,7 +202,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A reply with what a history needs of it.
+/// A reply, reduced to what a history needs.
 pub(super) struct Answer(pub(super) Reply);
 
 impl Answer {
@@ -237,7 +237,7 @@ impl Answer {
         good.then(|| item(&self.json()?)).flatten()
     }
 
-    /// The records of a page, and up to which id it is complete.
+    /// The records of a page, and the id up to which it is complete.
     fn page(&self) -> Option<(Vec<Item>, Option<i64>)> {
         let page = self.json()?;
         let items: Option<Vec<Item>> = page["items"].as_array()?.iter().map(item).collect();

@@ -1,4 +1,4 @@
-//! The records that the clients know of, in common: what one has created another replaces, reads or deletes.
+//! The records that all clients share: what one has created another replaces, reads or deletes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,13 +9,13 @@ use fastrand::Rng;
 
 use super::{Asked, Call, Item, Outcome};
 
-/// Records that are there from the start and never deleted: everybody wants them.
+/// Records that exist from the start and are never deleted. Every client uses them.
 pub(super) const HOT: std::ops::RangeInclusive<i64> = 1..=4;
-/// The first page shows these: the hot ones, and some that nobody writes.
+/// The first page shows these: the hot records, and some that no client writes.
 pub(super) const FIRST_PAGE: std::ops::RangeInclusive<i64> = 1..=10;
-/// More records of the clients' own are deleted again.
+/// If there are more records of the clients' own, some are deleted.
 const ENOUGH: usize = 12;
-/// So many of the last deleted ones, and of the last keys, are used again.
+/// How many of the last deleted records, and of the last keys, are used again.
 const REMEMBERED: usize = 16;
 
 #[derive(Debug)]
@@ -32,7 +32,7 @@ struct Known {
 }
 
 impl Population {
-    /// `newest` is the largest id that is given.
+    /// `newest` is the largest assigned id.
     pub(super) fn new(newest: i64) -> Self {
         Self(Mutex::new(Known {
             living: Vec::new(),
@@ -48,7 +48,7 @@ impl Population {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A hot record, one of the clients' own, and seldom one that is gone.
+    /// A hot record, one of the clients' own, or rarely a deleted one.
     pub(super) fn to_write(&self, rng: &mut Rng) -> i64 {
         let known = self.known();
         match rng.u8(0..100) {
@@ -58,7 +58,7 @@ impl Population {
         }
     }
 
-    /// The same, and ids that are to be given next: they are cached as missing.
+    /// The same, or an id that will be assigned next, which is then cached as missing.
     pub(super) fn to_read(&self, rng: &mut Rng) -> i64 {
         let known = self.known();
         match rng.u8(0..100) {
@@ -69,7 +69,7 @@ impl Population {
         }
     }
 
-    /// After this id come the clients' own records that are there.
+    /// The clients' own records come after this id.
     pub(super) fn before_living(&self) -> i64 {
         let known = self.known();
         known.living.iter().min().map_or(known.newest, |first| first - 1)
@@ -79,7 +79,7 @@ impl Population {
         self.known().versions.get(&id).copied()
     }
 
-    /// A record to delete, which nobody else will; `None`: there are too few.
+    /// A record to delete, chosen for one client only; `None`: there are too few.
     pub(super) fn take(&self, rng: &mut Rng) -> Option<i64> {
         let mut known = self.known();
         if known.living.len() <= ENOUGH {
@@ -120,7 +120,7 @@ impl Population {
         }
     }
 
-    /// Every record that a client was told of.
+    /// Every record that a client knows.
     pub(super) fn all(&self) -> BTreeSet<i64> {
         self.known().touched.clone()
     }

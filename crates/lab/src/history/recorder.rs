@@ -1,16 +1,16 @@
-//! Records a history on a stack of its own.
+//! Records a history on its own stack.
 //!
 //! # In the order of time
 //! ## Start
-//! The stack is started; the records that everybody wants are noted as they are.
+//! The stack is started, and the initial state of the shared records is recorded.
 //! ## Break
-//! Clients write and read. One step of the schedule after the other: its faults are brought about, held and undone, and
-//! for a while all is well.
+//! Clients write and read. The steps of the schedule run one after the other: each injects its faults, holds them and
+//! undoes them, followed by a healthy interval.
 //! ## Quiet
-//! The clients stop. When every replica is well and everything old has passed its bound, Postgres and every replica are
-//! asked for every record that the clients know.
+//! The clients stop. When every replica is healthy and all bounds on stale data have passed, Postgres and every replica
+//! are queried for every record that the clients know.
 //! ## End
-//! The stack is gone, with all that was broken in it: also after an interrupt, and after a failure.
+//! The stack is removed, with everything that was broken in it, also after an interrupt or a failure.
 
 use std::{
     net::SocketAddr,
@@ -35,41 +35,42 @@ use crate::{admin::Postgres, client::Request};
 
 const WRITERS: u32 = 5;
 const READERS: u32 = 7;
-/// `CACHE_FRESH` of the recorded stack: longer than it takes to tell Redis of what it missed, so that this is seen.
+/// `CACHE_FRESH` of the recorded stack: longer than Redis takes to receive the writes that it missed, so that this
+/// effect is visible.
 const FRESH: Duration = Duration::from_secs(10);
-/// The same of a short recording, which cannot wait for so long.
+/// The same for a short recording.
 const SHORT_FRESH: Duration = Duration::from_millis(1_500);
-/// One renewal of an entry may take so long after its fresh time.
+/// How long after its fresh time the renewal of an entry may take.
 const RENEWAL: Duration = Duration::from_millis(300);
-/// What a busy machine may add to either.
+/// The allowance for a busy machine.
 const ALLOWANCE: Duration = Duration::from_millis(700);
-/// nginx's patience with a replica: for so long a write without an answer may be on its way.
+/// nginx's read time-out: how long a write without an answer may still be in flight.
 const WINDOW: Duration = Duration::from_secs(1);
-/// What is promised of `NEAR_CACHE`: an answer is older than the last write of another replica for so long at most.
+/// The promise of `NEAR_CACHE`: the longest time for which an answer may miss another replica's last write.
 const NEAR: Duration = Duration::from_millis(200);
-/// From when a dependency answers until every replica uses it again: the recovery that is promised.
+/// The promised recovery time: from a dependency's first answer until every replica uses it again.
 pub(super) const RECOVERY: Duration = Duration::from_secs(2);
-/// From then on until Redis was told of every write that it missed: four times of what the replicas need.
+/// The time from then until Redis has received every write that it missed: four times what the replicas need.
 pub(super) const REPAIR: Duration = Duration::from_secs(2);
-/// Until all is well again, on a busy machine: ten times what is promised.
+/// The limit until everything is healthy again on a busy machine: ten times the promise.
 const QUIET_WITHIN: Duration = Duration::from_secs(20);
-/// So many records are compared between all replicas in the end.
+/// The number of records that are compared between all replicas in the end.
 const COMPARED: usize = 400;
 
 /// What to record.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// How to start the stack; the folder must be one that nothing else uses.
+    /// How to start the stack; nothing else may use the folder.
     pub up: UpOptions,
-    /// For how long to write, read and break.
+    /// The length of the recording.
     pub duration: Duration,
-    /// Of the load and of the faults.
+    /// The seed of the load and of the faults.
     pub seed: u64,
-    /// Which faults come, and how close together.
+    /// The kinds of faults, and the time between them.
     pub aim: Aim,
-    /// With `NEAR_CACHE=on`.
+    /// Whether `NEAR_CACHE=on`.
     pub near_cache: bool,
-    /// The history's file, which must not exist.
+    /// The file of the history, which must not exist.
     pub out: PathBuf,
 }
 
@@ -93,8 +94,8 @@ impl Clock {
 /// Records a history.
 ///
 /// # Errors
-/// The stack could not be started, broken, healed or asked; the file could not be written; or it was interrupted. What
-/// was recorded until then is in the file. What the history proves is not judged here.
+/// The stack could not be started, broken, healed or queried; the file could not be written; or the recording was
+/// interrupted. The calls until then are in the file. The history is not judged here.
 pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackError> {
     let head = Head {
         schema: SCHEMA,
@@ -111,7 +112,7 @@ pub fn record(plan: &Plan, operation: &Operation<'_>) -> Result<History, StackEr
     }
     let recorded = Stack::up(&up, operation).and_then(|stack| {
         let recorded = Recorder::new(&stack, plan, &log, operation).and_then(|recorder| recorder.run());
-        // Also after an interrupt: nothing is left running, and nothing broken.
+        // This also runs after an interrupt, so that nothing is left running or broken.
         let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
         recorded.and(down(&up.folder, true, &undo).map(drop))
     });
@@ -133,7 +134,7 @@ struct Recorder<'a> {
     clock: Clock,
 }
 
-/// Ends the clients also when the recorder fails.
+/// Stops the clients even if the recorder fails.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -188,7 +189,7 @@ impl<'a> Recorder<'a> {
         let start = Instant::now();
         self.sleep(Duration::from_millis(500))?;
         for step in schedule(self.plan.seed, self.plan.duration, replicas, &self.plan.aim) {
-            // What takes long to undo takes the time of what would come later.
+            // If an undo takes long, later steps are dropped.
             if start.elapsed() + step.hold > self.plan.duration {
                 break;
             }
@@ -200,13 +201,13 @@ impl<'a> Recorder<'a> {
             self.operation.progress.end(&format!("{outcome}; {} calls so far", self.log.calls()));
             self.log.flush()?;
         }
-        // A recording that is too short for a fault is one without.
+        // A recording that is too short for a fault has none.
         self.sleep(self.plan.duration.saturating_sub(start.elapsed()))
     }
 
     /// One step of the schedule.
     fn take(&self, step: &Step) -> Result<&'static str, StackError> {
-        // The step is what is shown, not each start of a server in it.
+        // The progress display shows the step, not each start of a server in it.
         let quiet = Operation { progress: &Silent, interrupt: self.operation.interrupt.clone() };
         let mut broken = Vec::new();
         let mut outcome = "undone";
@@ -237,7 +238,7 @@ impl<'a> Recorder<'a> {
         self.operation.interrupt.check()
     }
 
-    /// False when it takes too long.
+    /// Returns false on a time-out.
     fn becomes_well(&self) -> Result<bool, StackError> {
         let give_up = Instant::now() + QUIET_WITHIN;
         let replicas = &self.endpoints.replicas;
@@ -254,10 +255,10 @@ impl<'a> Recorder<'a> {
         Ok(true)
     }
 
-    /// What Postgres and every replica say when all is over.
+    /// The final state according to Postgres and every replica.
     fn compare(&self, population: &Population) -> Result<(), StackError> {
         self.operation.progress.begin("waiting until everything old is over");
-        // What is not well by then is asked all the same, and its silence noted.
+        // A replica that is not healthy by then is queried anyway, and its silence is recorded.
         self.becomes_well()?;
         self.sleep(self.plan.fresh() + RENEWAL + ALLOWANCE + WINDOW)?;
         self.operation.progress.end("done");
@@ -266,7 +267,7 @@ impl<'a> Recorder<'a> {
         let records = Postgres::connect(&self.endpoints)?.records()?;
         let known = population.all();
         let mut missing = known.clone();
-        // Also what nobody was told of: a POST in doubt may have created it.
+        // This includes records that no client knows: a POST in doubt may have created them.
         for record in records.into_iter().filter(|(id, _, value)| known.contains(id) || value.starts_with('w')) {
             let item = Item::from(record);
             missing.remove(&item.id);
@@ -292,7 +293,7 @@ impl<'a> Recorder<'a> {
         self.log.add(Line::Last(Last { at: at.to_owned(), id, item, silent: false }));
     }
 
-    /// A busy machine may refuse a read at first. `None`: it still does after a long time.
+    /// A busy machine may refuse a read at first. `None`: it is still refused after a long time.
     fn read_now(&self, base: &Base, id: i64) -> Result<Option<Option<Item>>, StackError> {
         let give_up = Instant::now() + QUIET_WITHIN;
         while Instant::now() < give_up {

@@ -1,4 +1,4 @@
-//! Which fault comes when: a pure function of the seed, so that a run can be repeated.
+//! The schedule of faults: a pure function of the seed, so that a run can be repeated.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use stack::{ServerFault, Target};
 
 use super::fault::Fault;
 
-/// One or two faults, how long to hold them, and how long all is well after that.
+/// One or two faults, how long they last, and the healthy time after them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) faults: Vec<Fault>,
@@ -15,17 +15,17 @@ pub(super) struct Step {
     pub(super) calm: Duration,
 }
 
-/// What a schedule is aimed at: some kinds of faults, and how long all is well after each.
+/// The options of a schedule: the kinds of faults, and the healthy time after each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aim {
-    /// Only these, by their words; empty: every kind.
+    /// Only these kinds, by name; empty: every kind.
     pub only: Vec<String>,
-    /// `None`: a time at random.
+    /// `None`: a random time.
     pub calm: Option<Duration>,
 }
 
 impl Aim {
-    /// The words that a fault can be chosen by, in the order of the alphabet.
+    /// The names by which a fault can be selected, in alphabetical order.
     #[must_use]
     pub fn words() -> Vec<String> {
         let mut words: Vec<String> = all(&mut Rng::with_seed(0), 1).into_iter().flatten().map(Fault::word).collect();
@@ -39,8 +39,8 @@ impl Aim {
     }
 }
 
-/// All steps that fit into `time`, and one at least. The faults come as cards from a shuffled deck: none comes again
-/// before every other has come.
+/// All steps that fit into `time`, and at least one. The faults are drawn like cards from a shuffled deck: each comes
+/// once before any comes again.
 pub(super) fn schedule(seed: u64, time: Duration, replicas: u32, aim: &Aim) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let mut deck = Vec::new();
@@ -61,15 +61,16 @@ pub(super) fn schedule(seed: u64, time: Duration, replicas: u32, aim: &Aim) -> V
     }
 }
 
-/// What it takes to break something and to undo it.
+/// The time to inject a fault and to undo it.
 const OVERHEAD: Duration = Duration::from_millis(300);
 
-/// Below this a recording is a short one: everything is held as briefly as it makes sense.
+/// Below this a recording is short, and every fault is held as briefly as possible.
 pub(super) const SHORT: Duration = Duration::from_secs(60);
 
 fn pace(rng: &mut Rng, time: Duration, faults: Vec<Fault>) -> Step {
     let mut between = |from: u64, to: u64| Duration::from_millis(rng.u64(from..to));
-    // nginx asks another replica after one second: what is paused for longer wakes up with requests answered elsewhere.
+    // nginx asks another replica after one second: a replica that is paused for longer resumes with requests that were
+    // answered elsewhere.
     let (hold, calm) = match (faults.iter().any(|fault| is_paused_replica(*fault)), time < SHORT) {
         (true, true) => (between(1_200, 1_800), between(400, 900)),
         (true, false) => (between(1_200, 3_500), between(1_000, 2_500)),
@@ -83,7 +84,7 @@ fn is_paused_replica(fault: Fault) -> bool {
     matches!(fault, Fault::Server(ServerFault::Pause, Target::Api(_)))
 }
 
-/// Every kind once; a paused replica, which is where late writes come from, in each of its combinations.
+/// Every kind once, and a paused replica in each of its combinations, because it is the source of late writes.
 fn all(rng: &mut Rng, replicas: u32) -> Vec<Vec<Fault>> {
     use ServerFault::{Cut, Kill, Pause, Stop};
     let mut replica = || Target::Api(rng.u32(1..=replicas.max(1)));

@@ -1,32 +1,32 @@
-//! What the checker says: each promise with how much of the history it was held against, and what broke it.
+//! The result of the checker: each promise, how much of the history tested it, and its violations.
 
 use std::fmt;
 
 use super::Head;
 
-/// What the stack promises its clients. Each violation breaks one of these.
+/// The promises of the stack to its clients. Each violation breaks one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Promise {
     /// A record that is read is as new as the last write acknowledged before.
     FreshReads,
-    /// The same of every record on a page, and the page has all of them.
+    /// The same for every record on a page, and the page has all of them.
     FreshPages,
-    /// No reader sees an older version after a newer one.
+    /// No reader receives an older version after a newer one.
     ForwardReads,
     /// An acknowledged write stays, and no older one takes effect after it.
     NothingLost,
     /// A deleted record does not return.
     GoneStaysGone,
-    /// One `Idempotency-Key`, and one POST, is one record.
+    /// One `Idempotency-Key`, or one POST, creates one record.
     CreatedOnce,
-    /// An answer is about the record asked for, its value was written by somebody, and what was refused was not done.
+    /// An answer is about the requested record, its value was written by a client, and no refused write took effect.
     AsAnswered,
     /// When nothing is broken any more, every replica answers again.
     Recovers,
 }
 
 impl Promise {
-    /// All, in the order of the table.
+    /// All promises, in the order of the table.
     pub const ALL: [Self; 8] = [
         Self::FreshReads,
         Self::FreshPages,
@@ -74,51 +74,51 @@ impl fmt::Display for Promise {
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The promise.
     pub promise: Promise,
-    /// The record that it is about.
+    /// The record.
     pub id: i64,
     /// What happened, in words.
     pub what: String,
-    /// The calls that prove it, as places in [`History::calls`](super::History::calls).
+    /// The calls that prove it, as indices into [`History::calls`](super::History::calls).
     pub calls: Vec<usize>,
 }
 
-/// What the checker found.
+/// The findings of the checker.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// Writes that were acknowledged.
+    /// Number of acknowledged writes.
     pub acknowledged: usize,
-    /// Writes without an answer that tells what became of them.
+    /// Number of writes whose result is unknown.
     pub in_doubt: usize,
-    /// Answers to reads of records and pages.
+    /// Number of answers to reads of records and pages.
     pub reads: usize,
-    /// Reads that had to be as new as the last acknowledged write: Redis was not away at that time.
+    /// Number of reads that had to be as new as the last acknowledged write, because Redis was available at that time.
     pub strict: usize,
-    /// Reads that a replica's near cache answered.
+    /// Number of reads that a near cache answered.
     pub near: usize,
-    /// Of these, the ones that another replica's write had made old.
+    /// Of these, the number that missed another replica's write.
     pub near_old: usize,
-    /// The time from that write's acknowledgement to the begin of the read, at most.
+    /// The longest time from that write's acknowledgement to the begin of the read.
     pub near_oldest_us: u64,
-    /// Calls that failed (a 5xx, or no answer) while nothing was broken. This is told, not judged: a busy machine may be
-    /// the cause.
+    /// Calls that failed (a 5xx, or no answer) while nothing was broken. They are reported, not judged, because a busy
+    /// machine may be the cause.
     pub failed_in_peace: usize,
-    /// Everything that broke a promise, in the order of time.
+    /// Every violation, in chronological order.
     pub violations: Vec<Violation>,
 }
 
 impl Verdict {
-    /// How many violations of this promise there are.
+    /// The number of violations of this promise.
     #[must_use]
     pub fn count(&self, promise: Promise) -> usize {
         self.violations.iter().filter(|violation| violation.promise == promise).count()
     }
 
-    /// Why the history proves too little to be called good, if it does.
+    /// Why the history proves too little, if it does.
     #[must_use]
     pub fn too_weak(&self, head: &Head) -> Option<String> {
-        /// Fewer say nothing about rare faults.
+        /// Fewer calls say nothing about rare faults.
         const ENOUGH: usize = 100;
         if self.acknowledged < ENOUGH {
             return Some(format!("only {} writes were acknowledged, {ENOUGH} are the least", self.acknowledged));

@@ -1,5 +1,5 @@
-//! Writes to Redis and commits in Postgres all the time, from outside of the replicas: a time in which that takes long is
-//! one in which the replicas may have waited in vain. This keeps a busy machine from looking like a broken promise.
+//! Writes to Redis and commits in Postgres continuously, from outside the replicas. When one of these takes long, the
+//! replicas may have been waiting too, so that a busy machine does not look like a broken promise.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,23 +16,23 @@ use super::{
 };
 use crate::admin::{Postgres, Redis};
 
-/// Half of the 40 ms that a replica waits for Redis, by default, at one attempt.
+/// Half of the default time-out of a replica for one Redis attempt, 40 ms.
 const REDIS_IS_SLOW: Duration = Duration::from_millis(20);
-/// Half of the 150 ms that a statement may take, by default.
+/// Half of the default statement time-out, 150 ms.
 const POSTGRES_IS_SLOW: Duration = Duration::from_millis(75);
-/// Between two looks.
+/// The interval of checks.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A reply of Redis that does not come for so long is not awaited: the connection is given up.
+/// If a reply of Redis takes longer, the connection is given up.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Notes every silence of Redis until it is told to stop.
+/// Records every silence of Redis until it is stopped.
 pub(super) fn watch_redis(url: &str, clock: Clock, log: &Log, stop: &AtomicBool) {
     let mut connection = None;
     let note = |from, to| log.add(silence("redis", from, to, true));
     watch(REDIS_IS_SLOW, clock, stop, note, || set(&mut connection, url));
 }
 
-/// Notes every silence of Postgres until it is told to stop.
+/// Records every silence of Postgres until it is stopped.
 pub(super) fn watch_postgres(endpoints: &Endpoints, clock: Clock, log: &Log, stop: &AtomicBool) {
     let mut connection = None;
     let note = |from, to| log.add(silence("postgres", from, to, false));
@@ -45,8 +45,8 @@ fn silence(server: &str, from: u64, to: u64, redis: bool) -> Line {
     Line::Broken(Broken { what, from, to, repaired, redis, ended: false })
 }
 
-/// Looks again and again, and notes each silence when it is over. It also counts when this thread does not run for long:
-/// then others may not, either.
+/// Checks repeatedly, and records each silence when it ends. A long time in which this thread does not run counts too,
+/// because other threads may not run either.
 fn watch(slow: Duration, clock: Clock, stop: &AtomicBool, note: impl Fn(u64, u64), mut answers: impl FnMut() -> bool) {
     let mut before = clock.now();
     let mut silent_since = None;
@@ -74,7 +74,7 @@ fn set(connection: &mut Option<Redis>, url: &str) -> bool {
             Err(_) => return false,
         },
     };
-    // The replicas' own keys are left alone; it vanishes by itself.
+    // A key that the replicas do not use, and that expires by itself.
     let written = redis.command(&["SET", "history:witness", "x", "PX", "1000"]);
     if written.is_err() {
         *connection = None;
@@ -82,7 +82,7 @@ fn set(connection: &mut Option<Redis>, url: &str) -> bool {
     written.is_ok()
 }
 
-/// A transaction that has a number is written to the log and flushed, as a write of the replicas is.
+/// A transaction with an id is written to the log and flushed, like a write of the replicas.
 fn commit(connection: &mut Option<Postgres>, endpoints: &Endpoints) -> Result<(), StackError> {
     let postgres = match connection {
         Some(postgres) => postgres,

@@ -34,7 +34,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A new file; one that is there is an error.
+    /// Creates a new file; it is an error if the file exists.
     ///
     /// # Errors
     /// It cannot be created.
@@ -49,10 +49,11 @@ impl Writer {
         &self.path
     }
 
-    /// Adds a line in one piece. After an error (a full disk) no other line is tried: the journal stays whole up to there.
+    /// Appends a line in one write. After an error (a full disk) no other line is written, so the journal is complete
+    /// up to that point.
     ///
     /// # Errors
-    /// The line could not be written, or one before it.
+    /// This line or an earlier one could not be written.
     pub fn append(&self, entry: &Entry) -> Result<(), JournalError> {
         let failed = |source| JournalError::Write { path: self.path.clone(), source };
         let mut text = serde_json::to_vec(entry).map_err(|error| failed(error.into()))?;
@@ -68,26 +69,26 @@ impl Writer {
     }
 }
 
-/// A journal that was read.
+/// A parsed journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Journal {
     pub entries: Vec<Entry>,
-    /// The last line was cut: the run was killed, or is still going on.
+    /// Whether the last line is incomplete: the run was killed, or is still going on.
     pub is_cut: bool,
 }
 
 impl Journal {
     /// # Errors
-    /// The file cannot be read or is no journal of this schema; the line at fault.
+    /// The file cannot be read or is not a journal of this schema; names the line.
     pub fn read(path: &Path) -> Result<Self, JournalError> {
         let text = std::fs::read(path).map_err(|source| JournalError::Read { path: path.to_owned(), source })?;
         Self::parse(&String::from_utf8_lossy(&text), path)
     }
 
-    /// The same from text; `path` is for errors.
+    /// Parses the text of a journal; `path` is for errors.
     ///
     /// # Errors
-    /// It is no journal of this schema; the line at fault.
+    /// It is not a journal of this schema; names the line.
     pub fn parse(text: &str, path: &Path) -> Result<Self, JournalError> {
         let foreign = |why: &str| JournalError::Foreign { path: path.to_owned(), why: why.to_owned() };
         let first = text.lines().next().filter(|line| !line.is_empty()).ok_or_else(|| foreign("it is empty"))?;
@@ -109,7 +110,7 @@ impl Journal {
     }
 }
 
-/// Refuses a journal of another schema before anything else of it is understood.
+/// Refuses a journal of another schema before the rest of it is parsed.
 fn check_first(line: &str, path: &Path) -> Result<(), JournalError> {
     #[derive(serde::Deserialize)]
     struct First {

@@ -1,4 +1,4 @@
-//! A journal put in order: each arm with its marks, and everything that was measured in it, in seconds from its start.
+//! A journal in order: each arm with its marks, and all measurements in it, in seconds from its start.
 
 use std::collections::BTreeMap;
 
@@ -12,40 +12,41 @@ use crate::{
     metrics::Reading,
 };
 
-/// A run as its journal tells it.
+/// A run, reconstructed from its journal.
 #[derive(Debug, Clone)]
 pub struct Run<'a> {
     pub begin: &'a Begin,
     /// In the order in which they ran.
     pub arms: Vec<ArmRun<'a>>,
-    /// `None`: it was killed, or is still going on.
+    /// `None`: the run was killed, or is still going on.
     pub ending: Option<&'a Ending>,
 }
 
-/// One case of it, once.
+/// One run of one arm.
 #[derive(Debug, Clone)]
 pub struct ArmRun<'a> {
     pub arm: &'a Arm,
     pub repeat: u32,
     pub began: OffsetDateTime,
-    /// When load and probes started; every time in here counts from it. Without a start it is when the arm began.
+    /// When load and probes started, from which every time here counts. Without a start, when the arm began.
     pub start: OffsetDateTime,
     pub marks: Marks,
-    /// Every mark in the order in which it was reached; with several faults `undo` and `recovered` come again.
+    /// Every mark in the order in which it was reached; with several faults `undo` and `recovered` occur several times.
     pub reached: Vec<(&'a str, f64)>,
     pub gate: Option<(bool, &'a str)>,
-    /// What was planned and done: when, which step, in words; with its end where it took time.
+    /// The planned and executed actions: time, step and description, with the end if it took time.
     pub events: Vec<Event<'a>>,
     pub injected: Vec<(&'a str, &'a Injected)>,
     pub healed: Vec<(&'a str, &'a Healed)>,
     pub points: Vec<&'a Point>,
     pub probes: BTreeMap<&'a str, Vec<&'a ProbeAnswer>>,
-    /// Every series of every replica at some moments.
+    /// Samples of every series of every replica.
     pub metrics: Vec<(f64, Reading)>,
     pub servers: Vec<(f64, &'a BTreeMap<String, String>)>,
     pub load: Option<(&'a Report, &'a Requests)>,
     pub alerts: Vec<(f64, &'a str, &'a str)>,
-    /// Promises that a recorded history broke: how often in all, and why it proves too little, if it does.
+    /// The promises that a recorded history broke: the number of violations, and why the history proves too little, if
+    /// it does.
     pub history: Option<(u64, Option<&'a str>)>,
     pub notes: Vec<&'a str>,
     /// Why it cannot be judged.
@@ -55,7 +56,7 @@ pub struct ArmRun<'a> {
     known: Reading,
 }
 
-/// Something that was done.
+/// An action.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
     pub step: &'a str,
@@ -85,7 +86,7 @@ impl Marks {
 }
 
 impl Journal {
-    /// Puts everything into its arm. `None` when the journal has no beginning.
+    /// Assigns every event to its arm. `None` if the journal has no beginning.
     #[must_use]
     pub fn run(&self) -> Option<Run<'_>> {
         let Some(Entry::Begin(begin)) = self.entries.first() else { return None };
@@ -173,7 +174,7 @@ impl<'a> ArmRun<'a> {
             }
             Entry::Metrics { at, replicas } => {
                 let at = self.seconds(*at);
-                // The journal has what changed.
+                // The journal has only the changes.
                 for (replica, series) in replicas {
                     self.known.entry(replica.clone()).or_default().extend(series.clone());
                 }
@@ -199,7 +200,7 @@ impl<'a> ArmRun<'a> {
         }
     }
 
-    /// A time of the day as seconds from the start of the arm.
+    /// A time of day as seconds from the start of the arm.
     #[must_use]
     pub fn seconds(&self, at: OffsetDateTime) -> f64 {
         (at - self.start).as_seconds_f64()
@@ -208,7 +209,7 @@ impl<'a> ArmRun<'a> {
     /// The bounds of a window, in seconds from the start.
     ///
     /// # Errors
-    /// A mark that was not reached, or no window of this name.
+    /// A mark was not reached, or there is no window of this name.
     pub fn window(&self, name: &str) -> Result<(f64, f64), String> {
         let own = self.arm.windows.iter().find(|window| window.name == name);
         let (from, to) = match (own, name) {
@@ -225,7 +226,7 @@ impl<'a> ArmRun<'a> {
         if to > from { Ok((from, to)) } else { Err(format!("the window {name} is empty")) }
     }
 
-    /// The answers of a probe that were asked for in a window.
+    /// The answers of a probe to requests in a window.
     pub fn answers(&self, probe: &str, (from, to): (f64, f64)) -> impl Iterator<Item = &'a ProbeAnswer> {
         let all = self.probes.get(probe).map(Vec::as_slice).unwrap_or_default();
         all.iter().copied().filter(move |answer| (from..to).contains(&(answer.at / 1e3)))

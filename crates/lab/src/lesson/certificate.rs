@@ -1,4 +1,4 @@
-//! The page at the end of a lesson: what was run, what came of it, and whether the target was reached. A pure function of
+//! The page at the end of a lesson: what was run, the results, and whether the target was reached. A pure function of
 //! verdicts.
 
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use crate::verdict::{Judged, Outcome, Verdict, number};
 #[derive(Debug, Clone)]
 pub struct Step {
     pub name: String,
-    /// From the page to its report.
+    /// The link from the page to its report.
     pub link: String,
     pub question: String,
     pub verdict: Verdict,
@@ -23,7 +23,7 @@ pub struct Step {
 pub struct Certificate {
     pub lesson: &'static Lesson,
     pub steps: Vec<Step>,
-    /// What judged the target.
+    /// The judgement of the target.
     pub target: Verdict,
     /// The day, as it is printed.
     pub date: String,
@@ -32,13 +32,13 @@ pub struct Certificate {
 const STYLE: &str = include_str!("certificate.css");
 
 impl Certificate {
-    /// Whether the target was reached. The experiments teach; only the target is judged.
+    /// Whether the target was reached. Only the target is judged, not the other experiments.
     #[must_use]
     pub fn is_reached(&self) -> bool {
         self.target.outcome == Outcome::Held
     }
 
-    /// One HTML file without network.
+    /// One HTML file that needs no network.
     #[must_use]
     pub fn to_html(&self) -> String {
         let Lesson { title, brief, target, .. } = self.lesson;

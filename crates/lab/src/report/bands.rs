@@ -1,5 +1,5 @@
-//! What was done to the stack in an arm, as stretches of its time: a fault from its order to the recovery, a change of the
-//! replicas from its order to its end.
+//! The actions on the stack in an arm, as intervals of its time: a fault from its order to the recovery, a change of
+//! the replicas from its order to its end.
 
 use crate::{experiment::Action, journal::ArmRun};
 
@@ -8,16 +8,16 @@ pub(super) struct Band<'a> {
     pub(super) step: &'a str,
     /// `kill api-2`
     pub(super) what: String,
-    /// A fault; otherwise a change of the replicas.
+    /// Whether it is a fault; otherwise it is a change of the replicas.
     pub(super) is_fault: bool,
     pub(super) ordered: f64,
-    /// It was seen from outside.
+    /// When it was confirmed from outside.
     pub(super) effect: f64,
-    /// The undoing began.
+    /// When the undo began.
     pub(super) undo: Option<f64>,
-    /// Every probe had a good answer again.
+    /// When every probe had a good answer again.
     pub(super) recovered: Option<f64>,
-    /// What the look from outside met.
+    /// What the check from outside found.
     pub(super) evidence: &'a str,
 }
 
@@ -28,7 +28,7 @@ impl Band<'_> {
     }
 }
 
-/// In the order of time. What an arm is prepared with is its condition, and no event in it.
+/// In chronological order. The preparation of an arm is its initial condition, not an event in it.
 pub(super) fn all<'a>(arm: &ArmRun<'a>) -> Vec<Band<'a>> {
     let mut bands = faults(arm);
     for (place, step) in arm.arm.steps.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How an arm went, in slices of time that are long enough to hold some requests each.
+//! The development of an arm, in slices of time that are long enough to contain some requests each.
 
 use loadgen::{Point, Report};
 
@@ -20,7 +20,7 @@ const FINE: Cut = Cut { most_slices: 2_000.0, least_requests: 2.0, least_slices:
 pub(super) const ENDS: [(&str, &str); 6] =
     [("s2", "good"), ("s5", "5xx"), ("s4", "4xx"), ("c3", "wrong content"), ("s0", "no answer"), ("sd", "not sent")];
 
-/// A stretch of time: what became of the requests that were planned in it.
+/// An interval of time: the results of the requests that were planned in it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Slice {
     pub(super) from: f64,
@@ -46,7 +46,7 @@ impl Slice {
     }
 }
 
-/// Every slice of an arm; none without a load. A run that was cut has no report of its load, but its points.
+/// Every slice of an arm; none without a load. An interrupted run has no report of its load, only its points.
 pub(super) fn slices(arm: &ArmRun<'_>) -> Vec<Slice> {
     match arm.load {
         Some((report, _)) => of_report(report, &DRAWN),
@@ -104,14 +104,14 @@ fn of_point(point: &Point) -> Slice {
     }
 }
 
-/// What was refused is put down to 5xx first: an experiment may call a 404 good, and hardly ever a 503.
+/// Refusals are attributed to 5xx first: an experiment may define a 404 as good, but hardly ever a 503.
 fn ends(good: u64, refused: u64, of_5xx: u64, of_4xx: u64, unanswered: u64, dropped: u64) -> [u64; 6] {
     let server = refused.min(of_5xx);
     let client = (refused - server).min(of_4xx);
     [good, server, client, refused - server - client, unanswered, dropped]
 }
 
-/// When the last thing happened in an arm, in s from its start.
+/// The time of the last event in an arm, in s from its start.
 pub(super) fn end(arm: &ArmRun<'_>, slices: &[Slice]) -> f64 {
     let load = slices.last().map_or(0.0, |slice| slice.to);
     let marks = arm.reached.iter().map(|(_, at)| *at);

@@ -1,4 +1,4 @@
-//! The files of a report: each says that the lab wrote it, and only such a file is ever replaced.
+//! The files of a report. Each is marked as written by the lab, and only a marked file is ever replaced.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -10,7 +10,7 @@ pub(super) const HTML_MARK: &str = "<meta name=\"generator\" content=\"lab repor
 pub(super) const MARKDOWN_MARK: &str = "<!-- written by lab report -->";
 /// At the beginning of the XML file.
 pub(super) const XML_MARK: &str = "<!-- written by lab report -->";
-/// The mark is within so many bytes.
+/// The mark is within this many bytes.
 const HEAD: usize = 1_024;
 
 /// # Errors
@@ -28,10 +28,10 @@ pub(super) fn check(path: &Path) -> Result<(), ReportError> {
     }
 }
 
-/// Writes a file in one piece: a reader sees the old one or the new one.
+/// Writes a file atomically: a reader gets the old one or the new one.
 ///
 /// # Errors
-/// It is not the lab's, or cannot be written.
+/// The file was not written by the lab, or cannot be written.
 pub(super) fn replace(path: &Path, text: &str) -> Result<(), ReportError> {
     check(path)?;
     let failed = |source| ReportError::Write { path: path.to_owned(), source };

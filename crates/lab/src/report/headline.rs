@@ -1,4 +1,4 @@
-//! A run in one sentence: the verdict and the two figures that matter.
+//! A run in one sentence: the verdict and the two main figures.
 
 use super::words;
 use crate::{
@@ -6,8 +6,8 @@ use crate::{
     verdict::{Judged, Outcome, Verdict},
 };
 
-/// What did not hold comes first. Of what held: the first hypothesis, since an experiment names what it is about first, and
-/// the next one that is about something else.
+/// What did not hold comes first. Of what held: the first hypothesis, because an experiment states its main one first,
+/// and the next one about something else.
 pub(super) fn figures(verdict: &Verdict) -> Vec<&Judged> {
     let of = |outcome: Outcome| verdict.judged.iter().filter(move |judged| judged.outcome == outcome);
     let mut chosen: Vec<&Judged> = of(Outcome::Deviated).take(2).collect();

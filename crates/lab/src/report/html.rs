@@ -1,4 +1,4 @@
-//! The page: one file without a network, in light and dark, from the verdict down to the journal.
+//! The page: one file that needs no network, in light and dark, from the verdict to the journal.
 //!
 //! Everything is drawn here; the scripts only show figures under the pointer, and more of
 //! them where one zooms in.
@@ -62,7 +62,7 @@ pub(super) fn end(script: &str) -> String {
     format!("</main>\n{script}</body>\n</html>\n")
 }
 
-/// A part without content has no heading either.
+/// A section without content has no heading.
 fn section(title: &str, content: &str) -> String {
     if content.is_empty() { String::new() } else { format!("<section>\n<h2>{title}</h2>\n{content}</section>\n") }
 }

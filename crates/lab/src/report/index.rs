@@ -1,4 +1,5 @@
-//! Many runs in a folder: what the last one of each experiment says, and how each hypothesis went over all of them.
+//! The index of many runs in a folder: the last result of each experiment, and the results of each hypothesis over all
+//! runs.
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +16,14 @@ use crate::{
     verdict::{Outcome, Verdict},
 };
 
-/// A line of a journal's beginning is enough to know one.
+/// A journal is recognised by this much of its beginning.
 const HEAD: usize = 256;
-/// Folders within folders; deeper ones are not looked into.
+/// The depth of the search in nested folders.
 const DEEPEST: usize = 8;
-/// So many runs of a hypothesis stand side by side, the last ones.
+/// The number of runs of a hypothesis that are shown, the last ones.
 const MOST_RUNS: usize = 12;
 
-/// What an index keeps of a run.
+/// The data of a run in the index.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub name: String,
@@ -51,7 +52,7 @@ impl Record {
     }
 }
 
-/// Every journal in a folder and below, in the order of names. A file of another kind is passed over; links are not followed.
+/// Every journal in a folder and below, ordered by name. Other files are skipped; links are not followed.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -78,7 +79,8 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-/// Whether the beginning is that of a journal, of whatever version. What cannot be read is one: its error is worth telling.
+/// Whether the beginning is that of a journal of any version. An unreadable file counts as one, so that its error is
+/// reported.
 fn is_journal(path: &Path) -> bool {
     use std::io::Read;
     let mut head = Vec::new();
@@ -91,7 +93,7 @@ fn is_journal(path: &Path) -> bool {
 /// Writes `index.html` in the folder; `unread` are journals without a report, each with the reason.
 ///
 /// # Errors
-/// A file of this name is not the lab's, or cannot be written.
+/// A file of this name was not written by the lab, or cannot be written.
 pub fn write(folder: &Path, records: &[Record], unread: &[(PathBuf, String)]) -> Result<PathBuf, ReportError> {
     let path = folder.join("index.html");
     file::replace(&path, &render(folder, records, unread))?;
@@ -176,7 +178,7 @@ fn history(folder: &Path, name: &str, runs: &[&Record]) -> String {
             )
         })
         .collect();
-    // A hypothesis is the same as long as its words, its arm, its window and its limit are.
+    // A hypothesis is the same if its words, its arm, its window and its limit are.
     let mut lines: Vec<[&str; 4]> = Vec::new();
     for judged in shown.iter().rev().flat_map(|run| &run.verdict.judged) {
         let key = [judged.says.as_str(), judged.arm.as_str(), judged.window.as_str(), judged.limit.as_str()];
@@ -233,7 +235,7 @@ fn relative(folder: &Path, path: &Path) -> String {
     path.strip_prefix(folder).unwrap_or(path).display().to_string()
 }
 
-/// A path as a link: what has a meaning in a URL is written as its code.
+/// A path as a link, percent-encoded.
 fn link(folder: &Path, path: &Path) -> String {
     let mut link = String::new();
     for byte in relative(folder, path).bytes() {

@@ -47,7 +47,7 @@ pub(super) fn render(run: &Run<'_>, verdict: &Verdict) -> String {
     xml + "</testsuite>\n</testsuites>\n"
 }
 
-/// Whether the run as a whole can be judged is a case of its own: a cut journal must not pass.
+/// Whether the run as a whole can be judged is a separate test case: an incomplete journal must not pass.
 fn validity(name: &str, verdict: &Verdict) -> String {
     let case = format!("<testcase classname=\"{name}\" name=\"the run can be judged\"");
     match verdict.invalid.first() {
@@ -75,7 +75,7 @@ fn case(name: &str, judged: &Judged) -> String {
     }
 }
 
-/// XML has no way at all to hold most control characters.
+/// XML cannot represent most control characters.
 fn escape(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
     loadgen::charts::escape(&text).replace('\n', "&#10;")

@@ -1,4 +1,4 @@
-//! The report as Markdown: what the page says, without its pictures.
+//! The report as Markdown: the content of the page without its pictures.
 
 use std::fmt::Write as _;
 
@@ -94,7 +94,7 @@ fn windows_of(subject: &Subject<'_>) -> String {
 }
 
 fn timelines(subject: &Subject<'_>) -> String {
-    // Dozens of short arms have a line each above; their steps are in the page.
+    // Dozens of short arms have one line each above; the page has their steps.
     const MOST_ARMS: usize = 6;
     if subject.run.arms.len() > MOST_ARMS {
         return String::new();

@@ -1,8 +1,8 @@
-//! The post-mortem: what happened, what it cost, how soon it was noticed and over, and what follows.
+//! The post-mortem: what happened, its impact, the times to detect and to recover, and what follows.
 //!
-//! It is made from any run that broke something under load. Requests are counted from the load's own record. Time to detect
-//! is from the effect of a fault to the first answer of a probe or of the load that is not good; time to recover is from the effect to the
-//! first moment after the repair at which every probe has good answers.
+//! It is made from any run that broke something under load. Requests are counted in the load's own record. The time to
+//! detect is from the effect of a fault to the first answer of a probe or of the load that is not good. The time to
+//! recover is from the effect to the first time after the repair at which every probe has good answers.
 
 mod text;
 
@@ -16,11 +16,11 @@ use crate::{
     verdict,
 };
 
-/// The uptime of the contract, in %: what is below it is the error budget.
+/// The uptime of the contract, in %: the rest is the error budget.
 const TARGET: f64 = 95.0;
-/// What notices an incident besides the probes.
+/// What detects an incident besides the probes.
 const LOAD: &str = "load";
-/// Less than any step is long, in s.
+/// Shorter than any step, in s.
 const HAIR: f64 = 1e-6;
 
 /// Every arm that was broken under load.
@@ -28,7 +28,7 @@ pub(super) struct Postmortem<'a> {
     pub(super) arms: Vec<ArmStory<'a>>,
 }
 
-/// One arm's day.
+/// The post-mortem of one arm.
 pub(super) struct ArmStory<'a> {
     pub(super) arm: &'a ArmRun<'a>,
     pub(super) incidents: Vec<Incident<'a>>,
@@ -38,28 +38,28 @@ pub(super) struct ArmStory<'a> {
     pub(super) availability: Option<f64>,
     /// Of the requests, in %.
     pub(super) target: f64,
-    /// What of the error budget was spent, in %.
+    /// The share of the error budget that was used, in %.
     pub(super) spent: f64,
     pub(super) mttd: Option<f64>,
     pub(super) mttr: Option<f64>,
     /// From the begin of one fault to the begin of the next.
     pub(super) mtbf: Option<f64>,
-    /// Failures within no incident.
+    /// Failures outside any incident.
     pub(super) outside: u64,
 }
 
-/// A fault, or several at once; or a change of the replicas.
+/// A fault, or several overlapping ones; or a change of the replicas.
 pub(super) struct Incident<'a> {
     pub(super) bands: Vec<Band<'a>>,
     pub(super) sent: u64,
     pub(super) failed: u64,
-    /// How many users had at least one failure, about; where the plan says how users become requests.
+    /// The approximate number of users with at least one failure, if the plan relates users to requests.
     pub(super) users: Option<f64>,
-    /// From the effect to the first answer that is not good, in s, and what got it: a probe or the load.
+    /// The time from the effect to the first answer that is not good, in s, and its source: a probe or the load.
     pub(super) noticed: Option<(f64, &'a str)>,
     /// From the effect to an alert, in s.
     pub(super) alerted: Option<(f64, &'a str)>,
-    /// From the effect until all is well, in s.
+    /// The time from the effect until everything is healthy, in s.
     pub(super) recovered: Option<f64>,
 }
 
@@ -80,7 +80,7 @@ impl Incident<'_> {
         self.bands.iter().map(|band| band.effect).fold(f64::INFINITY, f64::min)
     }
 
-    /// From the begin of the repair until all is well.
+    /// The time from the begin of the repair until everything is healthy.
     pub(super) fn repair(&self) -> Option<f64> {
         let undo = self.bands.iter().filter_map(|band| band.undo).fold(f64::INFINITY, f64::min);
         Some((self.effect() + self.recovered? - undo).max(0.0)).filter(|time| time.is_finite())
@@ -88,7 +88,7 @@ impl Incident<'_> {
 }
 
 impl<'a> Postmortem<'a> {
-    /// `None` where nothing was broken under load.
+    /// `None` if nothing was broken under load.
     pub(super) fn of(run: &'a Run<'a>) -> Option<Self> {
         let arms: Vec<ArmStory<'a>> = run.arms.iter().filter_map(|arm| story(run, arm)).collect();
         arms.iter().any(|arm| arm.incidents.iter().any(Incident::is_fault)).then_some(Self { arms })
@@ -104,7 +104,7 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
     let mut incidents: Vec<Incident<'a>> = Vec::new();
     for band in bands {
         match incidents.last_mut() {
-            // Faults that overlap are one incident; a change of the replicas is always one of its own.
+            // Faults that overlap are one incident; a change of the replicas is always a separate one.
             Some(last)
                 if last.is_fault() && band.is_fault && last.bands.iter().any(|known| known.end() > band.ordered) =>
             {
@@ -148,7 +148,7 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
     })
 }
 
-/// The success that a hypothesis asks of the whole time of this arm, or the contract's.
+/// The success rate that a hypothesis requires for the whole time of this arm, or the contract's.
 fn target(run: &Run<'_>, arm: &ArmRun<'_>) -> f64 {
     let of_arm = run.begin.experiment.hypotheses.iter().filter(|one| one.arm == arm.arm.name && one.window == WHOLE);
     let asked = of_arm.filter(|one| one.measure == Measure::Success).find_map(|one| one.bound.at_least);
@@ -160,7 +160,7 @@ fn measure<'a>(arm: &'a ArmRun<'a>, incident: &mut Incident<'a>, next: f64) {
     let known = incident.bands.iter().map(Band::end).fold(0.0, f64::max);
     let end = known.min(next);
     if let Some((report, _)) = arm.load
-        // A step belongs to a window when it begins in it: the one in which the fault came is the first to suffer.
+        // A step belongs to a window if it begins in it. The step in which the fault begins is already affected.
         && let Some(window) = report.window(begin - report.interval_s + HAIR, end)
     {
         let summary = window.summary();
@@ -168,7 +168,7 @@ fn measure<'a>(arm: &'a ArmRun<'a>, incident: &mut Incident<'a>, next: f64) {
         incident.failed = summary.planned - summary.succeeded;
         let per_user = arm.arm.load.as_ref().and_then(|load| load.per_user).filter(|rate| *rate > 0.0);
         incident.users = per_user.map(|per_user| {
-            // Failures fall on users at random: with f failures among N users, N·(1 − e^(−f/N)) of them are hit.
+            // Failures hit users at random: with f failures among N users, N·(1 − e^(−f/N)) of them are affected.
             let users = (summary.planned as f64 / window.seconds.max(1e-9) / per_user).max(1.0);
             users * (1.0 - (-(incident.failed as f64) / users).exp())
         });

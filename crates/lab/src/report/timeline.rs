@@ -1,10 +1,10 @@
-//! What was planned and what was done, step by step.
+//! The planned and executed actions, step by step.
 
 use std::collections::BTreeSet;
 
 use crate::{journal::ArmRun, report::words};
 
-/// An hour of random faults has a thousand.
+/// The limit of lines: an hour of random faults has a thousand steps.
 const MOST_ROWS: usize = 250;
 
 pub(super) const HEAD: [&str; 5] = ["planned", "step", "asked", "done or in effect", "seen"];
@@ -18,7 +18,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// As [`HEAD`] has them.
+    /// The columns of [`HEAD`].
     pub(super) fn cells(&self) -> [String; 5] {
         let time = |time: Option<f64>, none: &str| time.map_or_else(|| none.to_owned(), words::at);
         let none =
@@ -27,7 +27,7 @@ impl Row {
     }
 }
 
-/// Every step of the plan with what came of it, then what was done besides, in the order of time.
+/// Every step of the plan with its result, then the other actions, in chronological order.
 pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
     let mut rows = Vec::new();
     let names: Vec<String> = (0..arm.arm.steps.len()).map(|place| arm.arm.step_name(place)).collect();
@@ -35,7 +35,7 @@ pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
         let planned = Some(step.at.as_secs_f64());
         let mut done: Vec<Row> = events(arm, name, planned).collect();
         if done.is_empty() {
-            // A heal that found nothing to undo, a mark: only the marks around the step tell.
+            // Skips a heal that found nothing to undo and a mark: only the marks around the step show them.
             let mark = |suffix: &str| arm.marks.get(&format!("{name}.{suffix}"));
             let (asked, ended) = (mark("asked"), mark("done"));
             done.push(Row { planned, what: step.action.to_string(), asked, done: ended, seen: String::new() });
@@ -89,7 +89,7 @@ fn events<'b>(arm: &'b ArmRun<'_>, name: &'b str, planned: Option<f64>) -> impl 
     })
 }
 
-/// What the look from outside met, or how it was undone.
+/// What the check from outside found, or how the fault was undone.
 fn seen(arm: &ArmRun<'_>, name: &str, what: &str) -> String {
     let fault =
         arm.injected.iter().find(|(step, fault)| *step == name && what == format!("{} {}", fault.kind, fault.target));

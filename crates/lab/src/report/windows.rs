@@ -8,9 +8,9 @@ use crate::{
     journal::ArmRun,
 };
 
-/// More kinds of failures than that are not read.
+/// The limit of kinds of failures in a cell.
 const MOST_FAILURES: usize = 4;
-/// A run with many incidents has a window for each; the rest are in the hypotheses that ask for them.
+/// The limit of windows. A run with many incidents has a window for each; the others are in the hypotheses about them.
 const MOST_WINDOWS: usize = 16;
 
 pub(super) const HEAD: [&str; 9] = ["window", "time", "requests", "good", "failed", "good per s", "p50", "p95", "p99"];
@@ -18,13 +18,13 @@ pub(super) const HEAD: [&str; 9] = ["window", "time", "requests", "good", "faile
 /// One line of the table.
 pub(super) struct Row {
     pub(super) window: String,
-    /// As [`HEAD`] has them, after the name.
+    /// The columns of [`HEAD`] after the name.
     pub(super) cells: [String; 8],
     /// `503 database_timeout 12, timeout 3`
     pub(super) failures: String,
 }
 
-/// A line for each window of the arm that was reached and in which something was asked.
+/// A line for each window of the arm that was reached and has requests.
 pub(super) fn rows(arm: &ArmRun<'_>) -> Vec<Row> {
     let own = arm.arm.windows.iter().map(|window| window.name.as_str());
     let names: Vec<&str> = [WHOLE, BEFORE, DURING, AFTER].into_iter().chain(own).collect();

@@ -1,4 +1,4 @@
-//! Numbers, times and figures as a report words them.
+//! The text form of numbers, times and figures in reports.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) fn count(n: u64) -> String {
     text
 }
 
-/// Whole numbers of four digits and more in a sentence get their commas; what is part of a word or a decimal stays.
+/// Whole numbers of four digits and more in a sentence get their commas, but not parts of words and decimals.
 pub(super) fn grouped(text: &str) -> String {
     let word = |word: &str| {
         let core = word.trim_end_matches([';', ':', '.']);
@@ -36,7 +36,7 @@ pub(super) fn value(value: f64, unit: &str) -> String {
     if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
 
-/// What was observed, in as many words as it takes.
+/// The observed value in words.
 pub(super) fn observed(observed: &Observed, unit: &str) -> String {
     let alone = value(observed.value, unit);
     match observed.text.as_str() {
@@ -47,7 +47,7 @@ pub(super) fn observed(observed: &Observed, unit: &str) -> String {
     }
 }
 
-/// What came of a hypothesis, as a figure or as the reason why there is none.
+/// The result of a hypothesis, as a figure or as the reason why there is none.
 pub(super) fn figure(judged: &Judged) -> String {
     judged.observed.as_ref().map_or_else(|| grouped(&judged.why), |seen| observed(seen, &judged.unit))
 }
@@ -73,12 +73,12 @@ pub(super) fn at(seconds: f64) -> String {
     format!("{} s", trimmed(seconds, if magnitude >= 10.0 { 1 } else { 2 }))
 }
 
-/// How long something took; below a second in ms.
+/// A duration; below a second in ms.
 pub(super) fn lasting(seconds: f64) -> String {
     if seconds.abs() < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { at(seconds) }
 }
 
-/// Where a time axis up to this end is marked, and with what: round seconds in what is short, round minutes in what is long.
+/// The marks of a time axis up to this end: round seconds on a short one, round minutes on a long one.
 pub(super) fn ticks(axis: loadgen::charts::Axis, end: f64) -> Vec<(f64, String)> {
     const STEPS: [u32; 9] = [20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600];
     if end < LONG {
@@ -90,7 +90,7 @@ pub(super) fn ticks(axis: loadgen::charts::Axis, end: f64) -> Vec<(f64, String)>
     (0..=count).map(|place| f64::from(place) * step).map(|at| (at, tick(at, true))).collect()
 }
 
-/// From this time on, in s, an axis has minutes.
+/// From this time on, in s, an axis is in minutes.
 pub(super) const LONG: f64 = 120.0;
 
 /// A mark of a time axis: `5`, `1:30`.
@@ -103,7 +103,7 @@ fn tick(seconds: f64, is_long: bool) -> String {
     }
 }
 
-/// With so many digits at most, without zeros at the end.
+/// With at most this many digits, without trailing zeros.
 pub(super) fn trimmed(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
@@ -120,17 +120,17 @@ pub(super) fn date(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
-/// `8s`, as the plans have it.
+/// `8s`, in the form of the plans.
 pub(super) fn planned(time: Duration) -> String {
     at(time.as_secs_f64())
 }
 
-/// One of something, or more.
+/// Singular or plural, by the number.
 pub(super) fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// The beginning of a sentence.
+/// Capitalises the first letter.
 pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())

@@ -1,4 +1,4 @@
-//! One arm, once: from its shape to its undoing.
+//! One run of one arm: from its shape to its undo.
 
 use std::{
     collections::BTreeMap,
@@ -27,26 +27,27 @@ use crate::{
     prober::{Prober, Seen},
 };
 
-/// One step of the load's time axis: short enough for the window of a short fault, in a long run longer.
+/// The step of the load's time axis: short enough for the window of a short fault, and longer in a long run.
 const INTERVAL: Duration = Duration::from_millis(100);
 const LONGEST_INTERVAL_STEPS: u32 = 600;
-/// After another shape replicas have to fill pools and see both dependencies, on a busy machine.
+/// The time limit for replicas to fill their pools and reach both dependencies after a change of shape, on a busy
+/// machine.
 const WELL_WITHIN: Duration = Duration::from_secs(30);
-/// The states of servers, for the picture.
+/// The interval at which the states of servers are recorded.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What to run now.
+/// The arm to run.
 pub(super) struct ArmPlan<'a> {
     pub(super) arm: &'a Arm,
     pub(super) repeat: u32,
     pub(super) seed: u64,
-    /// Good answers per second of the arms before it.
+    /// Good answers per second of the previous arms.
     pub(super) achieved: &'a BTreeMap<String, f64>,
-    /// What the journal knows of the replicas' metrics.
+    /// The values of the replicas' metrics that the journal already has.
     pub(super) changes: &'a Mutex<Changes>,
 }
 
-/// Runs it and undoes everything. Returns the good answers per second, where there was a load.
+/// Runs it and undoes everything. Returns the good answers per second, if there was a load.
 pub(super) fn run(
     plan: &ArmPlan<'_>,
     session: &Session,
@@ -59,7 +60,7 @@ pub(super) fn run(
     live.arm(&format!("{}{repeat}", arm.name));
     journal.append(&Entry::Arm { arm: arm.name.clone(), repeat: plan.repeat, at: OffsetDateTime::now_utc() })?;
     let outcome = shaped(plan, session, journal, live, operation);
-    // Whatever has happened, nothing of this arm may reach the next one.
+    // Whatever has happened, no effect of this arm may reach the next one.
     live.phase("undoing");
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     let healed = session.heal(None, &undo);
@@ -70,7 +71,7 @@ pub(super) fn run(
             None
         }
         Err(Stop::Failed(error)) => {
-            // What could not be undone is told by the next command; the first error is the one to tell.
+            // The next command reports what could not be undone; the first error is returned.
             let _ = healed;
             return Err(error);
         }
@@ -107,7 +108,7 @@ fn shaped(
     case.measure(plan)
 }
 
-/// What the threads of an arm share.
+/// The state that the threads of an arm share.
 pub(super) struct Case<'a> {
     pub(super) arm: &'a Arm,
     pub(super) session: &'a Session,
@@ -116,9 +117,9 @@ pub(super) struct Case<'a> {
     pub(super) operation: &'a Operation<'a>,
     pub(super) probes: BTreeMap<String, Arc<Seen>>,
     pub(super) over: AtomicBool,
-    /// The load came to its end.
+    /// Whether the load has ended.
     pub(super) load_over: AtomicBool,
-    /// Nothing more is to be sent: a gate that did not pass, a failure, an interrupt.
+    /// Whether to stop sending: the gate did not pass, or there was a failure or an interrupt.
     pub(super) cut_short: AtomicBool,
     pub(super) read_metrics: mpsc::Sender<()>,
     asked: Mutex<mpsc::Receiver<()>>,
@@ -155,7 +156,7 @@ impl<'a> Case<'a> {
         Steps::new(self, Instant::now())
     }
 
-    /// Starts load and probes, goes through the steps, and stops when the load is over and everything is undone.
+    /// Starts load and probes, runs the steps, and stops when the load is over and everything is undone.
     fn measure(&self, plan: &ArmPlan<'_>) -> Result<Option<f64>, Stop> {
         let driven = self.start_load(plan)?;
         let start = Instant::now();
@@ -170,7 +171,7 @@ impl<'a> Case<'a> {
                 scope.spawn(move || {
                     let seen = |point: loadgen::Point| {
                         self.live.point(&point);
-                        // A full disk ends the run by the next entry that matters.
+                        // If the disk is full, the next required entry ends the run.
                         let _ = self.journal.append(&Entry::Point { point: Box::new(point) });
                     };
                     let cut_short = || self.cut_short.load(Ordering::Relaxed) || self.operation.interrupt.count() > 0;
@@ -216,7 +217,7 @@ impl<'a> Case<'a> {
         for seen in self.probes.values() {
             seen.over.store(true, Ordering::Relaxed);
         }
-        // Wakes the reader of metrics, which then sees that all is over.
+        // Wakes the reader of metrics, which then detects the end.
         let _ = self.read_metrics.send(());
     }
 
@@ -251,7 +252,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The states of the servers, when they change.
+    /// Records the states of the servers when they change.
     fn keep_looking_at_servers(&self) {
         let mut known = BTreeMap::new();
         while !self.over.load(Ordering::Relaxed) {
@@ -271,7 +272,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Whether the load says that all is well so far; without a load, or where the arm does not ask for it, it is.
+    /// Whether the load has been successful so far; true without a load, or if the arm does not require it.
     pub(super) fn steady(&self) -> Option<Result<String, String>> {
         if self.arm.load.is_none() || self.arm.gate == Gate::Up {
             return Some(Ok("the servers are up".to_owned()));

@@ -1,4 +1,4 @@
-//! Whether all is well, before something is broken and after it was undone.
+//! Checks that everything is healthy, before a fault and after its undo.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use stack::{Endpoints, Operation, Stack, StackError};
 
 use crate::{experiment::Gate, metrics, prober};
 
-/// How often to look.
+/// The interval of checks.
 const EVERY: Duration = Duration::from_millis(20);
-/// Before anything is broken so much has to succeed.
+/// The required success rate before anything is broken.
 const STEADY: f64 = 0.99;
 
-/// Waits until all is well; says what is not when it does not become so.
+/// Waits until everything is healthy. Returns the problems if it does not become so.
 pub(super) fn wait(
     stack: &Stack,
     gate: Gate,
@@ -40,11 +40,11 @@ fn silence(url: &str) -> Option<String> {
     (answer.status != 200).then(|| format!("{url}/readyz: {answer}"))
 }
 
-/// What is not well, of any replica.
+/// The problems of all replicas.
 fn trouble(endpoints: &Endpoints) -> Option<String> {
     endpoints.replicas.iter().find_map(|replica| {
         let name = replica.name;
-        // A breaker closes with a good call: the id is one that no cache knows.
+        // A good call closes a breaker, so the request uses an id that is in no cache.
         let read = prober::ask(Some(&replica.url), "GET", "/data/{new}", None);
         if read.status != 404 {
             return Some(format!("{name} does not reach Postgres: {read}"));
@@ -62,7 +62,7 @@ fn trouble(endpoints: &Endpoints) -> Option<String> {
     })
 }
 
-/// Whether what the load got before the first step is good enough. `None`: nothing yet.
+/// Whether the load has had good answers before the first step. `None`: no answer yet.
 pub(super) fn judge(good: u64, bad: u64) -> Option<Result<String, String>> {
     let all = good + bad;
     let share = good as f64 / all.max(1) as f64;

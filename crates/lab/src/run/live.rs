@@ -1,10 +1,10 @@
-//! What an arm looks like while it runs: one line that is written again and again.
+//! The progress of a running arm, in one line that is overwritten.
 
 use std::sync::{Mutex, PoisonError};
 
 use loadgen::Point;
 
-/// Shows a line in the place of the one before.
+/// Shows a line that replaces the previous one.
 pub struct Live<'a> {
     show: &'a (dyn Fn(&str) + Sync),
     state: Mutex<State>,

@@ -1,4 +1,4 @@
-//! The load of an arm while it runs: its points as they come, its report in the end, and single requests for a scatter plot.
+//! The load of a running arm: its points as they arrive, its report at the end, and single requests for a scatter plot.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,17 +10,17 @@ use tokio::runtime::Runtime;
 
 use crate::journal::Requests;
 
-/// How long a server may take to accept the connection that shows it is there.
+/// Time limit for the server to accept the first connection.
 const REACH: Duration = Duration::from_secs(2);
-/// How soon a stop is noticed.
+/// How soon a stop takes effect.
 const LOOK: Duration = Duration::from_millis(20);
-/// So many points are drawn in one picture before it is a black area.
+/// The number of points in one picture; more would fill the area.
 const MOST_SAMPLED: usize = 1_500;
 const MOST_BAD: usize = 3_000;
 /// The share of requests that counts as the slowest.
 const SLOWEST: f64 = 0.01;
 
-/// A load under way.
+/// A load in progress.
 pub(super) struct Driven {
     runtime: Runtime,
     running: Running,
@@ -41,7 +41,7 @@ pub(super) fn start(plan: Plan) -> Result<Driven, LoadError> {
 }
 
 impl Driven {
-    /// Waits for its end, or ends it early when `stop` says so.
+    /// Waits for its end, or ends it early when `stop` is set.
     pub(super) fn watch(
         mut self,
         mut seen: impl FnMut(Point),
@@ -67,7 +67,7 @@ impl Driven {
     }
 }
 
-/// Everything that failed, the slowest, and of the rest one of so many.
+/// All failures, the slowest requests, and a sample of the rest.
 fn choose(mut all: Vec<RawRecord>) -> Requests {
     let point = |record: &RawRecord| {
         let latency = record.ended.saturating_sub(record.planned);
@@ -84,7 +84,7 @@ fn choose(mut all: Vec<RawRecord>) -> Requests {
         bad_left_out: (bad.len() - kept_bad.len()) as u64,
         bad: kept_bad,
         slow: slow.iter().copied().map(point).collect(),
-        // Sorted by latency, so every n-th has the distribution of all.
+        // Sorted by latency, so every n-th request has the distribution of all.
         sample: rest.iter().step_by(one_of).copied().map(point).collect(),
         one_of: one_of as u32,
     }

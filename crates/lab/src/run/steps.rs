@@ -1,4 +1,4 @@
-//! The steps of an arm: each at its time, noted before it acts, with marks around it.
+//! The steps of an arm: each is executed at its time, recorded before it acts, with marks around it.
 
 use std::{
     sync::atomic::Ordering,
@@ -15,11 +15,12 @@ use crate::{
     metrics, prober,
 };
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const LOOK: Duration = Duration::from_millis(2);
-/// Slower ones: a request or a look at processes each.
+/// For conditions that cost a request or a look at processes for each check.
 const LOOK_SLOWLY: Duration = Duration::from_millis(20);
-/// For everything to be good again after it was undone. Longer than any bound: a hypothesis judges how long it took.
+/// The limit for everything to be good again after the undo. Longer than any bound, because a hypothesis judges the
+/// duration.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why an arm ended early.
@@ -61,14 +62,14 @@ impl From<JournalError> for Stop {
     }
 }
 
-/// The steps of one arm under way.
+/// The steps of an arm in progress.
 pub(super) struct Steps<'a> {
     case: &'a Case<'a>,
     start: Instant,
-    /// Marks that are set once.
+    /// Marks that are set only once.
     has_order: bool,
     has_undo: bool,
-    /// Something that was broken is not undone yet.
+    /// Whether a fault is not undone yet.
     is_broken: bool,
 }
 
@@ -77,7 +78,7 @@ impl<'a> Steps<'a> {
         Self { case, start, has_order: false, has_undo: false, is_broken: false }
     }
 
-    /// All steps, the rest of the load, and the undoing of what is left.
+    /// Runs all steps, waits for the rest of the load, and undoes what is left.
     pub(super) fn all(mut self) -> Result<(), Stop> {
         let arm = self.case.arm;
         let mut gated = false;
@@ -104,7 +105,7 @@ impl<'a> Steps<'a> {
         if self.is_broken {
             self.heal("undo", &HealPlan::All, true)?;
         } else if self.has_order && !self.has_undo {
-            // What is over as soon as it was done needs no undoing; recovery counts from here.
+            // A fault that happens once needs no undo; recovery counts from here.
             self.undone(OffsetDateTime::now_utc(), OffsetDateTime::now_utc())?;
         }
         if arm.load.is_none() {
@@ -147,7 +148,7 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// Notes a point in time; probes begin and end by it, and the metrics are read.
+    /// Records a named time. Probes begin and end at marks, and the metrics are read at them.
     fn mark(&self, name: &str, at: OffsetDateTime) -> Result<(), Stop> {
         for probe in &self.case.arm.probes {
             let Some(seen) = self.case.probes.get(&probe.name) else { continue };
@@ -158,12 +159,12 @@ impl<'a> Steps<'a> {
                 seen.over.store(true, Ordering::Relaxed);
             }
         }
-        // The reader ends with the arm.
+        // The receiver ends with the arm.
         let _ = self.case.read_metrics.send(());
         Ok(self.case.journal.append(&Entry::Mark { name: name.to_owned(), at })?)
     }
 
-    /// Does one thing. `is_step`: it sets marks and is part of the picture.
+    /// Executes one action. `is_step`: it sets marks and is part of the picture.
     pub(super) fn act(&mut self, name: &str, action: &Action, is_step: bool) -> Result<(), Stop> {
         let asked_at = OffsetDateTime::now_utc();
         let what = action.to_string();
@@ -210,7 +211,7 @@ impl<'a> Steps<'a> {
         self.change(asked_at, |case| case.session.restart(order, case.operation))
     }
 
-    /// A change of the replicas by itself is the thing that happens; beside a fault it is part of the answer to it.
+    /// A change of the replicas alone is the event; next to a fault it is part of the response.
     fn change(
         &mut self,
         asked_at: OffsetDateTime,
@@ -234,7 +235,7 @@ impl<'a> Steps<'a> {
             HealPlan::Target(target) => Some(*target),
         };
         let asked_at = OffsetDateTime::now_utc();
-        // Also after an interrupt; a second one ends it.
+        // This also runs after an interrupt; a second interrupt ends it.
         let interrupt = self.case.operation.interrupt.acknowledged();
         let undo = Operation { progress: self.case.operation.progress, interrupt };
         let healed = self.case.session.heal(only, &undo)?;
@@ -259,7 +260,7 @@ impl<'a> Steps<'a> {
         self.recover(answered_at)
     }
 
-    /// Waits until every probe that is at work had a good answer since; without probes until the replicas are well.
+    /// Waits until every active probe has had a good answer since then; without probes, until the replicas are healthy.
     fn recover(&self, since: OffsetDateTime) -> Result<(), Stop> {
         let ago = (OffsetDateTime::now_utc() - since).as_seconds_f64();
         let since_ms = (self.start.elapsed().as_secs_f64() - ago) * 1e3;
@@ -320,7 +321,8 @@ impl<'a> Steps<'a> {
                 metric(replica, series)?.is_some_and(|value| value >= *at_least)
             }
             Condition::Ended { target } => {
-                // Not what the stack's watcher tells: that leaves out a server that a leak has ended, since a fault did it.
+                // The stack's watcher is not used: it ignores a server that a leak has ended, because a fault caused
+                // it.
                 let status = self.case.session.status()?;
                 status.servers().any(|(name, _, server)| name == *target && server.state == State::Stopped)
             }
@@ -345,7 +347,7 @@ impl<'a> Steps<'a> {
 }
 
 impl Action {
-    /// Whether it is something that a steady state has to come before.
+    /// Whether the action requires a steady state before it.
     fn breaks(&self) -> bool {
         match self {
             Self::Fault(_) | Self::Restart(_) | Self::Scale(_) => true,

@@ -1,14 +1,14 @@
-//! How a stack that was lent to a run is given back: faults are in the stack's own ledger; its shape is noted here before it
-//! is changed, so that `lab heal` can put it back after a run that was killed.
+//! Restores a stack after a run. Faults are in the stack's own ledger. Its shape is recorded here before it is changed,
+//! so that `lab heal` can restore it after a run that was killed.
 
 use std::{fs, io, path::Path};
 
 use stack::{Operation, Stack, StackError, Topology};
 
-/// Beside the stack's own files.
+/// In the stack's state folder.
 const FILE: &str = "shape-before-run.json";
 
-/// Notes the shape to come back to; an older note, of a run that was killed, is the one that counts.
+/// Records the shape to restore. If a killed run has left an older record, that one is kept.
 pub(super) fn note(folder: &Path, before: &Topology) -> Result<(), StackError> {
     let path = folder.join(FILE);
     if path.exists() {
@@ -19,10 +19,10 @@ pub(super) fn note(folder: &Path, before: &Topology) -> Result<(), StackError> {
     fs::write(&path, text).map_err(failed)
 }
 
-/// Puts the shape back, if one is noted. True when there was one.
+/// Restores the recorded shape. Returns whether there was one.
 ///
 /// # Errors
-/// The stack could not be brought back into shape; the note stays.
+/// The shape could not be restored; the record is kept.
 pub(crate) fn restore(stack: &Stack, operation: &Operation<'_>) -> Result<bool, StackError> {
     let path = stack.folder().join(FILE);
     let failed = |what: &str, source| StackError::Io { what: format!("cannot {what} {}", path.display()), source };

@@ -1,4 +1,4 @@
-//! The stack that experiments run on: the one that is up, when it fits, or one of their own, which is gone afterwards.
+//! The stack for experiments: the running one if it fits, or a temporary one.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,21 @@ use stack::{DriverKind, Operation, Session, Stack, StackError, Topology, UpOptio
 
 use super::undo;
 
-/// A stack for as long as experiments need it.
+/// A stack, for as long as experiments need it.
 #[derive(Debug)]
 pub struct Workplace {
     folder: PathBuf,
     driver: DriverKind,
-    /// Started for these runs only.
+    /// Whether it was started for these runs only.
     is_own: bool,
 }
 
 impl Workplace {
-    /// Finds or starts a stack. `up` describes the user's own: its folder is where a running one is looked for. `driver`:
-    /// the one that was asked for; none takes what is there.
+    /// Finds or starts a stack. `up` describes the user's own stack and the folder in which a running one is looked
+    /// for. `driver` is the requested one; `None` takes the running one.
     ///
     /// # Errors
-    /// There is none and none can be started, or another run has it.
+    /// There is no stack and none can be started, or another run has reserved it.
     pub fn open(up: &UpOptions, driver: Option<DriverKind>, operation: &Operation<'_>) -> Result<Self, StackError> {
         match Stack::connect(&up.folder) {
             Ok(stack) if driver.is_none_or(|driver| driver == stack.driver()) => {
@@ -34,7 +34,7 @@ impl Workplace {
         let name = up.folder.file_name().map(|name| format!("{}-run", name.display()));
         let folder = up.folder.with_file_name(name.unwrap_or_else(|| "run".to_owned()));
         if let Ok(left) = Stack::connect(&folder) {
-            // Held: another run is at work. Free: a run that was killed has left it.
+            // If it is reserved, another run is in progress. If not, a killed run has left it.
             left.reserve("clearing what an earlier run has left", operation)?.end(operation)?;
         }
         down(&folder, true, operation)?;
@@ -49,10 +49,10 @@ impl Workplace {
         self.driver
     }
 
-    /// Takes the stack, runs something with it, and puts it back as it was.
+    /// Reserves the stack, runs `work` on it, and restores it.
     ///
     /// # Errors
-    /// What `work` returns, or the stack could not be put back.
+    /// The error of `work`, or the stack could not be restored.
     pub fn with<T>(
         &self,
         why: &str,
@@ -68,7 +68,7 @@ impl Workplace {
             undo::note(&self.folder, &session.topology()?)?;
         }
         let worked = work(&session);
-        // Also after an interrupt, and whatever came of the work.
+        // This also runs after an interrupt, and whatever the result.
         let interrupt = operation.interrupt.acknowledged();
         let undo = Operation { progress: operation.progress, interrupt };
         let restored = if self.is_own { Ok(false) } else { undo::restore(&session, &undo) };
@@ -79,10 +79,10 @@ impl Workplace {
         Ok(worked)
     }
 
-    /// Stops the stack, when it was started for these runs.
+    /// Stops the stack if it was started for these runs.
     ///
     /// # Errors
-    /// It could not be stopped.
+    /// The stack could not be stopped.
     pub fn close(self, operation: &Operation<'_>) -> Result<(), StackError> {
         if self.is_own {
             let interrupt = operation.interrupt.acknowledged();
@@ -92,7 +92,7 @@ impl Workplace {
     }
 }
 
-/// Whether two shapes are the same, however their variables are ordered.
+/// Whether two shapes are equal, regardless of the order of their variables.
 pub(super) fn is_alike(one: &Topology, other: &Topology) -> bool {
     let sorted = |topology: &Topology| {
         let mut env = topology.env.clone();

@@ -1,18 +1,18 @@
-//! Whether one run of an arm can be judged at all.
+//! Whether one run of an arm can be judged.
 
 use loadgen::Report;
 
 use crate::journal::ArmRun;
 
-/// Of the requests, so many may be dropped by the generator before the load is another one than planned.
+/// If the generator drops more than this share of requests, the load differs from the planned one.
 const MAX_DROPPED: f64 = 0.001;
-/// A generator that is running or ready to run for more of the time than this was the bottleneck.
+/// A generator that is running or ready to run for more than this share of the time is the bottleneck.
 const MAX_BUSY: f64 = 0.95;
-/// How late requests may be sent at p99, in ms. The delay is part of every latency, so it can only make a system look worse;
-/// beyond this a limit of 320 ms is judged by the generator's delay and not by the system's.
+/// The largest delay of sends at p99, in ms. The delay is part of every latency, so it can only make a system look
+/// worse. With a larger delay, a limit of 320 ms would judge the generator instead of the system.
 const MAX_LAG_MS: f64 = 16.0;
 
-/// Why it cannot be judged; empty when it can.
+/// The reasons why it cannot be judged; empty if it can.
 pub(super) fn faults(arm: &ArmRun<'_>) -> Vec<String> {
     let mut faults = arm.invalid.clone();
     match arm.gate {

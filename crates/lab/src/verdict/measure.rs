@@ -1,4 +1,4 @@
-//! A measure of an arm in a window, from what the journal holds. What was not measured is an error, never a zero.
+//! Computes a measure of an arm in a window from the journal. A value that was not measured is an error, never zero.
 
 use loadgen::{LatencyStats, Report, Window, stats::Share};
 
@@ -11,11 +11,11 @@ use crate::{
     price,
 };
 
-/// A second counts as available when so much of what was asked in it succeeded: the contract's uptime is 95 %.
+/// A second counts as available if this share of its requests succeeded: the contract's uptime is 95 %.
 const AVAILABLE: f64 = 0.95;
 
 /// # Errors
-/// Why it cannot be told.
+/// Why the value cannot be determined.
 pub(crate) fn observe(run: &Run<'_>, arm: &ArmRun<'_>, window: &str, measure: &Measure) -> Result<Observed, String> {
     match measure {
         Measure::Ratio { measure, to_arm, to_window } => ratio(run, arm, window, measure, to_arm, to_window),
@@ -99,7 +99,7 @@ fn share(part: u64, whole: u64, what: &str) -> Result<Observed, String> {
     })
 }
 
-/// A number of cases out of so many; the interval is that of the number one would find in another run as long.
+/// A count with the interval in which the count of another run of the same length would lie.
 fn count(part: u64, whole: u64, what: &str) -> Result<Observed, String> {
     some(whole)?;
     let (low, high) = Share { part, whole }.interval();
@@ -211,7 +211,7 @@ fn recover(arm: &ArmRun<'_>, name: &str) -> Result<Observed, String> {
     Ok(plain((ended(first) - undone).max(0.0)))
 }
 
-/// When an answer was there, in s from the start.
+/// When an answer arrived, in s from the start.
 fn ended(answer: &ProbeAnswer) -> f64 {
     (answer.at + answer.took) / 1e3
 }
@@ -227,7 +227,7 @@ fn history(arm: &ArmRun<'_>) -> Result<Observed, String> {
 fn of_probes_and_metrics(arm: &ArmRun<'_>, bounds: (f64, f64), measure: &Measure) -> Result<Observed, String> {
     match measure {
         Measure::Unexpected { probe: name, expect } => {
-            // What was asked in the window and answered after it may be either.
+            // What was requested in the window and answered after it may count either way.
             let answers: Vec<_> = arm.answers(name, bounds).filter(|answer| ended(answer) <= bounds.1).collect();
             let other: Vec<_> = answers.iter().filter(|answer| !answer.fits(expect)).collect();
             let mut observed = count(other.len() as u64, answers.len() as u64, "were not as expected")?;
@@ -285,7 +285,8 @@ fn wrong_or_older(arm: &ArmRun<'_>, name: &str, bounds: (f64, f64)) -> Result<Ob
     count(bad, read, "were wrong or older")
 }
 
-/// From the answer to the first write that a read does not show to the beginning of that read; 0 when all show all.
+/// The time from the answer to the first write that a read does not show to the beginning of that read; 0 if the reads
+/// show all writes.
 fn behind(arm: &ArmRun<'_>, probe: &str, writer: &str, bounds: (f64, f64)) -> Result<Observed, String> {
     let written: Vec<(f64, i64)> = arm
         .answers(writer, (f64::NEG_INFINITY, f64::INFINITY))
@@ -307,7 +308,7 @@ fn behind(arm: &ArmRun<'_>, probe: &str, writer: &str, bounds: (f64, f64)) -> Re
     Ok(Observed { value: longest, interval: None, n: read, text })
 }
 
-/// By how much each replica's series grew; a replica that began anew counts from zero.
+/// The growth of each replica's series; after a restart a replica counts from zero.
 fn growth(
     arm: &ArmRun<'_>,
     series: &str,
@@ -341,7 +342,7 @@ fn growth(
     Ok(Observed { value: fold(&grown), n: grown.len() as u64, ..Observed::default() })
 }
 
-/// The reading that was made because of a mark at this time: a moment after it.
+/// The sample that was taken because of a mark at this time, shortly after it.
 fn near<'a>(arm: &'a ArmRun<'_>, at: f64) -> Option<&'a (f64, Reading)> {
     const MOMENT: f64 = 0.1;
     arm.metrics.iter().find(|(read, _)| (at..at + MOMENT).contains(read))
@@ -357,7 +358,7 @@ fn highest(arm: &ArmRun<'_>, series: &str, (from, to): (f64, f64)) -> Result<Obs
 }
 
 impl ProbeAnswer {
-    /// Whether it looks as expected.
+    /// Whether the answer matches the expectation.
     #[must_use]
     pub fn fits(&self, expect: &Expect) -> bool {
         (expect.status.is_empty() || expect.status.contains(&self.status))

@@ -1,4 +1,4 @@
-//! Comparisons in pairs of made-up rounds.
+//! Paired comparisons of constructed rounds.
 
 use super::*;
 use crate::report::Report;
@@ -18,7 +18,7 @@ fn summary(rate: f64, latency: f64) -> Summary {
     }
 }
 
-/// A machine that drifts, has good and bad minutes, and now and then a hiccup.
+/// A machine with drift, slow and fast minutes, and an occasional hiccup.
 struct Machine {
     chance: fastrand::Rng,
     drift: f64,
@@ -29,7 +29,7 @@ impl Machine {
         (0..12).map(|_| self.chance.f64()).sum::<f64>() - 6.0
     }
 
-    /// A run on a side that is so much slower.
+    /// A run on a side that is slower by this factor.
     fn run(&mut self, slower: f64) -> Summary {
         self.drift = 0.8 * self.drift + 0.03 * self.normal();
         let hiccup = if self.chance.u8(0..20) == 0 { 0.3 } else { 0.0 };
@@ -62,13 +62,13 @@ fn machine(seed: u64) -> Machine {
     Machine { chance: fastrand::Rng::with_seed(seed), drift: 0.0 }
 }
 
-/// How many of some comparisons called a difference.
+/// The number of comparisons that reported a difference.
 fn alarms(comparisons: u64, slower: f64) -> u64 {
     let is_alarm = |seed: &u64| Analysis::new(&machine(*seed).rounds(10, slower), Mode::Closed).is_alarm();
     (1..=comparisons).filter(is_alarm).count() as u64
 }
 
-/// One of twenty is accepted; of 1,000 that are three standard deviations more than 50.
+/// One in twenty is accepted; for 1,000 comparisons this is three standard deviations above 50.
 #[test]
 fn equal_sides_are_told_apart_in_at_most_one_of_twenty_comparisons() {
     let false_alarms = alarms(1_000, 1.0);

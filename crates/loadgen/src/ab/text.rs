@@ -1,4 +1,4 @@
-//! The comparison in pairs as tables and sentences.
+//! The paired comparison as tables and sentences.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ const INTERVAL: usize = 20;
 
 pub(super) fn render(record: &Record, verdict: &Verdict) -> String {
     let mut text = String::new();
-    // Writing into a String cannot fail.
+    // Writing to a String cannot fail.
     let _infallible = writeln!(text, "A: {}\nB: {}\n", record.a.name, record.b.name);
     let rounds = record.rounds.len();
     table(&mut text, &format!("B against A, {rounds} rounds"), &verdict.analysis);

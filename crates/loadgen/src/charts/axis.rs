@@ -1,6 +1,6 @@
-//! The room of a plot, and its axes: values to pixels.
+//! The area of a plot and its axes: maps values to pixels.
 
-/// The size of a plot and what is kept free for labels, in the units of its picture.
+/// The size of a plot and its margins for labels, in the units of its picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Frame {
     pub width: f64,
@@ -21,14 +21,14 @@ impl Frame {
         Axis { from, to: to.max(from + 1e-9), is_log: false, pixels: (self.left, self.width - self.right) }
     }
 
-    /// From zero to a little more than the largest value.
+    /// From zero to slightly more than the largest value.
     #[must_use]
     pub fn y(&self, largest: f64) -> Axis {
         let to = if largest > 0.0 { largest * 1.08 } else { 1.0 };
         Axis { from: 0.0, to, is_log: false, pixels: self.vertical() }
     }
 
-    /// In powers of ten, for values far apart.
+    /// Logarithmic, for values of very different sizes.
     #[must_use]
     pub fn y_log(&self, smallest: f64, largest: f64) -> Axis {
         Axis { from: smallest / 1.2, to: largest * 1.3, is_log: true, pixels: self.vertical() }
@@ -39,7 +39,7 @@ impl Frame {
     }
 }
 
-/// One axis: values to pixels.
+/// One axis: maps values to pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Axis {
     from: f64,
@@ -49,7 +49,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Where a value lies, in the units of the picture.
+    /// The position of a value, in the units of the picture.
     #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         let share = if self.is_log {
@@ -60,13 +60,13 @@ impl Axis {
         self.pixels.0 + share.clamp(0.0, 1.0) * (self.pixels.1 - self.pixels.0)
     }
 
-    /// Round values to write beside the axis.
+    /// Round values for the labels of the axis.
     #[must_use]
     pub fn ticks(&self) -> Vec<f64> {
         let mut ticks = Vec::new();
         if self.is_log {
             let mut decade = 10_f64.powf(self.from.log10().floor());
-            // Where less than two decades are shown, powers of ten alone would be too few.
+            // With less than two decades, powers of ten alone would be too few labels.
             let steps: &[f64] = if self.to / self.from < 100.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
             while decade <= self.to {
                 ticks

@@ -1,4 +1,4 @@
-//! `load ab`: two servers, workloads or programs measured in turns.
+//! `load ab`: two servers, workloads or programs measured alternately.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::report::{Outcome, PlanRecord, Report};
 use crate::secrets;
 
-/// How long each run takes when nothing else ends it: twenty of them, and twenty more of A against itself.
+/// The length of each run if nothing else ends it. There are twenty of them, and twenty more of A against itself.
 const DEFAULT_LENGTH: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
@@ -30,19 +30,20 @@ pub(super) struct AbArgs {
     a: String,
     /// The other side.
     b: String,
-    /// Where workloads and started servers are measured: `http://host:port` with, for commands, a path.
+    /// The server for workloads and for started programs: `http://host:port`, for commands with a path.
     #[arg(long, value_name = "URL")]
     target: Option<String>,
-    /// How often both sides are measured; 8 are the least that can be judged.
+    /// Number of rounds in which both sides are measured; at least 8 are needed for a finding.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=200))]
     rounds: u16,
-    /// Do not measure A against itself, which takes as long again and shows what this machine makes of equal sides.
+    /// Do not measure A against itself. That takes as long again and shows whether this machine finds equal sides
+    /// equal.
     #[arg(long)]
     no_control: bool,
     /// Exit with 1 when B is significantly worse, and with 2 when that could not be judged.
     #[arg(long)]
     fail_if_worse: bool,
-    /// Keep the summary of each run.
+    /// Store the summary of each run.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 
@@ -53,11 +54,11 @@ pub(super) struct AbArgs {
     request: RequestArgs,
 }
 
-/// One side, ready to be measured.
+/// One side, ready for measurement.
 struct Contender {
     name: String,
     plan: Plan,
-    /// What has to be started for it.
+    /// The program to start for it.
     program: Option<String>,
 }
 
@@ -108,13 +109,13 @@ impl AbArgs {
         Ok(Contender { name: text.to_owned(), plan, program })
     }
 
-    /// All rounds, and those of A against itself in between; fewer when a signal ended them.
+    /// All rounds, alternating with those of A against itself; fewer if a signal ended them.
     async fn measure(&self, a: &Contender, b: &Contender) -> Result<(Vec<Round>, Vec<Round>), LoadError> {
         let mut signals = Signals::listen()?;
         let (mut rounds, mut control) = (Vec::new(), Vec::new());
         for round in 0..usize::from(self.rounds) {
             let of = format!("round {} of {}, ", round + 1, self.rounds);
-            // A B, B A, A B, …: what grows steadily adds as much to the one as to the other.
+            // A B, B A, A B, …: a steady drift affects both sides equally.
             let is_turned = round % 2 == 1;
             let Some(pair) = pair(&of, ("A", a), ("B", b), is_turned, &mut signals).await? else { break };
             rounds.push(pair);
@@ -139,7 +140,7 @@ async fn pair_of_control(
     pair(of, ("A", a), ("A again", a), is_turned, signals).await
 }
 
-/// A pair of runs, the second side first when it is turned; none when a signal ended it.
+/// A pair of runs, with the second side first if the order is swapped; `None` if a signal ended it.
 async fn pair(
     of: &str,
     first: (&str, &Contender),
@@ -164,7 +165,7 @@ async fn pair(
     Ok(summaries.next().zip(summaries.next()).map(|(a, b)| Round { a, b, invalid }))
 }
 
-/// One run, of a server that is started for it where there is one to start.
+/// One run; starts the server of the side first if there is one.
 async fn measure(contender: &Contender, title: String, signals: &mut Signals) -> Result<Report, LoadError> {
     let target = &contender.plan.target;
     let program = contender.program.as_deref().map(|command| Program::start(command, target)).transpose()?;

@@ -1,4 +1,4 @@
-//! What `load run` and `load ab` have in common: how requests are sent, and what they are.
+//! The arguments that `load run` and `load ab` share: the requests, and how they are sent.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -18,22 +18,22 @@ use crate::target::Target;
 use crate::template::RequestSpec;
 use crate::workload::{Workload, read_curve};
 
-/// A body from a file is sent with every request; what is larger than this is a mistake.
+/// A body from a file is sent with every request; a larger file is probably a mistake.
 const MAX_BODY: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
-    /// End after this many requests.
+    /// Stop after this many requests.
     #[arg(long, short = 'n', value_name = "N", help_heading = "Load")]
     requests: Option<u64>,
-    /// End after this time; 10s when nothing else ends the run.
+    /// Stop after this time; 10s if nothing else ends the run.
     #[arg(long, short = 'd', value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
     pub(super) duration: Option<Duration>,
-    /// Closed loop: users, each of whom sends one request after the other [default: 10]. Open loop: requests under way at
-    /// once, beyond which they are dropped and counted [default: 1000].
+    /// Closed loop: number of users, each of which sends one request after the other [default: 10]. Open loop: limit of
+    /// requests in flight; further ones are dropped and counted [default: 1000].
     #[arg(long, short = 'c', value_name = "N", help_heading = "Load")]
     connections: Option<usize>,
-    /// Open loop: send so many requests per second, whether or not earlier ones were answered.
+    /// Open loop: send this many requests per second, whether or not earlier ones were answered.
     #[arg(long, short = 'r', value_name = "RPS", help_heading = "Load", conflicts_with_all = ["stages", "curve"])]
     rate: Option<f64>,
     /// Open loop with steps and ramps: 100:10s,100..500:30s.
@@ -42,25 +42,25 @@ pub(super) struct LoadArgs {
     /// Open loop with a rate from a file, stretched to --duration: a day in two minutes.
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     curve: Option<PathBuf>,
-    /// Open loop: how arrivals are spread, even or poisson [default: even].
+    /// Open loop: distribution of arrivals, even or poisson [default: even].
     #[arg(long, value_name = "SPREAD", value_parser = parse_arrivals, help_heading = "Load")]
     arrivals: Option<Arrivals>,
-    /// Send for so long before anything is recorded.
+    /// Send for this long before anything is recorded.
     #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
     warmup: Option<Duration>,
-    /// Give up on a request after this time [default: 2s]. It is counted, and its latency too.
+    /// Time-out of a request [default: 2s]. A time-out is counted, and its latency too.
     #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Load")]
     timeout: Option<Duration>,
     /// Open a new connection for each request.
     #[arg(long, help_heading = "Load")]
     no_keep_alive: bool,
-    /// Try so many times in all, at once and without any care, when there is a 5xx or no answer.
+    /// Attempts in all when there is a 5xx or no answer; retries are immediate, as those of a naive client.
     #[arg(long, value_name = "N", help_heading = "Load")]
     attempts: Option<u32>,
-    /// Threads that send, each with its share of the connections [default: 1].
+    /// Sending threads, each with its share of the connections [default: 1].
     #[arg(long, value_name = "N", help_heading = "Load")]
     threads: Option<usize>,
-    /// Decides every choice of the run [default: 1].
+    /// Seed of all random choices of the run [default: 1].
     #[arg(long, value_name = "N", help_heading = "Load")]
     seed: Option<u64>,
     /// With https://: the certificates to trust instead of those of the system, in PEM.
@@ -73,26 +73,27 @@ pub(super) struct LoadArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArgs {
-    /// The request's method [default: GET, with a body POST].
+    /// The request's method [default: GET; POST if there is a body].
     #[arg(long, short = 'X', value_name = "METHOD", help_heading = "Request")]
     method: Option<String>,
     /// A header of the request; may be given several times.
     #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = parse_header, help_heading = "Request")]
     header: Vec<(String, String)>,
-    /// The request's body. It is not kept in results.
+    /// The request's body. It is not stored in results.
     #[arg(long, value_name = "TEXT", help_heading = "Request", conflicts_with = "body_file")]
     body: Option<String>,
     /// The request's body from a file, or from standard input when it is `-`.
     #[arg(long, value_name = "FILE", help_heading = "Request")]
     body_file: Option<PathBuf>,
-    /// The range that `{id}` in the URL, headers and body is picked from, evenly. `{{id}}` stays `{id}`.
+    /// The range of ids that `{id}` in the URL, headers and body is chosen from, uniformly. `{{id}}` is the text
+    /// `{id}`.
     #[arg(long, value_name = "FIRST..LAST", value_parser = parse_ids, help_heading = "Request")]
     ids: Option<Ids>,
-    /// What an answer must hold to be a success besides its status: header:NAME=PART, body:TEXT, json:/pointer=VALUE; may
-    /// be given several times.
+    /// What an answer must contain to be a success, besides its status: header:NAME=PART, body:TEXT,
+    /// json:/pointer=VALUE; may be given several times.
     #[arg(long, value_name = "CHECK", help_heading = "Request")]
     check: Vec<Check>,
-    /// With several URLs: how often each is asked for, in their order [default: equally often].
+    /// With several URLs: relative frequency of each, in their order [default: equal].
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', help_heading = "Request")]
     weights: Vec<f64>,
 }
@@ -194,7 +195,7 @@ impl LoadArgs {
         })
     }
 
-    /// Whether anything here says when the run ends.
+    /// Whether any of these arguments limits the run.
     pub(super) fn has_end(&self) -> bool {
         self.requests.is_some() || self.duration.is_some() || self.stages.is_some()
     }

@@ -10,15 +10,15 @@ use crate::report::Report;
 
 #[derive(Debug, Args)]
 pub(super) struct CompareArgs {
-    /// What `load run --json` wrote before, best with --repeat 5 or more.
+    /// The result of an earlier `load run --json`, best with --repeat 5 or more.
     base: PathBuf,
-    /// What it wrote after.
+    /// The result to compare with it.
     new: PathBuf,
     /// Exit with 1 when the new side is significantly worse in throughput, latency or failures, and with 2 when one of
     /// these could not be judged.
     #[arg(long)]
     fail_if_worse: bool,
-    /// Show the numbers of sides that are not comparable. Nothing is judged then.
+    /// Show the numbers of sides that cannot be compared. There is no finding then.
     #[arg(long, conflicts_with = "fail_if_worse")]
     force: bool,
 }

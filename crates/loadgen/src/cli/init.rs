@@ -1,4 +1,4 @@
-//! `load init`: a workload file to begin with, every setting explained where it stands.
+//! `load init`: a workload file to start from, in which every setting is explained.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::output::Output;
 use super::{ExitResult, print};
 use crate::error::LoadError;
 
-/// What is written; a test holds it to what workloads can say.
+/// The content of the file; a test compares it with the settings that workloads support.
 pub(super) const TEMPLATE: &str = include_str!("init.toml");
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The line that shows on a terminal how the run is going: one per step of the series, written over the last one.
+//! The progress line on a terminal: updated with each step of the series.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const BAR: usize = 20;
 #[derive(Debug)]
 pub(super) struct Live {
     is_shown: bool,
-    /// Which run of how many.
+    /// The number of this run, and of all runs.
     title: String,
     length: Option<Duration>,
     count: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// `title` says which run of several it is; empty for a single one.
+    /// `title` says which of several runs this is; empty for a single one.
     pub(super) fn new(plan: &Plan, title: String) -> Self {
         Self { is_shown: io::stderr().is_terminal(), title, length: plan.length(), count: plan.count(), sent: 0 }
     }
@@ -29,16 +29,16 @@ impl Live {
     pub(super) fn show(&mut self, point: &Point) {
         self.sent += point.sent;
         if self.is_shown {
-            // Cut to the terminal's width: a line that wraps cannot be written over.
+            // Cut to the width of the terminal, because a line that wraps cannot be overwritten.
             let width =
                 tcgetwinsize(io::stderr()).map_or(usize::MAX, |size| usize::from(size.ws_col).saturating_sub(1));
             let line: String = self.line(point).chars().take(width).collect();
-            // A terminal that is gone is no reason to end the run.
+            // A closed terminal does not end the run.
             let _gone = write!(io::stderr(), "\r\x1b[2K{line}");
         }
     }
 
-    /// Leaves an empty line behind.
+    /// Clears the line.
     pub(super) fn clear(&self) {
         if self.is_shown {
             let _gone = write!(io::stderr(), "\r\x1b[2K");

@@ -1,4 +1,4 @@
-//! Result files: opened before the run, so that a wrong path costs no run; complete or not there at all.
+//! Result files: opened before the run, so that a wrong path does not waste a run; written completely or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,13 +10,14 @@ use crate::error::LoadError;
 #[derive(Debug)]
 pub(super) struct Output {
     path: PathBuf,
-    /// Where the text goes first; renamed to `path` at the end. None for what cannot be replaced: a pipe, a terminal.
+    /// The temporary file, renamed to `path` at the end. `None` for a target that cannot be replaced: a pipe, a
+    /// terminal.
     draft: Option<PathBuf>,
     file: Option<File>,
 }
 
 impl Output {
-    /// Opens the file, or a draft beside it.
+    /// Opens the file, or a temporary file next to it.
     pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
         let fail = |source| LoadError::Io { verb: "write", path: path.to_owned(), source };
         let is_special = fs::metadata(path).is_ok_and(|meta| !meta.is_file());
@@ -32,10 +33,10 @@ impl Output {
         Ok(Self { path: path.to_owned(), draft: Some(draft), file: Some(file) })
     }
 
-    /// Writes the text and puts the file in its place.
+    /// Writes the text and renames the temporary file.
     pub(super) fn write(mut self, text: &str) -> Result<(), LoadError> {
         let result = match self.file.take() {
-            // A full disk may only be noticed when the data is to be kept.
+            // A full disk may only be reported when the data is synced.
             Some(mut file) => file
                 .write_all(text.as_bytes())
                 .and_then(|()| if self.draft.is_some() { file.sync_all() } else { Ok(()) }),
@@ -55,7 +56,7 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if let Some(draft) = &self.draft {
-            // Nothing was to be kept in it; if it cannot be removed, its name says what it is.
+            // It holds no result. If it cannot be removed, its name shows that it is temporary.
             let _left_behind = fs::remove_file(draft);
         }
     }

@@ -1,4 +1,4 @@
-//! A server that is started to be measured and stopped afterwards, whatever happens in between.
+//! A server that is started for a measurement and always stopped afterwards.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -9,13 +9,13 @@ use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use crate::error::LoadError;
 use crate::target::Target;
 
-/// How long it may take until it accepts connections.
+/// Time limit until it accepts connections.
 const START: Duration = Duration::from_secs(30);
-/// How long it may take to end after SIGTERM; then it is killed.
+/// Time limit to end after SIGTERM; then it is killed.
 const STOP: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A running program, in a process group of its own. Dropping it stops it.
+/// A running program in its own process group. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct Program {
     command: String,
@@ -23,10 +23,10 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts a shell's command, and waits until the target accepts connections.
+    /// Starts a shell command, and waits until the target accepts connections.
     ///
     /// # Errors
-    /// Something listens there already, the program ends at once, or it does not listen in time.
+    /// Another program listens on the target already, the program ends at once, or it does not listen in time.
     pub(super) fn start(command: &str, target: &Target) -> Result<Self, LoadError> {
         let fail = |reason: String| LoadError::setting("the command", format!("{command:?} {reason}"));
         if target.reach(LOOK_EVERY).is_ok() {
@@ -54,10 +54,10 @@ impl Program {
         Ok(program)
     }
 
-    /// Ends it, and waits for that.
+    /// Stops it, and waits until it has ended.
     ///
     /// # Errors
-    /// It had ended by itself: what was measured was not it.
+    /// It ended by itself, so another program was measured.
     pub(super) fn stop(mut self) -> Result<(), LoadError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
@@ -77,12 +77,12 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let Some(group) = self.group() else { return };
-        // The group is ours alone: the shell, the server and whatever they started. That it has ended is what is wanted.
+        // The group contains only the shell, the server and their children. An error means that it has ended already.
         let _ended = kill_process_group(group, Signal::TERM);
         let begin = Instant::now();
         let mut is_killed = false;
         loop {
-            // The shell is ours to collect; until then it counts as a member.
+            // The shell counts as a member of the group until it is waited for.
             let _collected = self.child.try_wait();
             if test_kill_process_group(group).is_err() {
                 return;

@@ -1,4 +1,4 @@
-//! `--raw`: every request as a line of JSON, written while the run goes on.
+//! `--raw`: every request as a line of JSON, written during the run.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -21,7 +21,7 @@ pub(super) struct RawFile {
 #[derive(Debug)]
 struct State {
     file: BufWriter<File>,
-    /// The first thing that went wrong; nothing is written after it.
+    /// The first error; nothing is written after it.
     fault: Option<io::Error>,
 }
 
@@ -40,7 +40,7 @@ struct Line<'a> {
 }
 
 impl RawFile {
-    /// Begins the file anew.
+    /// Truncates the file.
     pub(super) fn create(path: &Path) -> Result<Self, LoadError> {
         let file =
             File::create(path).map_err(|source| LoadError::Io { verb: "write", path: path.to_owned(), source })?;
@@ -48,7 +48,7 @@ impl RawFile {
         Ok(Self { path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
     }
 
-    /// What writes the requests of run number `run`.
+    /// The sink for the requests of run number `run`.
     pub(super) fn sink(&self, run: usize, kinds: Vec<String>) -> RawSink {
         let state = self.state.clone();
         Box::new(move |records| {
@@ -63,7 +63,7 @@ impl RawFile {
         })
     }
 
-    /// Writes what is left, and tells what went wrong on the way.
+    /// Writes the buffered lines, and returns the first error.
     pub(super) fn finish(&self) -> Result<(), LoadError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let done = match state.fault.take() {
@@ -75,7 +75,7 @@ impl RawFile {
 }
 
 fn write(file: &mut BufWriter<File>, run: usize, kinds: &[String], record: &RawRecord) -> io::Result<()> {
-    // 584 years of nanoseconds.
+    // 64 bits of nanoseconds are 584 years.
     let nanos = |moment: std::time::Duration| u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX);
     let line = Line {
         run,

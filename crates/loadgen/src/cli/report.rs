@@ -1,4 +1,4 @@
-//! `load report`: a recorded run shown again.
+//! `load report`: shows a recorded run again.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::report::Report;
 
 #[derive(Debug, Args)]
 pub(super) struct ReportArgs {
-    /// What `load run --json` wrote.
+    /// A result of `load run --json`.
     file: PathBuf,
     /// Write the page instead of printing the summary.
     #[arg(long, value_name = "FILE")]

@@ -18,17 +18,17 @@ use crate::plan::Plan;
 use crate::report::condition::Condition;
 use crate::report::{Outcome, Report};
 
-/// How long a server may take to accept the connection that shows it is there.
+/// Time limit for the server to accept the first connection.
 pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Where to send requests, `http://host:port/path` or `unix:/socket:/path`; several are asked for in turn. With
-    /// --workload only `http://host:port`. `{id}` in the path is picked from --ids.
+    /// Where to send requests, `http://host:port/path` or `unix:/socket:/path`; several are used in turn. With
+    /// --workload only `http://host:port`. `{id}` in the path is chosen from --ids.
     #[arg(required = true)]
     url: Vec<String>,
 
-    /// Requests, mix and load from a file (see `load init`); options given here go over it.
+    /// Requests, mix and load from a file (see `load init`); options given here override it.
     #[arg(long, short, value_name = "FILE")]
     workload: Option<PathBuf>,
 
@@ -43,10 +43,10 @@ pub(super) struct RunArgs {
     /// late (a number or %); rps, goodput. For example p95>320ms or success<95%.
     #[arg(long, value_name = "CONDITION", help_heading = "Result")]
     fail_if: Vec<Condition>,
-    /// End the run as soon as a --fail-if condition is met; looked at after each --interval.
+    /// End the run as soon as a --fail-if condition is met; checked after each --interval.
     #[arg(long, requires = "fail_if", help_heading = "Result")]
     abort: bool,
-    /// Keep everything that was recorded.
+    /// Store everything that was recorded.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     json: Option<PathBuf>,
     /// The length of one step of the time series.
@@ -55,7 +55,7 @@ pub(super) struct RunArgs {
     /// Write a page with plots that needs no network.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     html: Option<PathBuf>,
-    /// Write the result as Prometheus text, for a node exporter's text files or a push gateway.
+    /// Write the result in Prometheus text format, for a node exporter's textfile collector or a push gateway.
     #[arg(long, value_name = "FILE", help_heading = "Result")]
     prometheus: Option<PathBuf>,
     /// Write each request as a line of JSON when it has ended: planned, sent and ended in ns from the end of the warm-up.
@@ -79,7 +79,7 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     let mut report = Report::of_repeats(reports, &plan.fail_if);
     report.command = command_line();
 
-    // The summary first: whatever becomes of the files, the run is not lost.
+    // The summary is printed first, so that an error in writing the files does not lose the run.
     let printed = print(&report.to_text());
     if let Some(json) = json {
         json.write(&report.to_json())?;
@@ -97,7 +97,7 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     Ok(report.verdict.outcome.exit_code())
 }
 
-/// Runs the plan, again and again, until it is done or interrupted.
+/// Runs the plan repeatedly until it is complete or interrupted.
 async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Vec<Report>, LoadError> {
     let addresses = plan.target.reach(REACH_TIMEOUT)?;
     let mut signals = Signals::listen()?;
@@ -116,7 +116,7 @@ async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Ve
     Ok(reports)
 }
 
-/// Shows how a run goes until it is over; a signal ends it.
+/// Shows the progress of a run until it ends; a signal ends it.
 pub(super) async fn watch(
     mut running: engine::Running,
     mut live: Live,

@@ -1,4 +1,4 @@
-//! Signals that end a run: what ran is reported, whichever of them came.
+//! Signals that end a run. The results so far are reported.
 
 use std::task::Poll;
 
@@ -9,7 +9,7 @@ use crate::error::LoadError;
 pub(super) struct Signals(Vec<Signal>);
 
 impl Signals {
-    /// Listens for Ctrl-C, SIGTERM and the end of the terminal.
+    /// Listens for Ctrl-C, SIGTERM and the hang-up of the terminal.
     pub(super) fn listen() -> Result<Self, LoadError> {
         let kinds = [Some(SignalKind::interrupt()), Some(SignalKind::terminate()), hangup()];
         let signals = kinds.into_iter().flatten().map(signal).collect::<Result<_, _>>();
@@ -26,7 +26,7 @@ impl Signals {
     }
 }
 
-/// SIGHUP, unless it was ignored from the start: that is how `nohup` says that the run shall go on.
+/// SIGHUP, unless it was ignored from the start, as `nohup` does.
 fn hangup() -> Option<SignalKind> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

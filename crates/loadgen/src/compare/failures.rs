@@ -1,19 +1,18 @@
-//! The share of requests that failed, in points: from 0 % to 1.9 % is no small change of a large number, but of a number
-//! that was zero.
+//! The share of failed requests, in percentage points: a relative change is not meaningful when the base is zero.
 
 use super::Finding;
 use crate::report::Summary;
 use crate::stats::Share;
 
-/// Fewer points than this are not called a difference, unless nothing failed before.
+/// A smaller difference in points is not reported, unless nothing failed before.
 const MIN_POINTS: f64 = 0.01;
 
-/// Requests that failed, on both sides; a dropped one is a failure, one in flight is not.
+/// Failed requests of both sides. A dropped request is a failure, one in flight is not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Failures {
     pub base: Share,
     pub new: Share,
-    /// New minus base in percentage points, with the interval in which it lies with 95 % certainty.
+    /// New minus base in percentage points, with its 95 % confidence interval.
     pub points: f64,
     pub interval: (f64, f64),
     pub finding: Finding,

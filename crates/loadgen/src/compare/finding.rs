@@ -1,6 +1,6 @@
-//! What a metric's numbers say about the new side, and when they say anything at all.
+//! The finding for a metric, and the conditions under which there is one.
 
-/// The accepted chance of calling a difference where there is none.
+/// The accepted probability of reporting a difference where there is none.
 pub(crate) const ALPHA: f64 = 0.05;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Finding {
     /// Some metrics of the group are better and some are worse.
     Mixed,
     Same,
-    /// Too little to tell a difference from chance.
+    /// Not enough data to distinguish a difference from chance.
     Unjudged,
 }
 
@@ -19,7 +19,7 @@ impl Finding {
         if is_more == more_is_better { Self::Better } else { Self::Worse }
     }
 
-    /// What is said of a group as a whole.
+    /// The finding for a group as a whole.
     pub(crate) fn overall(findings: impl Iterator<Item = Self>) -> Self {
         let findings: Vec<Self> = findings.collect();
         let any = |finding| findings.contains(&finding);
@@ -50,8 +50,8 @@ impl Finding {
     }
 }
 
-/// Which of several tests are significant together, by Holm's method: the more of them are looked at, the more likely
-/// chance moves one. None for all when even the least chance that they can show would not be.
+/// Which of several tests are significant together, by Holm's method: the more metrics are tested, the more likely
+/// chance makes one significant. All are `None` if even the smallest possible p-value would not be significant.
 pub(crate) fn holm(ps: &[f64], least: f64) -> Vec<Option<bool>> {
     let tests = ps.len() as f64;
     if least * tests > ALPHA {

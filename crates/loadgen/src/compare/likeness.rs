@@ -1,8 +1,8 @@
-//! What makes two results incomparable: another load, another machine, or a run that says nothing.
+//! Why two results cannot be compared: another load, another machine, or an invalid run.
 
 use crate::report::{Mode, Outcome, PlanRecord, Report};
 
-/// Why the sides are not to be compared.
+/// The reasons why the sides cannot be compared.
 pub(super) fn refusals(base: &Report, new: &Report) -> Vec<String> {
     let mut refusals = Differences::default();
     let (a, b) = (&base.machine, &new.machine);
@@ -51,7 +51,7 @@ impl Differences {
     }
 }
 
-/// Where the sides were not given the same load.
+/// The differences between the loads of the two sides.
 fn plans(differences: &mut Differences, base: &PlanRecord, new: &PlanRecord) {
     let word = |mode: Mode| if mode == Mode::Open { "open" } else { "closed" };
     let number = |number: Option<u64>| number.map_or_else(|| "unlimited".to_owned(), |number| number.to_string());

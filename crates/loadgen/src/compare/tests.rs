@@ -1,11 +1,11 @@
-//! Comparisons of made-up rows of runs.
+//! Comparisons of constructed series of runs.
 
 use super::*;
 use crate::report::{Outcome, RepeatRecord};
 
 const NOISE: [f64; 5] = [-0.03, -0.01, 0.0, 0.02, 0.03];
 
-/// Runs of a closed loop whose rate and latency wander around the given middle by a few percent; nothing fails.
+/// Runs of a closed loop whose rate and latency vary around the given median by a few percent; nothing fails.
 fn side(rate: f64, latency: f64, noise: &[f64]) -> Report {
     let mut report: Report = serde_json::from_str(include_str!("../../tests/recorded/closed.json")).unwrap();
     report.verdict.invalid.clear();
@@ -33,7 +33,7 @@ fn findings(base: &Report, new: &Report) -> [Finding; 3] {
     Comparison::new(base, new).findings().map(|(_, finding)| finding)
 }
 
-/// The same runs of which so many failed in each.
+/// The same runs with this number of failures in each.
 fn failing(mut report: Report, failed: u64) -> Report {
     for run in &mut report.repeats {
         run.summary.succeeded = run.summary.planned - failed;

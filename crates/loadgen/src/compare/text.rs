@@ -13,7 +13,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let (base, new) = comparison.runs;
     let plural = |runs: usize| if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
     let (base_head, new_head) = (format!("base ({})", plural(base)), format!("new ({})", plural(new)));
-    // Writing into a String cannot fail.
+    // Writing to a String cannot fail.
     let _infallible =
         writeln!(text, "{:NAME$}{base_head:>SIDE$}{new_head:>SIDE$}{:>9}{:>9}", "median (min … max)", "ratio", "p");
     for row in comparison.throughput.iter().chain(&comparison.latency) {

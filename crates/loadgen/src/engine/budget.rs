@@ -1,12 +1,12 @@
-//! How many retries there may be: a share of the requests, so that an overload is not made larger by those who meet it.
+//! Limits retries to a share of the requests, so that retries do not amplify an overload.
 
-/// So many retries may be saved up in calm times.
+/// The largest number of retries that can be saved up.
 const MOST_SAVED: f64 = 10.0;
 
-/// Of one worker. Each request earns its share of a retry, each retry costs one.
+/// The budget of one worker. Each request adds a share of a retry, each retry takes one.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
-    /// Retries per request; `None`: no bound.
+    /// Retries per request; `None`: no limit.
     share: Option<f64>,
     saved: f64,
 }
@@ -21,7 +21,7 @@ impl RetryBudget {
         self.saved = (self.saved + self.share.unwrap_or(0.0)).min(MOST_SAVED);
     }
 
-    /// Whether a request may be sent again; if so it is paid for.
+    /// Whether a request may be sent again; if so, takes it from the budget.
     pub(super) fn take(&mut self) -> bool {
         if self.share.is_none() {
             return true;

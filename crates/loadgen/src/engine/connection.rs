@@ -1,7 +1,7 @@
-//! One connection and the request on it: connect, send, read the answer, be used again.
+//! One connection and its request: connect, send, read the answer, reuse.
 //!
-//! A connection never waits. Each call does what can be done now and says how far the request is; the worker calls again
-//! when the socket reports something. There is one request at a time on a connection, no pipelining.
+//! A connection never blocks. Each call does what is possible now and returns the state of the request; the worker
+//! calls again when the socket reports an event. There is one request at a time on a connection, without pipelining.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -17,36 +17,36 @@ use crate::check::Check;
 use crate::http::response::{Answer, Progress, ProtocolError, ResponseReader};
 use crate::outcome::{ErrorClass, Labels};
 
-/// How far the request is after a call.
+/// The state of the request after a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// Something is outstanding: the peer, or the request itself.
+    /// The request is not complete.
     Pending,
     Answered(Answer),
     Failed(Fault),
 }
 
-/// Why a request failed: the class to be counted, the cause for the reader.
+/// Why a request failed: the class to count, and the cause to show.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     pub(super) class: ErrorClass,
     pub(super) cause: Cause,
-    /// A used connection was lost before the first byte of the answer: whether that is the race with the server's idle
-    /// time-out is a matter of time, see [`is_idle_race`].
+    /// A reused connection was lost before the first byte of the answer. [`is_idle_race`] decides from the times
+    /// whether this was the race with the server's idle time-out.
     pub(super) is_unanswered_reuse: bool,
 }
 
-/// What is shorter than the promised accuracy cannot be told from a round trip.
+/// A duration below the promised accuracy cannot be distinguished from a round trip.
 const LEAST_ROUND_TRIP: Duration = Duration::from_millis(1);
 
-/// How long a request may lie in the server's socket before the server's event loop comes to close the connection that it
-/// took for idle: a kernel resets the connection only then. A busy machine gives the server its turn after a slice of the
-/// scheduler or two; seen with nginx' reload: 0.3 and 1.4 ms.
+/// How long a request may stay in the server's socket buffer until the server closes the connection that it considers idle;
+/// the reset is sent only then. A busy machine schedules the server after one or two time slices. Seen with a reload of
+/// nginx: 0.3 ms and 1.4 ms.
 const SERVER_TURN: Duration = Duration::from_millis(5);
 
-/// Whether a connection that was lost raced with the server's end of it: it had been idle for longer than a round trip,
-/// and was lost within one, and the server's turn, from the sending. Otherwise the server had the request, or could have
-/// had it, and broke down.
+/// Whether a lost connection raced with the server's end of it: the connection had been idle for longer than a round trip,
+/// and was lost within a round trip and [`SERVER_TURN`] after sending. In other cases the server may have received the
+/// request, so this is a failure.
 pub(super) fn is_idle_race(idle: Duration, pending: Duration, round_trip: Option<Duration>) -> bool {
     let round_trip = round_trip.unwrap_or_default().max(LEAST_ROUND_TRIP);
     idle > round_trip && pending <= round_trip + SERVER_TURN
@@ -86,20 +86,20 @@ pub(super) struct Connection<'a> {
     socket: Option<OwnedFd>,
     session: Option<Session>,
     phase: Phase,
-    /// Told apart from earlier sockets in this slot, whose reports may still be in the queue.
+    /// Distinguishes this socket from earlier ones in this slot, whose events may still be in the queue.
     generation: u32,
-    /// The request's bytes, kept to be sent again.
+    /// The bytes of the request, kept for a retry.
     pub(super) request: Vec<u8>,
     written: usize,
     reader: ResponseReader<'a>,
-    /// The connection carried an earlier request.
+    /// Whether the connection has carried an earlier request.
     is_reused: bool,
-    /// The first byte of the answer has come.
+    /// Whether the first byte of the answer has arrived.
     is_answering: bool,
     opened_at: Option<Instant>,
 }
 
-/// Counters that a connection adds to.
+/// The counters that a connection updates.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Traffic {
     pub(super) opened: u64,
@@ -111,7 +111,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// The warm-up is over.
+    /// Whether the warm-up is over.
     pub(super) fn forget_bytes(&mut self) {
         self.bytes_sent = 0;
         self.bytes_received = 0;
@@ -126,15 +126,16 @@ impl Traffic {
     }
 }
 
-/// What all connections of a worker share.
+/// State that all connections of a worker share.
 pub(super) struct Shared {
     pub(super) poller: Poller,
     pub(super) addresses: Addresses,
-    /// How sessions are made, where TLS is spoken.
+    /// Creates TLS sessions, if TLS is used.
     pub(super) tls: Option<Connector>,
-    /// The shortest time that the opening of a connection took.
+    /// The shortest time in which a connection was opened.
     pub(super) round_trip: Option<Duration>,
-    /// One buffer for all: answers are read to their end or set aside by their reader, never left in it.
+    /// The read buffer of all connections. It never holds data between calls: answers are read to their end or stored
+    /// by their parser.
     pub(super) buffer: Box<[u8]>,
     pub(super) traffic: Traffic,
 }
@@ -159,7 +160,7 @@ impl<'a> Connection<'a> {
         self.generation
     }
 
-    /// Sends what is in `request`, over the open connection or a new one.
+    /// Sends the bytes in `request`, over the open connection or a new one.
     pub(super) fn begin(
         &mut self,
         slot: u32,
@@ -182,7 +183,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The socket reported something. It reports each change once, so all of it is taken here.
+    /// The socket has reported an event. Events are edge-triggered, so all available data is read here.
     pub(super) fn on_ready(&mut self, ready: Ready, shared: &mut Shared, labels: &mut Labels) -> Step {
         if self.phase == Phase::Connecting {
             match self.socket.as_ref().map(sockopt::socket_error) {
@@ -199,7 +200,7 @@ impl<'a> Connection<'a> {
             && session.flush(socket).is_err()
             && self.phase != Phase::Idle
         {
-            // What the server said before it closed decides.
+            // If the server sent an answer before it closed, the answer counts.
             return self.receive(true, shared, labels);
         }
         if self.phase == Phase::Sending
@@ -208,9 +209,9 @@ impl<'a> Connection<'a> {
             return done;
         }
         match self.phase {
-            // Also while sending: a server may answer, or give up, before it has the whole request.
+            // This also runs while sending: a server may answer, or close, before it has the whole request.
             Phase::Sending | Phase::Awaiting if ready.readable => self.receive(ready.hung_up, shared, labels),
-            // Closed by the server, or sending what nobody asked for: of no further use.
+            // Closed by the server, or unexpected data: the connection cannot be reused.
             Phase::Idle if ready.readable => {
                 shared.traffic.closed_idle += 1;
                 self.close();
@@ -220,7 +221,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// The request's time is up.
+    /// The request has timed out.
     pub(super) fn time_out(&mut self) -> Fault {
         let connecting = self.phase == Phase::Connecting;
         self.close();
@@ -269,7 +270,7 @@ impl<'a> Connection<'a> {
                 }
                 Err(Failure::System(Errno::AGAIN)) => return Step::Pending,
                 Err(Failure::System(Errno::INTR)) => {}
-                // The server may have answered before it closed: what it said decides.
+                // The server may have sent an answer before it closed; then the answer counts.
                 Err(_) => return self.receive(true, shared, labels),
             }
         }
@@ -315,7 +316,8 @@ impl<'a> Connection<'a> {
                 Ok(Progress::Done(answer)) => answered = Some(answer),
                 Err(error) => return self.fail(ErrorClass::Protocol, Cause::Protocol(error)),
             }
-            // A short read has emptied the socket; only a full buffer, a closed peer or another record has something to add.
+            // A short read has emptied the socket. There is more to read only after a full buffer, a close, or with
+            // TLS.
             if got < shared.buffer.len() && !hung_up && self.session.is_none() {
                 return answered.map_or(Step::Pending, |answer| self.answer(answer));
             }
@@ -323,7 +325,7 @@ impl<'a> Connection<'a> {
     }
 
     fn answer(&mut self, answer: Answer) -> Step {
-        // An answer that comes before the whole request was sent leaves the connection in the middle of it.
+        // An answer that arrives before the whole request was sent leaves the connection in the middle of the request.
         if answer.keep_alive && self.phase == Phase::Awaiting {
             self.phase = Phase::Idle;
         } else {
@@ -332,7 +334,7 @@ impl<'a> Connection<'a> {
         Step::Answered(answer)
     }
 
-    /// Not one request was sent over a session that was never agreed upon.
+    /// No request was sent over a session whose handshake failed.
     fn tls_class(&self) -> ErrorClass {
         let is_handshaking = self.session.as_ref().is_some_and(Session::is_handshaking);
         if is_handshaking { ErrorClass::ConnectFailed } else { ErrorClass::Protocol }
@@ -342,7 +344,7 @@ impl<'a> Connection<'a> {
         if self.is_answering { Cause::ClosedWithin } else { Cause::ClosedBefore }
     }
 
-    /// The connection is gone.
+    /// The connection is lost.
     fn lost(&mut self, class: ErrorClass, cause: Cause) -> Step {
         let is_unanswered_reuse = self.is_reused && !self.is_answering;
         self.close();
@@ -357,7 +359,7 @@ impl<'a> Connection<'a> {
 
 fn connect_class(errno: Errno) -> ErrorClass {
     match errno {
-        // A Unix socket whose file is gone, or whose backlog is full.
+        // A Unix socket whose file does not exist, or whose backlog is full.
         Errno::CONNREFUSED | Errno::CONNRESET | Errno::NOENT | Errno::AGAIN => ErrorClass::ConnectRefused,
         Errno::TIMEDOUT => ErrorClass::ConnectTimeout,
         Errno::ADDRNOTAVAIL | Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC => {

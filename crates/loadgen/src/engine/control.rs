@@ -1,4 +1,4 @@
-//! How a run is ended from outside, before its plan is.
+//! Ends a run early, from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,18 +16,18 @@ pub(super) enum StopRequest {
 }
 
 impl Stopper {
-    /// Sends nothing more, and waits for the answers to what was sent. The run counts as complete, and says that it was
-    /// ended early.
+    /// Sends no more requests, and waits for the outstanding answers. The run counts as complete, and its report says
+    /// that it was ended early.
     pub fn finish(&self) {
         self.0.fetch_max(StopRequest::Finish as u8, Ordering::Relaxed);
     }
 
-    /// As [`Stopper::finish`], because a condition is broken.
+    /// Like [`Stopper::finish`], because a condition is broken.
     pub(super) fn abort(&self) {
         self.0.fetch_max(StopRequest::Abort as u8, Ordering::Relaxed);
     }
 
-    /// Ends within a twentieth of a second. The run counts as interrupted; requests without an answer are reported as in flight.
+    /// Ends within 50 ms. The run counts as interrupted; requests without an answer are reported as in flight.
     pub fn cancel(&self) {
         self.0.fetch_max(StopRequest::Cancel as u8, Ordering::Relaxed);
     }

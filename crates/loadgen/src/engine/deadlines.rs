@@ -1,8 +1,8 @@
-//! Deadlines of many connections at the price of almost none.
+//! The deadlines of many connections, at low cost.
 //!
-//! Most requests are answered long before their deadline, so moving a timer with each request would be wasted work. Here
-//! each slot has one alarm in a heap, which is left alone as long as it rings no later than the slot's deadline. When it
-//! rings too early it is set anew. A slot thus costs one heap operation per time-out's length, not one per request.
+//! Most requests are answered long before their deadline, so moving a timer with each request would waste time. Each
+//! slot has one alarm in a heap, which is not changed while it is no later than the slot's deadline. An alarm that
+//! fires too early is set again. So a slot needs one heap operation per time-out period, not one per request.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Deadlines {
     alarms: BinaryHeap<Reverse<(Duration, u32)>>,
-    /// The earliest alarm of each slot. Others of the same slot in the heap are void.
+    /// The earliest alarm of each slot. Other alarms of the same slot in the heap are void.
     earliest: Vec<Option<Duration>>,
     deadlines: Vec<Option<Duration>>,
 }
@@ -34,12 +34,12 @@ impl Deadlines {
         self.deadlines[slot as usize] = None;
     }
 
-    /// A moment at which [`Deadlines::expired`] should be asked again.
+    /// The time at which [`Deadlines::expired`] must be called again.
     pub(super) fn next(&self) -> Option<Duration> {
         self.alarms.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// A slot whose deadline has passed; its deadline is cleared. To be called until it returns none.
+    /// Returns a slot whose deadline has passed, and clears the deadline. Must be called until it returns `None`.
     pub(super) fn expired(&mut self, now: Duration) -> Option<u32> {
         while let Some(Reverse((at, slot))) = self.alarms.peek().copied()
             && at <= now
@@ -85,7 +85,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set, moved and cleared: each deadline rings exactly at its time.
+        /// For any sequence of set, move and clear, each deadline expires exactly at its time.
         #[test]
         fn every_deadline_rings_at_its_time(steps in prop::collection::vec((0_u32..4, prop::option::of(0_u32..50)), 1..60)) {
             let mut deadlines = Deadlines::new(4);

@@ -1,4 +1,4 @@
-//! Why a socket did not do what it was asked to.
+//! Why an operation on a socket failed.
 
 use rustix::io::Errno;
 

@@ -1,16 +1,16 @@
-//! How busy the generator itself was: the CPU time of a worker's thread, and the time it was ready to run but had to wait
+//! How busy the generator was: the CPU time of a worker's thread, and the time in which it was ready to run but waited
 //! for a core, between the end of the warm-up and the end of sending.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A worker's own share in what was measured.
+/// The measurements of one worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Effort {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
-    /// Ready, but not running; unknown where the kernel does not count it.
+    /// Ready, but not running; unknown if the kernel does not report it.
     pub(crate) waited: Option<Duration>,
 }
 
@@ -33,7 +33,7 @@ impl Meter {
         Self { from: warmup, begin: None, end: None }
     }
 
-    /// To be called in each round, by the thread that is measured. True once, when the warm-up is over.
+    /// Must be called in each round, by the measured thread. Returns true once, when the warm-up is over.
     pub(super) fn look(&mut self, now: Duration, is_over: bool) -> bool {
         if self.begin.is_none() && now >= self.from {
             self.begin = Some(Reading::take(now));
@@ -88,7 +88,7 @@ mod tests {
         meter.look(start.elapsed(), true);
         let effort = meter.effort();
         assert!(effort.wall >= Duration::from_millis(40), "{effort:?}");
-        // Whatever else runs on the machine: what this thread did not get, it waited for.
+        // Other load on the machine: any time this thread was not running, it was waiting.
         let accounted = effort.cpu + effort.waited.unwrap_or_default();
         assert!(accounted <= effort.wall + Duration::from_millis(5), "{effort:?}");
         assert!(effort.cpu > Duration::ZERO, "{effort:?}");

@@ -1,4 +1,4 @@
-//! What stands in the place of TLS when the feature `tls` is off: nothing that could be made.
+//! Replaces TLS when the feature `tls` is off, with types that have no values.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

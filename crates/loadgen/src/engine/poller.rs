@@ -1,7 +1,7 @@
-//! Waiting for sockets and for the next planned moment, to the microsecond.
+//! Waits for sockets and for the next planned time, with microsecond resolution.
 //!
-//! epoll's own time-out counts whole milliseconds, which would make every open-loop send up to a millisecond late. A
-//! timerfd in the same epoll set wakes on time.
+//! The time-out of epoll has a resolution of milliseconds, which would make every open-loop send up to a millisecond
+//! late. A timerfd in the same epoll set wakes on time.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -13,19 +13,19 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
-/// How many sockets are served before the clock is looked at again.
+/// The number of events that are served before the clock is read again.
 pub(super) const BATCH: usize = 64;
-/// The longest sleep: the bound for noticing that the run is to be stopped.
+/// The longest sleep, which bounds the reaction to a stop.
 pub(super) const MAX_SLEEP: Duration = Duration::from_millis(50);
 const TIMER: u64 = u64::MAX;
 
-/// What a socket reported, and whose it is.
+/// An event of a socket, and the slot it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready {
     pub(super) token: u64,
-    /// There is something to read, or an end to be read.
+    /// There is data or an end of stream to read.
     pub(super) readable: bool,
-    /// The peer has closed or the connection broke: whatever can be read now is the last.
+    /// The peer has closed or the connection broke; the data that can be read now is the last.
     pub(super) hung_up: bool,
 }
 
@@ -44,14 +44,15 @@ impl Poller {
         Ok(Self { epoll, timer, armed: None, events: Vec::with_capacity(BATCH) })
     }
 
-    /// Watches a socket until it is closed. Edge-triggered and for everything at once, so this is its only system call.
+    /// Watches a socket until it is closed. Edge-triggered for all events, so no other system call per socket is
+    /// needed.
     pub(super) fn add(&self, socket: impl AsFd, token: u64) -> Result<(), Errno> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.epoll, socket, EventData::new_u64(token), flags)
     }
 
-    /// Sleeps until a socket is ready or it is `wake` (both counted from the start of the run), then tells how many
-    /// sockets are ready; see [`Poller::ready`].
+    /// Sleeps until a socket is ready or until `wake` (counted from the start of the run), then returns the number of
+    /// ready sockets; see [`Poller::ready`].
     pub(super) fn wait(&mut self, now: Duration, wake: Duration) -> Result<usize, Errno> {
         let timeout = if wake <= now {
             Timespec { tv_sec: 0, tv_nsec: 0 }
@@ -93,7 +94,7 @@ mod tests {
     fn wakes_within_a_millisecond_of_the_planned_moment() {
         let mut poller = Poller::new().unwrap();
         let start = Instant::now();
-        // The best of several: another process may hold the core at any one of them.
+        // The best of several attempts, because another process may occupy the core during any one of them.
         let delays = (1..=20).map(|step| {
             let wake = Duration::from_micros(2_300) * step;
             while start.elapsed() < wake {

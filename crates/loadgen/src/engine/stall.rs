@@ -1,13 +1,13 @@
-//! Notices when the generator itself stood still: stopped by a signal, or without a core for long.
+//! Detects that the generator itself did not run: it was stopped by a signal, or had no core for long.
 //!
-//! Each round of a worker says until when it will sleep at most. A round that begins much later than that did not sleep:
-//! it was not let run.
+//! Each round of a worker states when the next one begins at the latest. A round that begins much later was not
+//! scheduled by the kernel in time.
 
 use std::time::Duration;
 
 use crate::report::Stalls;
 
-/// A gap from this length on is a stall. Shorter ones are the scheduler's ordinary delays; they are in the lag of sends.
+/// The shortest gap that counts as a stall. Shorter ones are ordinary scheduling delays, which the send delays include.
 const STALL: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl StallWatch {
         Self { warmup, expected: Duration::MAX, stalls: Stalls::default() }
     }
 
-    /// A round begins. Says whether there was a stall before it.
+    /// A round begins. Returns whether there was a stall before it.
     pub(super) fn begin(&mut self, now: Duration) -> bool {
         let over = now.saturating_sub(self.expected);
         if over < STALL {
@@ -41,7 +41,7 @@ impl StallWatch {
         true
     }
 
-    /// The next round will begin at `at` or before.
+    /// The next round will begin at `at` or earlier.
     pub(super) fn expect(&mut self, at: Duration) {
         self.expected = at;
     }

@@ -1,6 +1,7 @@
-//! TLS on a socket that never waits (feature `tls`): plain bytes on one side, records on the other.
+//! TLS on a non-blocking socket (feature `tls`): plain bytes on one side, records on the other.
 //!
-//! The handshake needs no state of the connection: what is sent before its end waits in the session, and reading drives it.
+//! The handshake needs no state in the connection: bytes that are sent before its end are buffered in the session, and
+//! reading drives it.
 
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -17,11 +18,11 @@ use super::failure::Failure;
 use crate::error::LoadError;
 use crate::target::Target;
 
-/// Where distributions keep the certificates they trust: Debian, Fedora, Alpine.
+/// Where distributions install trusted certificates: Debian, Fedora, Alpine.
 const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// What all sessions with one server share; resumed handshakes among it.
+/// State that all sessions with one server share, for example for resumption.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     config: Arc<ClientConfig>,
@@ -29,7 +30,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// None for a server that is spoken to in plain text.
+    /// `None` for a plain-text server.
     pub(crate) fn for_target(target: &Target, ca_file: Option<&Path>) -> Result<Option<Self>, LoadError> {
         let Some(host) = target.tls_host() else { return Ok(None) };
         let tls = |reason: String| LoadError::setting("TLS", reason);
@@ -43,7 +44,7 @@ impl Connector {
                 tls("finds no trusted certificates: install ca-certificates, or give --ca-file".into())
             })?,
         };
-        // Those of the system that cannot be read are left out, as everywhere.
+        // System certificates that cannot be parsed are ignored, as other clients do.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
         if roots.is_empty() {
             return Err(tls("finds no certificate in the file it was given".into()));
@@ -68,14 +69,14 @@ impl Connector {
 pub(super) struct Session(Box<ClientConnection>);
 
 impl Session {
-    /// Takes some of the bytes, and sends what it can.
+    /// Accepts some of the bytes, and sends as many as possible.
     pub(super) fn send(&mut self, socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Failure> {
         let taken = self.0.writer().write(bytes).map_err(of_io)?;
         self.flush(socket)?;
         if taken == 0 { Err(Failure::System(Errno::AGAIN)) } else { Ok(taken) }
     }
 
-    /// Sends what waits to be sent, as far as the socket takes it.
+    /// Sends buffered data, as far as the socket accepts it.
     pub(super) fn flush(&mut self, socket: &OwnedFd) -> Result<(), Failure> {
         while self.0.wants_write() {
             match self.0.write_tls(&mut Wire(socket)).map_err(of_io) {
@@ -87,19 +88,19 @@ impl Session {
         Ok(())
     }
 
-    /// Plain bytes; none at the end.
+    /// Reads plain bytes; 0 at the end.
     pub(super) fn read(&mut self, socket: &OwnedFd, buffer: &mut [u8]) -> Result<usize, Failure> {
         loop {
             match self.0.reader().read(buffer) {
                 Ok(got) => return Ok(got),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Closed without saying so, which many servers do.
+                // Closed without a `close_notify`, as many servers do.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 Err(error) => return Err(of_io(error)),
             }
             let got = self.0.read_tls(&mut Wire(socket)).map_err(of_io)?;
             if let Err(error) = self.0.process_new_packets() {
-                // The peer is told why; whether it still listens does not matter.
+                // The alert tells the peer the reason. An error in sending it is ignored.
                 let _told = self.flush(socket);
                 return Err(failure(error));
             }
@@ -115,7 +116,7 @@ impl Session {
     }
 }
 
-/// The socket, for a library that reads and writes.
+/// The socket, as `Read` and `Write`.
 struct Wire<'a>(&'a OwnedFd);
 
 impl Read for Wire<'_> {

@@ -1,11 +1,13 @@
-//! One event loop: sends what the pacer says is due, reads what the sockets have, and counts both.
+//! One event loop: sends the requests that are due, reads from the sockets, and counts both.
 //!
-//! A round, in the order of time: send all that is due, each request with its own planned time; end what has timed out;
-//! hand over what a finished step brought; sleep until a socket or the next moment; serve the ready sockets. A completed
-//! request frees its connection, and what is due is asked again at once. A deadline is only looked at when every socket
-//! that was ready by then has been read: an answer that lies in the socket is an answer, however late the generator comes
-//! to read it. Nothing here allocates once every connection has carried a request, nothing is locked, and the clock is
-//! read once per answer, and once per send in a burst.
+//! Each round does the following, in order: send all requests that are due, each with its own planned time; end
+//! requests that have timed out; deliver the results of a finished step; sleep until a socket is ready or something is
+//! due; serve the ready sockets. A completed request frees its connection, and the worker checks at once whether
+//! another request is due.
+//!
+//! A deadline is only checked after every socket that was ready by then has been read, so an answer that has arrived in
+//! time counts even if the generator reads it late. After every connection has carried a request, nothing here
+//! allocates. Nothing is locked. The clock is read once per answer, and once per send in a burst.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -28,13 +30,13 @@ use crate::record::{Harvest, Recorder, Request};
 use crate::report::Stalls;
 use crate::template::{Mix, Written};
 
-/// A user who was refused the connection does not try again at once: without this pause a closed loop would spend the
-/// time of an outage spinning, and take the CPU from the server that is to come back.
+/// A refused user waits this long before the next attempt. Without the pause a closed loop would spin during an outage,
+/// and take CPU time from the server that is recovering.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(10);
-/// Bodies of the stack fit into one read.
+/// Large enough to read a body of the stack in one call.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// What a worker needs to begin.
+/// The arguments of a worker.
 pub(super) struct Task {
     pub(super) index: usize,
     pub(super) connections: usize,
@@ -48,7 +50,7 @@ pub(super) struct Task {
     pub(super) harvests: Sender<Delivery>,
 }
 
-/// What a step brought, on its way to be added to the rest.
+/// The results of a step, to be added to the others.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) worker: usize,
@@ -56,7 +58,7 @@ pub(super) struct Delivery {
     pub(super) is_last: bool,
 }
 
-/// What a worker knows at its end beyond what it delivered.
+/// What a worker reports at its end in addition to its steps.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) traffic: Traffic,
@@ -67,7 +69,7 @@ pub(super) struct Ended {
     pub(super) last_end: Duration,
     /// When it sent its last recorded request.
     pub(super) last_send: Duration,
-    /// Up to where it asked its schedule.
+    /// The time up to which it carried out its schedule.
     pub(super) scheduled: Duration,
     pub(super) stalls: Stalls,
     pub(super) warmup_requests: u64,
@@ -82,23 +84,23 @@ pub(super) struct Worker<'a> {
     chance: fastrand::Rng,
     connections: Vec<Connection<'a>>,
     jobs: Vec<Job>,
-    /// Slots without a request; the last one freed is used first, so that the rest may stay unopened.
+    /// Slots without a request. The last one freed is used first, so that the others may stay unopened.
     free: Vec<u32>,
     deadlines: Deadlines,
     recorder: Recorder,
     shared: Shared,
-    /// Which statuses are tried again.
+    /// The statuses that are retried.
     retried: [bool; 600],
     budget: RetryBudget,
     start: Instant,
-    /// Requests begun so far, over all workers without overlap: `{n}`.
+    /// The number of requests begun so far, without overlap between workers: `{n}`.
     number: u64,
     number_step: u64,
     next_send: Option<Duration>,
     is_over: bool,
-    /// Everything that was ready by then has been read.
+    /// Everything that was ready by this time has been read.
     read_until: Duration,
-    /// Polls in a row that brought as much as they can.
+    /// The number of consecutive polls that returned the maximum of events.
     full_polls: usize,
     causes: Vec<(ErrorClass, Cause)>,
 }
@@ -108,10 +110,10 @@ pub(super) struct Worker<'a> {
 struct Job {
     request: Request,
     attempts: u32,
-    /// When the running attempt began, and how long its connection had been idle by then.
+    /// When the current attempt began, and how long its connection had been idle by then.
     attempted: Duration,
     idle: Duration,
-    /// When the slot was last left with an open connection.
+    /// When the slot last became free with an open connection.
     freed: Duration,
     is_head: bool,
     /// Sent again because its idle connection was closed.
@@ -123,15 +125,15 @@ struct Job {
 enum JobState {
     None,
     Running,
-    /// Waiting to be sent again.
+    /// Waiting for a retry.
     BackingOff,
-    /// Ended; the slot rests before its next request.
+    /// Ended; the slot pauses before its next request.
     Pausing,
 }
 
 impl<'a> Worker<'a> {
     pub(super) fn run(task: Task, plan: &'a Plan) -> Result<Ended, Errno> {
-        // The plan's choices differ from worker to worker, and are the same in the next run.
+        // Random choices differ between workers, and are the same in the next run.
         let chance = fastrand::Rng::with_seed(
             plan.seed.wrapping_add(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(task.index as u64 + 1)),
         );
@@ -182,13 +184,13 @@ impl<'a> Worker<'a> {
         let mut meter = Meter::new(self.plan.warmup);
         let mut watch = StallWatch::new(self.plan.warmup);
         let hand_over = |harvest: Harvest, is_last| {
-            // Nobody listens any more when the run was abandoned; the stopper says so a moment later.
+            // The receiver is gone if the run was abandoned; the stopper signals that shortly after.
             let _abandoned = harvests.send(Delivery { worker: index, harvest, is_last });
         };
         loop {
             let now = self.start.elapsed();
             if watch.begin(now) {
-                // What came meanwhile frees connections, which the requests that are overdue can use.
+                // Answers that arrived in the meantime free connections for the overdue requests.
                 self.poll(now, now)?;
             }
             let request = stopper.request();
@@ -227,13 +229,13 @@ impl<'a> Worker<'a> {
         })
     }
 
-    /// Sleeps until a socket is ready or it is `wake`, and serves the sockets that are ready.
+    /// Sleeps until a socket is ready or until `wake`, and serves the sockets that are ready.
     fn poll(&mut self, now: Duration, wake: Duration) -> Result<(), Errno> {
         let ready = self.shared.poller.wait(now, wake)?;
         for index in 0..ready {
             self.serve(self.shared.poller.ready(index));
         }
-        // The kernel hands out ready sockets in turn: after as many as there are, each has had its turn.
+        // The kernel returns ready sockets in turn: after as many events as there are sockets, each has had its turn.
         self.full_polls = if ready < BATCH { 0 } else { self.full_polls + 1 };
         if ready < BATCH || self.full_polls * BATCH >= self.connections.len() {
             self.full_polls = 0;
@@ -246,7 +248,7 @@ impl<'a> Worker<'a> {
         self.jobs.iter().any(|job| matches!(job.state, JobState::Running | JobState::BackingOff))
     }
 
-    /// Sends, or drops, everything that is due.
+    /// Sends, or drops, every request that is due.
     fn dispatch(&mut self, mut now: Duration) {
         self.next_send = None;
         while !self.is_over {
@@ -255,7 +257,7 @@ impl<'a> Worker<'a> {
                     (Some(slot), _) => {
                         self.pacer.take(planned);
                         self.send(slot, planned, now);
-                        // In a burst each send takes its time, and the next one is late by it.
+                        // In a burst each send takes time, which makes the next one late.
                         if !self.free.is_empty() {
                             now = self.start.elapsed();
                         }
@@ -302,7 +304,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A socket has something.
+    /// Handles an event of a socket.
     fn serve(&mut self, ready: Ready) {
         let slot = ready.token as u32;
         let connection = &mut self.connections[slot as usize];
@@ -318,7 +320,7 @@ impl<'a> Worker<'a> {
         self.dispatch(now);
     }
 
-    /// A slot's deadline has passed: the time-out of a running request, or the end of a pause.
+    /// A slot's deadline has passed: the time-out of a request, or the end of a pause.
     fn ring(&mut self, slot: u32, now: Duration) {
         match self.jobs[slot as usize].state {
             JobState::None => {}
@@ -335,7 +337,7 @@ impl<'a> Worker<'a> {
         self.dispatch(now);
     }
 
-    /// An attempt has ended: again, or to be counted.
+    /// An attempt has ended: it is retried or counted.
     fn conclude(&mut self, slot: u32, mut step: Step, now: Duration) {
         self.deadlines.clear(slot);
         self.jobs[slot as usize].freed = now;

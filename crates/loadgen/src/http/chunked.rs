@@ -1,7 +1,7 @@
-//! The chunked transfer coding, read strictly (RFC 9112 §7.1): sizes in hex, CRLF and nothing else ends a line.
-//! Extensions and trailers are skipped and bounded.
+//! The chunked transfer coding, parsed strictly (RFC 9112 §7.1): sizes are hexadecimal, and only CRLF ends a line.
+//! Extensions and trailers are skipped, and their size is limited.
 
-/// Bytes of chunk extensions and trailers together in one answer; real ones are a few dozen bytes long.
+/// Limit of the chunk extensions and trailers of one answer together; real ones take a few dozen bytes.
 const MAX_OVERHEAD: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,7 +16,7 @@ pub(crate) enum ChunkError {
     Overhead,
 }
 
-/// Where in the coding the next byte stands.
+/// The position of the next byte in the coding.
 #[derive(Clone, Copy, Debug)]
 enum State {
     Size {
@@ -57,8 +57,8 @@ impl ChunkReader {
         matches!(self.state, State::Done)
     }
 
-    /// Reads on; the payload goes to `on_data`. Returns how many bytes belong to this body: fewer than given only when
-    /// it is done.
+    /// Continues to parse; the payload is passed to `on_data`. Returns how many bytes belong to this body: fewer than
+    /// given only when the body is complete.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut on_data: impl FnMut(&[u8])) -> Result<usize, ChunkError> {
         let mut at = 0;
         while at < bytes.len() {
@@ -128,7 +128,7 @@ fn lf(byte: u8, next: State) -> Result<State, ChunkError> {
 mod tests {
     use super::*;
 
-    /// The payload, how many bytes were used, and whether the body is over.
+    /// The payload, the number of bytes used, and whether the body is complete.
     fn read(bytes: &[u8]) -> Result<(Vec<u8>, usize, bool), ChunkError> {
         let (mut reader, mut payload) = (ChunkReader::new(), Vec::new());
         let used = reader.feed(bytes, |data| payload.extend_from_slice(data))?;

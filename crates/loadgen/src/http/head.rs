@@ -1,4 +1,5 @@
-//! A response head: how long the body is, whether the connection lives on, and the headers that answers are counted by.
+//! A response head: the length of the body, whether the connection stays open, and the headers by which answers are
+//! counted.
 
 use std::mem::MaybeUninit;
 
@@ -8,12 +9,12 @@ use super::response::ProtocolError;
 use crate::check::Check;
 use crate::outcome::{CacheResult, Label, Labels};
 
-/// More headers than servers send; a fixed array, so that reading a head allocates nothing …
+/// The number of headers in a fixed array, so that parsing a head does not allocate. More than servers usually send …
 const USUAL_HEADERS: usize = 64;
-/// … unless there are more of them, up to what fits into the longest head that is read.
+/// … and if there are more, up to the number that fits into the longest accepted head.
 const MAX_HEADERS: usize = 4_096;
 
-/// How the end of the body is found (RFC 9112 §6.3).
+/// How the end of the body is determined (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length(u64),
@@ -26,17 +27,17 @@ pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
-    /// Which replica answered: `X-Instance`.
+    /// The replica that answered: `X-Instance`.
     pub(crate) instance: Label,
-    /// What `Cache-Status` says.
+    /// The value of `Cache-Status`.
     pub(crate) cache: Option<CacheResult>,
-    /// Which of the checks a header meets, a bit for each.
+    /// The checks that the headers pass, one bit for each.
     pub(crate) met: u32,
-    /// The body is a JSON document that may hold a problem's `code`.
+    /// Whether the body is a JSON document that may contain a problem's `code`.
     pub(crate) json: bool,
 }
 
-/// Reads a head from the front of `bytes`: its length and meaning, or `None` when it is not complete yet.
+/// Parses a head at the start of `bytes`. Returns its length and meaning, or `None` if it is incomplete.
 pub(crate) fn parse(
     bytes: &[u8],
     to_head_request: bool,
@@ -79,7 +80,7 @@ pub(crate) fn parse(
         for (bit, check) in checks.iter().enumerate() {
             head.met |= u32::from(check.is_met_by_header(header.name, header.value)) << bit;
         }
-        // Told apart by length first: most headers of an answer are none of these.
+        // The length is compared first, because most headers are none of these.
         match header.name.len() {
             10 if header.name.eq_ignore_ascii_case("connection") => {
                 if has_token(header.value, b"close") {
@@ -115,10 +116,10 @@ pub(crate) fn parse(
     Ok(Some((length, head)))
 }
 
-/// How the end of a body is found that may be there.
+/// How the end of the body is determined if there may be one.
 fn framing(length: Option<u64>, codings: &Codings, is_1_1: bool) -> Result<Framing, ProtocolError> {
     match length {
-        // Both at once, or a coding in HTTP/1.0, is how answers are smuggled: no guess is made.
+        // Both together, or a coding in HTTP/1.0, is a method of response smuggling, so it is an error.
         Some(_) if codings.is_any => Err(ProtocolError::Framing),
         None if codings.is_any && !is_1_1 => Err(ProtocolError::Framing),
         None if codings.is_any => codings.framing(),
@@ -127,7 +128,7 @@ fn framing(length: Option<u64>, codings: &Codings, is_1_1: bool) -> Result<Frami
     }
 }
 
-/// Digits only: `+5`, `5, 5` and `0x5` are what `str::parse` and lenient clients disagree about.
+/// Digits only. `str::parse` and lenient clients differ on `+5`, `5, 5` and `0x5`.
 fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(value).ok()?.trim_matches([' ', '\t']);
     digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
@@ -141,7 +142,7 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
     tokens(value).any(|t| t.eq_ignore_ascii_case(token))
 }
 
-/// The transfer codings of all lines together, which make one list (RFC 9110 §5.3).
+/// The transfer codings of all lines together, which form one list (RFC 9110 §5.3).
 #[derive(Default)]
 struct Codings {
     is_any: bool,
@@ -158,7 +159,7 @@ impl Codings {
         }
     }
 
-    /// Chunked may be applied once, and last.
+    /// Chunked may be applied only once, and last.
     fn framing(&self) -> Result<Framing, ProtocolError> {
         match (self.chunked, self.ends_chunked) {
             (0, _) => Ok(Framing::UntilClose),

@@ -1,8 +1,8 @@
-//! One answer, read from bytes that arrive in any pieces.
+//! One answer, parsed from bytes that arrive in pieces of any size.
 //!
-//! In the order of time: the head is parsed straight from the bytes as they arrived; only a head that came in pieces is
-//! put together in a buffer. Informational answers (1xx) are passed over. The body is skipped, not copied, up to its
-//! end. Of an error answer in JSON the beginning is kept, to read the problem's `code`.
+//! The head is parsed directly from the received bytes; only a head that arrives in pieces is copied to a buffer.
+//! Informational answers (1xx) are skipped. The body is skipped up to its end, without a copy. The beginning of an
+//! error answer in JSON is kept, to read the problem's `code`.
 
 use std::borrow::Cow;
 
@@ -13,16 +13,16 @@ use super::head::{self, Framing, Head};
 use crate::check::Check;
 use crate::outcome::{CacheResult, Label, Labels};
 
-/// Heads of the servers here are below 1 KiB; nginx itself gives up at 4 or 8 KiB.
+/// Heads of the stack's servers are below 1 KiB; nginx itself allows 4 or 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;
-/// A server that sends more `103 Early Hints` than this is not hinting.
+/// More `103 Early Hints` than this are an error.
 const MAX_INFORMATIONAL: u8 = 16;
 /// A problem document is a few hundred bytes long.
 const MAX_PROBLEM: usize = 4 * 1024;
-/// What is looked at of a body that is checked.
+/// How much of a body is kept for checks.
 const MAX_CHECKED: usize = 1024 * 1024;
 
-/// What makes an answer malformed.
+/// Why an answer is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProtocolError {
     #[error("the answer's head is not HTTP/1.x: {0}")]
@@ -45,16 +45,16 @@ pub(crate) enum ProtocolError {
     ExtraBytes,
 }
 
-/// A complete answer, as far as it is counted.
+/// A complete answer, with the data that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) keep_alive: bool,
     pub(crate) instance: Label,
     pub(crate) cache: Option<CacheResult>,
-    /// The problem's code, or the check that it does not meet.
+    /// The problem's code, or the failed check.
     pub(crate) code: Label,
-    /// It does not hold what it must.
+    /// The body does not contain what a check requires.
     pub(crate) is_unmet: bool,
 }
 
@@ -84,9 +84,9 @@ pub(crate) struct ResponseReader<'a> {
     checks: &'a [Check],
     to_head_request: bool,
     informational: u8,
-    /// The beginning of a head that came in pieces; empty otherwise.
+    /// The beginning of a head that arrives in pieces; otherwise empty.
     partial: Vec<u8>,
-    /// The beginning of an error answer's JSON body, or of a body that is checked; empty otherwise.
+    /// The beginning of the JSON body of an error answer, or of a body that is checked; otherwise empty.
     kept: Vec<u8>,
 }
 
@@ -102,7 +102,7 @@ impl<'a> ResponseReader<'a> {
         }
     }
 
-    /// Makes ready for the answer to the next request.
+    /// Prepares for the answer to the next request.
     pub(crate) fn begin(&mut self, to_head_request: bool, checks: &'a [Check]) {
         self.state = State::Head;
         self.checks = checks;
@@ -112,7 +112,7 @@ impl<'a> ResponseReader<'a> {
         self.kept.clear();
     }
 
-    /// Takes the bytes that arrived, all of them.
+    /// Consumes all bytes that have arrived.
     pub(crate) fn feed(&mut self, bytes: &[u8], labels: &mut Labels) -> Result<Progress, ProtocolError> {
         let mut rest = bytes;
         while let State::Head = self.state {
@@ -156,7 +156,7 @@ impl<'a> ResponseReader<'a> {
         if done { Ok(Progress::Done(self.complete(head, labels))) } else { Ok(Progress::More) }
     }
 
-    /// The peer closed: the answer is complete only if that is how its body ends.
+    /// The peer closed. The answer is complete only if its body ends with the connection.
     pub(crate) fn finish(&mut self, labels: &mut Labels) -> Option<Answer> {
         match self.state {
             State::Body(head, Body::UntilClose) => Some(self.complete(head, labels)),
@@ -164,7 +164,7 @@ impl<'a> ResponseReader<'a> {
         }
     }
 
-    /// Parses the head in front of `bytes`; returns how many of them belong to it, or `None` when all do.
+    /// Parses the head at the start of `bytes`. Returns how many bytes belong to it, or `None` if all do.
     fn take_head(&mut self, bytes: &[u8], labels: &mut Labels) -> Result<Option<usize>, ProtocolError> {
         let earlier = self.partial.len();
         let whole = if earlier == 0 {

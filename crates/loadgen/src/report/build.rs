@@ -1,5 +1,5 @@
-//! From a finished run to its report: everything that is said is a sum over the axis. Nothing is rounded here;
-//! numbers are rounded when they are printed.
+//! Builds the report of a finished run: every value is a sum over the axis. Nothing is rounded here; numbers are
+//! rounded when they are printed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -65,7 +65,7 @@ impl Report {
         report
     }
 
-    /// Everything that was recorded, as one sum.
+    /// The sum of everything that was recorded.
     pub(crate) fn total(&self) -> Tally {
         let mut total = Tally::default();
         self.axis.iter().for_each(|step| total.add(&step.requests));
@@ -113,7 +113,7 @@ fn summary(plan: &Plan, totals: &Totals, total: &Tally) -> Summary {
 }
 
 impl Summary {
-    /// Of requests that were planned in a stretch of so many seconds.
+    /// Rates of requests that were planned in an interval of this many seconds.
     pub(super) fn of(total: &Tally, seconds: f64) -> Self {
         let per_second = |count: u64| count as f64 / seconds.max(1e-9);
         let good = total.good();
@@ -246,7 +246,7 @@ impl Point {
     }
 }
 
-/// The percentiles that a table shows.
+/// The percentiles in a table.
 const SHOWN: [(&str, Quantile); 5] = [
     ("p50", Quantile::P50),
     ("p90", Quantile::P90),
@@ -274,12 +274,12 @@ pub(super) fn stats(latencies: &Latencies) -> Option<LatencyStats> {
     })
 }
 
-/// Counts by their words.
+/// Counts by name.
 pub(super) fn words<K>(counts: &BTreeMap<K, u64>, word: impl Fn(&K) -> &'static str) -> BTreeMap<String, u64> {
     counts.iter().map(|(key, count)| (word(key).to_owned(), *count)).collect()
 }
 
 pub(super) fn millis(duration: Duration) -> f64 {
-    // Nanoseconds are whole numbers, of which a division gives the nearest number there is.
+    // Nanoseconds are integers, so one division gives the nearest number.
     duration.as_nanos() as f64 / 1e6
 }

@@ -1,4 +1,4 @@
-//! `--fail-if 'good.p95>320ms'`: a metric, a comparison and a bound, which make a run a failure when they hold.
+//! `--fail-if 'good.p95>320ms'`: a metric, a comparison and a bound. A run fails if the condition is true.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::error::LoadError;
 use crate::latencies::{Latencies, Quantile};
 use crate::tally::Tally;
 
-/// What would be a failure.
+/// A condition under which the run fails.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// As it was given.
+    /// The text as given.
     text: String,
     metric: Metric,
     comparison: Comparison,
@@ -31,10 +31,10 @@ enum Metric {
     Late,
 }
 
-/// Whose latencies.
+/// The requests whose latencies are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Group {
-    /// Successful answers; a latency without a prefix is theirs.
+    /// Successful answers; the default for a latency without a prefix.
     Good,
     /// Refused and unanswered requests.
     Bad,
@@ -50,7 +50,7 @@ enum Stat {
     Mean,
 }
 
-/// The words for what is no latency.
+/// The names of the metrics other than latencies.
 const COUNTS: [(&str, Metric); 5] = [
     ("rps", Metric::Rps),
     ("goodput", Metric::Goodput),
@@ -67,11 +67,11 @@ enum Comparison {
     AtMost,
 }
 
-/// Longer signs first: `>=` begins with `>`.
+/// Longer operators first, because `>=` begins with `>`.
 const COMPARISONS: [(&str, Comparison); 4] =
     [(">=", Comparison::AtLeast), ("<=", Comparison::AtMost), (">", Comparison::Above), ("<", Comparison::Below)];
 
-/// In what the bound was given, and the measured value is shown.
+/// The unit of the bound, in which the measured value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
     Milliseconds,
@@ -80,7 +80,7 @@ enum Unit {
     Count,
 }
 
-/// What conditions are checked against.
+/// The values that conditions are checked against.
 #[derive(Debug)]
 pub(crate) struct Measured<'a> {
     pub(crate) total: &'a Tally,
@@ -120,7 +120,7 @@ impl Metric {
             return Some(Self::Success(Group::All));
         }
         if let Some(rest) = name.strip_prefix("kind.") {
-            // From the left, since `p99.9` holds a dot; a name may hold one as well, so the first that fits.
+            // From the left, because `p99.9` contains a dot. A name may contain one too, so the first match counts.
             return rest.match_indices('.').find_map(|(at, _)| {
                 let (kind, word) = (Group::Kind(rest[..at].to_owned()), &rest[at + 1..]);
                 match word {
@@ -154,7 +154,7 @@ impl Metric {
         }
     }
 
-    /// The measured value, in the unit, and what is to be known of it; none when there is nothing to measure.
+    /// The measured value in the unit, and remarks about it; `None` if there is nothing to measure.
     fn value(&self, measured: &Measured<'_>, unit: Unit) -> Option<(f64, String)> {
         let Measured { total, kinds, seconds } = measured;
         let plain = |value: f64| Some((value, String::new()));
@@ -191,7 +191,7 @@ impl Metric {
         }
     }
 
-    /// What it was measured of.
+    /// The description of the measured requests.
     fn nothing(&self) -> String {
         match self {
             Self::Latency(Group::Good, _) => "nothing succeeded".to_owned(),
@@ -232,8 +232,8 @@ fn millis(duration: Duration) -> f64 {
 }
 
 impl Condition {
-    /// Whether it is met. What could not be measured is a failure: no answer is not a fast answer. Only `bad` latencies
-    /// may be missing, when nothing failed.
+    /// Whether the condition is true. A value that could not be measured is a failure, because a missing answer is not
+    /// a fast answer. Only `bad` latencies may be missing, if no request failed.
     pub(crate) fn check(&self, measured: &Measured<'_>) -> ConditionResult {
         let value = self.metric.value(measured, self.unit);
         let failed = match &value {
@@ -244,12 +244,13 @@ impl Condition {
         ConditionResult { fail_if: self.text.clone(), measured: shown, failed, run: None }
     }
 
-    /// Whether it is met already, while the run goes on: by enough samples, and not because nothing has come yet.
+    /// Whether the condition is already true while the run goes on, with enough samples and not only because no answer
+    /// has arrived.
     pub(crate) fn is_broken(&self, measured: &Measured<'_>) -> bool {
         self.metric.value(measured, self.unit).is_some_and(|(value, remark)| remark.is_empty() && self.holds(value))
     }
 
-    /// How bad the measured value is, for telling the worst of several runs: the higher, the worse.
+    /// How bad the measured value is, to find the worst of several runs: higher is worse.
     pub(crate) fn badness(&self, measured: &Measured<'_>) -> f64 {
         let value = self.metric.value(measured, self.unit).map(|(value, _)| value);
         match self.comparison {
@@ -268,7 +269,7 @@ impl Condition {
     }
 
     /// # Errors
-    /// It is about a kind of request that is not in the plan.
+    /// The condition concerns a kind of request that is not in the plan.
     pub(crate) fn check_kind(&self, kinds: &[String]) -> Result<(), LoadError> {
         match &self.metric {
             Metric::Latency(Group::Kind(name), _) | Metric::Success(Group::Kind(name)) if !kinds.contains(name) => {
@@ -287,12 +288,12 @@ impl Condition {
         self.metric == Metric::Late
     }
 
-    /// Whether it asks about requests that failed, so that a run in which all of them do may be what was wanted.
+    /// Whether the condition concerns failed requests, so that a run in which all requests fail may be intended.
     pub(crate) fn is_about_failures(&self) -> bool {
         matches!(self.metric, Metric::Success(_) | Metric::Errors | Metric::Latency(Group::Bad, _))
     }
 
-    /// The extreme it is about, whose validity is a matter of single requests: `p99.9` and beyond, or the maximum.
+    /// The extreme that it concerns, which depends on single requests: `p99.9` and above, or the maximum.
     pub(crate) fn extreme(&self) -> Option<&'static str> {
         match self.metric {
             Metric::Latency(_, Stat::Max) => Some("max"),
@@ -301,7 +302,7 @@ impl Condition {
         }
     }
 
-    /// Its bound in milliseconds, when it is one for a latency: a line in a plot.
+    /// Its bound in milliseconds if it is one for a latency, to draw a line in a plot.
     pub(crate) fn latency_bound(&self) -> Option<f64> {
         (self.unit == Unit::Milliseconds).then_some(self.bound)
     }
@@ -318,7 +319,7 @@ impl Unit {
     }
 }
 
-/// Without zeros at the end: `320`, `0.5`.
+/// Without trailing zeros: `320`, `0.5`.
 fn trimmed(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }

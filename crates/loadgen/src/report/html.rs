@@ -1,8 +1,8 @@
-//! The page: one file that opens without a network, in light and dark, and says at the top what the run says.
+//! The page: one file that needs no network, in light and dark colours, with the verdict at the top.
 //!
-//! Everything is drawn here, from the recorded report; the script only reads values off under the pointer.
+//! Everything is drawn here, from the recorded report; the script only shows the values under the pointer.
 //!
-//! - [`figures`]: which plots there are; they are drawn by [`crate::charts`]
+//! - [`figures`]: the plots; they are drawn by [`crate::charts`]
 
 mod figures;
 
@@ -251,13 +251,13 @@ impl Page {
     }
 }
 
-/// With so many digits, without zeros at the end.
+/// With this number of digits, without trailing zeros.
 fn number(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// A latency with the unit that suits it.
+/// A latency with a suitable unit.
 fn latency(ms: f64) -> String {
     match ms {
         _ if ms == 0.0 => "0".to_owned(),

@@ -1,4 +1,5 @@
-//! The result as Prometheus text: for a node exporter's text files or a push gateway, so that a run in CI has a history.
+//! The result in Prometheus text format, for the textfile collector of the node exporter or a push gateway, so that
+//! runs in CI have a history.
 
 use std::fmt::Write as _;
 
@@ -43,7 +44,7 @@ struct Text(String);
 
 impl Text {
     fn metric(&mut self, name: &str, help: &str) {
-        // Writing into a String cannot fail.
+        // Writing to a String cannot fail.
         let _infallible = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
     }
 

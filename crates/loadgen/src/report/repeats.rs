@@ -1,14 +1,14 @@
-//! Several runs of one plan (`--repeat`): every run is judged, the one with the median rate is shown in full.
+//! Several runs of one plan (`--repeat`): every run is judged, and the one with the median rate is shown in full.
 
 use super::condition::{Condition, Measured};
 use super::{ConditionResult, Outcome, RepeatRecord, Report};
 
-/// From the worst to the best: the whole is the first of these that any run is.
+/// From the worst to the best: the overall verdict is the first of these that any run has.
 const FROM_WORST: [Outcome; 4] = [Outcome::Interrupted, Outcome::Invalid, Outcome::Deviated, Outcome::Held];
 
 impl Report {
-    /// The report of several runs; each was judged by `conditions` already. The whole is what the worst of them is, and
-    /// each condition shows the run that was worst by it.
+    /// The report of several runs, each of which was already judged by `conditions`. The overall verdict is that of the
+    /// worst run, and each condition shows the run with its worst value.
     pub(crate) fn of_repeats(mut reports: Vec<Self>, conditions: &[Condition]) -> Self {
         if reports.len() == 1 {
             return reports.remove(0);
@@ -42,7 +42,7 @@ impl Report {
     }
 }
 
-/// For each condition the result of the run that is worst by it, with the number of that run.
+/// For each condition the result of the run with its worst value, and the number of that run.
 fn worst_results(reports: &[Report], conditions: &[Condition]) -> Vec<ConditionResult> {
     let totals: Vec<_> = reports.iter().map(Report::total).collect();
     let kinds: Vec<Vec<String>> =
@@ -55,7 +55,7 @@ fn worst_results(reports: &[Report], conditions: &[Condition]) -> Vec<ConditionR
         let worst = (0..reports.len()).max_by(|a, b| badness(a).total_cmp(&badness(b))).unwrap_or(0);
         results.push(ConditionResult { run: Some(worst + 1), ..reports[worst].verdict.conditions[at].clone() });
     }
-    // What no condition asked for: that anything succeeds at all.
+    // Not part of any condition: some request must succeed.
     for (run, report) in reports.iter().enumerate() {
         let others = report.verdict.conditions.iter().skip(conditions.len());
         results.extend(others.map(|result| ConditionResult { run: Some(run + 1), ..result.clone() }));

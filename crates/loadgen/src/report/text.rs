@@ -1,5 +1,5 @@
-//! The summary, for a terminal or a log. The words for rate and mean are those of `ab`, in which the notes that this
-//! project grew from were written, so that both can be read side by side.
+//! The summary, for a terminal or a log. Rate and mean have the same names as in `ab`, so that the results can be
+//! compared with those in the notes that this project grew from.
 
 use std::fmt::Write as _;
 
@@ -22,7 +22,7 @@ struct Page(String);
 
 impl Page {
     fn line(&mut self, name: &str, value: &str) {
-        // Writing into a String cannot fail.
+        // Writing to a String cannot fail.
         let _infallible = writeln!(self.0, "{name:<NAME$}{value}");
     }
 
@@ -118,7 +118,7 @@ impl Page {
         self.line("Latency [ms]", &heads);
         let mut rows =
             vec![("good".to_owned(), &table.good), ("bad".to_owned(), &table.bad), ("all".to_owned(), &table.all)];
-        // With no failures the successes are all, and the row would say the same twice.
+        // Without failures, the row would repeat the row of all requests.
         if table.good.is_none() || table.bad.is_none() {
             rows.pop();
         }
@@ -211,7 +211,7 @@ impl Page {
     }
 }
 
-/// How many runs ended in which way.
+/// The number of runs by verdict.
 fn outcomes(runs: &[RepeatRecord]) -> String {
     let all = [Outcome::Held, Outcome::Deviated, Outcome::Invalid, Outcome::Interrupted];
     let counted = all.into_iter().filter_map(|outcome| {
@@ -222,7 +222,7 @@ fn outcomes(runs: &[RepeatRecord]) -> String {
 }
 
 impl Outcome {
-    /// The word for it in tables and pages.
+    /// The word used in tables and pages.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -1,31 +1,31 @@
-//! Whether a run says something about the server, and what has to be known before its numbers are used.
+//! Whether the result of a run is valid, and what a reader must know before using its numbers.
 
 use super::condition::{Condition, Measured};
 use super::{ConditionResult, Ending, LatencyTable, Outcome, Report, Verdict};
 use crate::outcome::ErrorClass;
 
-/// At this share of a core an arriving answer finds the generator busy nine times out of ten: what is measured is the
-/// generator's queue.
+/// At this utilization of a core, an arriving answer finds the generator busy nine times out of ten, so the queue of
+/// the generator is measured.
 const MAX_CPU_SHARE: f64 = 0.9;
-/// A thread that was running or ready to run for that much of the time had always something left to do: the machine gave
-/// it too little, and it was the bottleneck with less than a core.
+/// A thread that was running or ready to run for this share of the time never ran out of work: the machine gave it too
+/// little CPU time, so it was the bottleneck although it used less than a core.
 const MAX_BUSY_SHARE: f64 = 0.95;
-/// The promised accuracy: 1 ms or 1 %, whichever is more. The generator's own delay is what latency (from the planned
-/// time) has more than service time (from the actual one).
+/// The promised accuracy: 1 ms or 1 %, whichever is more. The generator's own delay is the difference between latency
+/// (from the planned time) and service time (from the actual send time).
 const MAX_DELAY_MS: f64 = 1.0;
 const MAX_DELAY_SHARE: f64 = 0.01;
-/// More requests than this share that were dropped, or late beyond the promised accuracy, make the numbers those of
+/// If more than this share of requests was dropped, or was late beyond the promised accuracy, the numbers belong to
 /// another load than the planned one.
 const MAX_LOST_SHARE: f64 = 0.001;
-/// Fewer late requests than this touch only percentiles that hang on fewer than ten samples and are marked as such.
+/// Fewer late requests than this affect only percentiles that depend on fewer than ten samples, which are marked.
 const MIN_DISTORTED: u64 = 10;
-/// A generator that stood still for more than this share of the time has not measured the rest either.
+/// If the generator stalled for more than this share of the time, the result is invalid.
 const MAX_STALLED_SHARE: f64 = 0.01;
-/// Above this share of time without a core the machine is worth a remark.
+/// Above this share of time without a core, the report has a remark about the machine.
 const MAX_WAITING_SHARE: f64 = 0.1;
-/// In less time than this a share of CPU time is chance: the start of a run is always busy.
+/// In a shorter time the share of CPU time is not meaningful, because the start of a run is always busy.
 const MIN_JUDGED_S: f64 = 1.0;
-/// Below this share of the planned rate it counts as missed.
+/// Below this share of the planned rate, the rate counts as missed.
 const MIN_RATE_SHARE: f64 = 0.99;
 
 pub(super) fn is_saturated(report: &Report) -> bool {
@@ -39,10 +39,10 @@ fn is_busy(report: &Report) -> bool {
     report.generator.threads.iter().any(is_busy)
 }
 
-/// A number that the generator's own delay distorts: its name, its value and what it is from the actual send time.
+/// A value that the generator's own delay distorts: its name, the value, and the value from the actual send time.
 type Distorted = (&'static str, f64, f64);
 
-/// Those of the percentiles that do not hang on single requests.
+/// Those of the percentiles that do not depend on single requests.
 fn distorted_percentiles(latency: &LatencyTable) -> Vec<Distorted> {
     let (Some(all), Some(service)) = (&latency.all, &latency.service) else { return Vec::new() };
     let numbers = [
@@ -56,7 +56,7 @@ fn distorted_percentiles(latency: &LatencyTable) -> Vec<Distorted> {
     numbers.into_iter().filter(|number| is_distorted(number) && sound(number.0)).collect()
 }
 
-/// Those that hang on single requests: they do not make a run invalid, but no condition on them can be judged.
+/// Those that depend on single requests. They do not make a run invalid, but no condition on them can be judged.
 fn distorted_extremes(latency: &LatencyTable) -> Vec<Distorted> {
     let (Some(all), Some(service)) = (&latency.all, &latency.service) else { return Vec::new() };
     let numbers = [("p99.9", all.p99_9_ms, service.p99_9_ms), ("max", all.max_ms, service.max_ms)];
@@ -73,8 +73,8 @@ pub(super) fn pending() -> Verdict {
 }
 
 impl Report {
-    /// Judges the run by these conditions instead of those it was judged by before. One that is met makes a valid run a
-    /// deviation, and so does a run in which nothing succeeded, unless a condition asks about failures.
+    /// Judges the run by these conditions, which replace the earlier ones. If one is true, a valid run is a deviation.
+    /// So is a run in which nothing succeeded, unless a condition concerns failures.
     pub fn judge(&mut self, conditions: &[Condition]) {
         let total = self.total();
         let kinds: Vec<String> = self.kinds.iter().map(|kind| kind.name.clone()).collect();
@@ -225,7 +225,7 @@ fn notes(report: &Report) -> Vec<String> {
     notes
 }
 
-/// What is to be known of the generator, and of requests beyond the first attempt.
+/// Remarks about the generator, and about requests beyond the first attempt.
 fn remarks(report: &Report) -> Vec<String> {
     let Report { summary, generator, .. } = report;
     let mut notes = Vec::new();
@@ -250,7 +250,7 @@ fn remarks(report: &Report) -> Vec<String> {
 }
 
 impl Outcome {
-    /// What `load run` exits with.
+    /// The exit code of `load run`.
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match self {

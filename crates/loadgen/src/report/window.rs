@@ -1,4 +1,4 @@
-//! A part of a run: what became of the requests that were planned in it.
+//! A part of a run: the results of the requests that were planned in it.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::tally::Tally;
 /// The sum of whole steps of a run, or of several runs.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Where it begins and ends, in seconds from the end of the warm-up: the bounds of the steps that are in it.
+    /// Its beginning and end, in seconds from the end of the warm-up: the bounds of the steps in it.
     pub from_s: f64,
     pub to_s: f64,
-    /// How long it is; after [`Window::add`] the length of all parts.
+    /// Its length; after [`Window::add`] the length of all parts.
     pub seconds: f64,
     is_open: bool,
     kinds: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Window {
 
 impl Report {
     /// All requests that were planned from `from_s` to before `to_s`, in seconds from the end of the warm-up, in whole
-    /// steps: a step belongs to it when it begins in it. None when no step does.
+    /// steps: a step is included if it begins in this time. `None` if there is no such step.
     #[must_use]
     pub fn window(&self, from_s: f64, to_s: f64) -> Option<Window> {
         let steps = self.axis.iter().map(|step| (step.at_s, step.seconds, &step.requests));
@@ -39,7 +39,7 @@ impl Report {
 }
 
 impl Window {
-    /// Adds a window of this or another run of the same plan. The bounds become those of both together.
+    /// Adds a window of this or another run of the same plan. The bounds are extended to include both.
     pub fn add(&mut self, other: &Self) {
         self.from_s = self.from_s.min(other.from_s);
         self.to_s = self.to_s.max(other.to_s);
@@ -47,7 +47,7 @@ impl Window {
         self.tally.add(&other.tally);
     }
 
-    /// The numbers that are read first. Rates are per second of the window; the target rate is that of a whole run only.
+    /// The main numbers. Rates are per second of the window; the target rate is that of a whole run only.
     #[must_use]
     pub fn summary(&self) -> Summary {
         Summary::of(&self.tally, self.seconds)
@@ -68,7 +68,7 @@ impl Window {
         statuses(&self.tally)
     }
 
-    /// Requests without an answer, by the word of their class.
+    /// Requests without an answer, by the name of their class.
     #[must_use]
     pub fn errors(&self) -> BTreeMap<String, u64> {
         words(&self.tally.errors, |class| class.word())
@@ -80,7 +80,7 @@ impl Window {
         &self.tally.instances
     }
 
-    /// Answers by what `Cache-Status` says.
+    /// Answers by `Cache-Status`.
     #[must_use]
     pub fn cache(&self) -> BTreeMap<String, u64> {
         words(&self.tally.cache, |result| result.word())

@@ -1,4 +1,4 @@
-//! Workload and curve files, good ones and each kind of wrong one.
+//! Valid workload and curve files, and one of each kind of error.
 
 use super::*;
 use crate::plan::Load;
@@ -10,7 +10,7 @@ fn read(text: &str) -> Result<Workload, LoadError> {
     Workload::read(&path)
 }
 
-/// The line and the reason of a refused workload.
+/// The line and the reason of an invalid workload.
 fn fault(text: &str) -> (usize, String) {
     match read(text).unwrap_err() {
         LoadError::File { line, reason, .. } => (line, reason),

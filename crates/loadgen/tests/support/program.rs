@@ -1,4 +1,4 @@
-//! The program `load`, run as a user runs it.
+//! Runs the program `load` like a user.
 
 use std::process::{Command, Output, Stdio};
 
@@ -10,7 +10,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs and expects this exit code; returns what was printed, and what was complained about.
+/// Runs it and expects this exit code; returns standard output and standard error.
 pub(crate) fn expect(code: i32, arguments: &[&str]) -> (String, String) {
     let output = load(arguments);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -18,7 +18,7 @@ pub(crate) fn expect(code: i32, arguments: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// Runs, and expects to be refused with a message that holds these words.
+/// Runs it, and expects an error with a message that contains these words.
 pub(crate) fn refused(words: &[&str], arguments: &[&str]) {
     let (out, err) = expect(2, arguments);
     for word in words {

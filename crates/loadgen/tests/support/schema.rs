@@ -1,9 +1,9 @@
-//! Enough of JSON Schema to check a document against the published one. A keyword it does not know is a failure, so the
-//! schema cannot ask for more than is checked.
+//! A subset of JSON Schema, to check a document against the published one. An unknown keyword is a failure, so the
+//! schema cannot require more than is checked.
 
 use serde_json::Value;
 
-/// Panics at the first place where `document` is not what `schema` says.
+/// Panics at the first place where `document` does not match `schema`.
 pub(crate) fn check(schema: &Value, document: &Value) {
     let checker = Checker { root: schema };
     if let Err(fault) = checker.check(schema, document, "$") {

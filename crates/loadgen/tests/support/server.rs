@@ -1,4 +1,4 @@
-//! Servers whose behaviour is known exactly, on a thread of their own, and what they saw.
+//! Servers with exactly known behaviour, each on a separate thread, and a record of their requests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub(crate) struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What reached the server.
+/// The requests that reached the server.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Counters>);
 
@@ -107,7 +107,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// The head of the next request without a body; none when the client has closed.
+    /// The head of the next request without a body; `None` if the client has closed.
     pub(crate) async fn request(&mut self) -> Option<String> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -122,12 +122,12 @@ impl Peer {
         Some(String::from_utf8(head).unwrap())
     }
 
-    /// Sends; says whether the client is still there.
+    /// Sends; returns whether the client is still connected.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Ends the connection with a reset instead of an orderly close.
+    /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
         let stream = self.stream.into_std().unwrap();
         rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();

@@ -57,7 +57,7 @@ fn what_is_cut_or_of_another_key_is_corrupt() {
     }
 }
 
-/// A body of a record with texts that look like the ends and beginnings of other bodies.
+/// A record's body that contains the delimiters of other bodies.
 fn body(id: i64, name: &str, version: u64) -> Vec<u8> {
     serde_json::to_vec(&serde_json::json!({ "id": id, "name": name, "value": name, "version": version })).expect("JSON")
 }
@@ -82,7 +82,7 @@ fn same(a: &Entry, b: &Entry) -> bool {
         == (b.stamp, b.stored_ms, b.fresh_until_ms, b.kind, &b.encoded)
 }
 
-/// Bytes that come near to an entry: a good head, or nearly, and any body.
+/// Bytes that resemble an entry: a valid or nearly valid head, and any body.
 fn near_entry() -> impl Strategy<Value = Vec<u8>> {
     let head = "[0-9]{20}[0-9]{13}[0-9]{13}0000[0-9]{4}[RMPHx]";
     let rest = prop_oneof![

@@ -1,4 +1,4 @@
-//! Until when entries may be served: a short time after the sending of the last heartbeat that Redis has answered.
+//! Until when entries may be served: a short time after the last heartbeat that Redis has answered was sent.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::LEASE;
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Lease {
     start: Instant,
@@ -32,23 +32,23 @@ impl Lease {
         self.heard.store(LISTENING, Ordering::Release);
     }
 
-    /// The heartbeat that was sent then is answered.
+    /// The heartbeat that was sent at that time is answered.
     pub(super) fn extend(&self, sent: Instant) {
         self.heard.store(self.micros(sent), Ordering::Release);
     }
 
-    /// Redis does not report changes any more.
+    /// Redis no longer reports changes.
     pub(super) fn end(&self) {
         self.heard.store(DEAF, Ordering::Release);
     }
 
-    /// Whether changes are reported. What is inserted meanwhile is served once the lease holds.
+    /// Whether changes are reported. Entries inserted in the meantime are served once the lease holds.
     pub(super) fn is_listening(&self) -> bool {
         self.heard.load(Ordering::Relaxed) != DEAF
     }
 
-    /// Whether entries may be served. The load synchronizes with [`Lease::extend`]: what was removed before the heartbeat was
-    /// answered is not found after this.
+    /// Whether entries may be served. The load synchronizes with [`Lease::extend`], so an entry that was removed before
+    /// the heartbeat was answered is not found afterwards.
     pub(super) fn holds(&self, now: Instant) -> bool {
         let heard = self.heard.load(Ordering::Acquire);
         heard < LISTENING && self.micros(now).saturating_sub(heard) < LEASE.as_micros() as u64

@@ -1,17 +1,17 @@
-//! Entries by id within a limit of bytes. No entry is inserted that may be older than a change reported before.
+//! Entries by id within a memory limit. An entry that may be older than a reported change is not inserted.
 //!
 //! # In the order of time
 //! ## Begin
-//! A look-up that finds nothing here takes a [`Ticket`] and goes on to Redis. Each slot of ids gives one ticket at a
-//! time: of simultaneous look-ups of one id, one inserts.
+//! A look-up that finds no entry here takes a [`Ticket`] and goes on to Redis. Each slot of ids gives one ticket at a
+//! time: of simultaneous look-ups of one id, only one inserts.
 //! ## Void
-//! A change of the id voids its ticket. So does the end of all entries. A look-up without a ticket that has seen a newer
-//! entry raises the ticket's floor: an older one is not inserted after it.
+//! A change of the id voids its ticket, and so does the removal of all entries. A look-up without a ticket that has
+//! read a newer entry raises the floor of the ticket: no older entry is inserted after that.
 //! ## Insert
-//! A ticket that is still valid inserts, and is over. A ticket that is dropped (its client has disconnected) is over too.
+//! A valid ticket is used up by its insertion. A ticket that is dropped (its client has disconnected) is given back.
 //!
-//! Insertion, removal and the check of the ticket hold the slot's lock, so no entry can be seen between them. A hit takes
-//! only the read lock of its part of the map.
+//! Insertion, removal and the check of the ticket hold the slot's lock, so that no other step can come between. A hit
+//! takes only the read lock of its shard of the map.
 
 use std::{
     collections::hash_map::RandomState,
@@ -23,22 +23,22 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::cache::entry::{Entry, Stamp};
 
-/// More than there are requests in flight (`CONCURRENCY_LIMIT`), so that two look-ups rarely need the same one.
+/// More than the requests in flight (`CONCURRENCY_LIMIT`), so that two look-ups rarely need the same slot.
 const SLOTS: usize = 1024;
 
-/// Parts of the map with a lock of their own; a replica has few threads.
+/// Shards of the map, each with its own lock. A replica has few threads, so few are enough.
 const SHARDS: usize = 4;
 
-/// What an entry takes besides its bytes: its place in the map, and the head of its allocation.
+/// The memory of an entry besides its bytes: its place in the map, and the header of its allocation.
 const OVERHEAD: usize = 256;
 
-/// The largest share of the limit for one entry: a larger one would evict too many others.
+/// The largest share of the memory limit for one entry. A larger entry would evict too many others.
 const LARGEST_SHARE: u64 = 16;
 
-/// Entries are about so large. This only sizes the map's tables.
+/// The typical size of an entry. Only used for the initial capacity of the map.
 const USUAL_BYTES: u64 = 512;
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct NearMap {
     entries: Cache<i64, Entry, Weigh, RandomState, CountEvicted>,
@@ -57,11 +57,11 @@ struct Slot {
 struct Current {
     number: u64,
     id: i64,
-    /// Nothing older is inserted.
+    /// No older entry is inserted.
     floor: Stamp,
 }
 
-/// The right to insert one id, as long as it does not change.
+/// The right to insert the entry of one id, unless the id changes first.
 #[derive(Debug)]
 pub(in crate::cache) struct Ticket<'a> {
     map: &'a NearMap,
@@ -69,24 +69,24 @@ pub(in crate::cache) struct Ticket<'a> {
     number: u64,
 }
 
-/// What became of an insertion.
+/// The result of an insertion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Inserted {
-    /// It is there.
+    /// The entry is in the map.
     Yes,
-    /// The id has changed since the look-up began, or something newer was seen.
+    /// The id has changed since the look-up began, or a newer entry was read.
     Overtaken,
-    /// It is larger than the limit for one entry.
+    /// The entry is larger than the limit for one entry.
     TooLarge,
 }
 
 impl NearMap {
-    /// An empty map that takes up to `bytes`. `evicted` counts what the limit evicts.
+    /// An empty map that takes up to `bytes`. `evicted` counts the entries that the limit evicts.
     pub(super) fn new(bytes: u64, evicted: IntCounter) -> Self {
         let usual = usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX);
         let mut options = OptionsBuilder::new();
         options.shards(SHARDS).estimated_items_capacity(usual).weight_capacity(bytes);
-        // Fails only without a capacity, and both are given.
+        // This fails only without a capacity, and both capacities are given.
         #[expect(clippy::expect_used, reason = "the capacities are set above")]
         let options = options.build().expect("both capacities are given");
         Self {
@@ -119,7 +119,8 @@ impl NearMap {
         self.entries.remove(&id).is_some()
     }
 
-    /// Removes an entry that is older than `stamp`, and lets no older one be inserted. Returns whether one was removed.
+    /// Removes an entry that is older than `stamp`, and prevents the insertion of older ones. Returns whether an entry
+    /// was removed.
     pub(super) fn saw(&self, id: i64, stamp: Stamp) -> bool {
         let mut slot = self.slot(id);
         if let Some(current) = slot.current.as_mut().filter(|current| current.id == id) {
@@ -138,7 +139,7 @@ impl NearMap {
         entries
     }
 
-    /// Entries, and bytes that they take.
+    /// The number of entries, and the bytes that they take.
     pub(super) fn size(&self) -> (usize, u64) {
         (self.entries.len(), self.entries.weight())
     }

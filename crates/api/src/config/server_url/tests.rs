@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::*;
 use crate::config::{database, redis};
 
-/// What no fault and no listing may show.
+/// Must not appear in any error or listing.
 const MARK: &str = "S3cReT";
 
 fn listed(form: &UrlForm, text: &str) -> String {
@@ -15,7 +15,7 @@ fn listed(form: &UrlForm, text: &str) -> String {
     }
 }
 
-/// What is read, or all faults as one text.
+/// The result, or all errors as one text.
 fn read_from(form: &UrlForm, variables: &[(&str, &str)]) -> Result<String, String> {
     let mut reader = Reader::from_variables(variables.iter().copied());
     let secret = read(&mut reader, form);
@@ -30,7 +30,7 @@ fn file(content: &str) -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-/// The password as the client of Postgres understands it; sqlx has no getter, but writes it back into a URL.
+/// The password as the Postgres client decodes it. sqlx has no getter, but it can write the password back into a URL.
 fn password_of(url: &str) -> Option<String> {
     let options: PgConnectOptions = url.parse().expect("understood");
     let url = sqlx::ConnectOptions::to_url_lossy(&options);
@@ -129,7 +129,7 @@ fn a_secret_given_twice_or_in_no_readable_file_is_a_fault_that_names_variable_fi
     }
 }
 
-/// Passwords as people and generators make them, with a mark by which a leak of any part is seen.
+/// Passwords as people and generators choose them, with a marker that reveals a leak of any part.
 fn odd_password() -> impl Strategy<Value = String> {
     ("\\PC{0,12}", "\\PC{0,12}").prop_map(|(before, after)| format!("{before}{MARK}{after}"))
 }
@@ -143,7 +143,7 @@ proptest! {
     fn no_password_is_shown_wherever_and_however_it_stands(
         password in odd_password(), is_encoded in any::<bool>(), place in 0..6, more in "[a-z:/?#@&=%\\[\\]]{0,6}",
     ) {
-        // The mark stays readable when the rest is encoded, so that a leak is seen in both forms.
+        // Percent-encoding does not change the marker, so a leak is detected in both forms.
         let written = if is_encoded { password.split(MARK).map(encode).collect::<Vec<_>>().join(MARK) } else { password };
         let text = match place {
             0 => format!("postgres://app:{written}@h:5432/db{more}"),

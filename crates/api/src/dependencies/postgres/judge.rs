@@ -1,9 +1,10 @@
-//! What an outcome of Postgres means: the one table from signal to ruling. `docs/outcomes.md` is made from it.
+//! The meaning of each outcome of Postgres: the one table from signal to ruling. `docs/outcomes.md` is generated from
+//! it.
 //!
 //! # In the order of time
 //! ## Name
-//! [`signal`] gives an error its name, by its SQLSTATE (Postgres' appendix A; the texts are translated, the codes are
-//! not) or by where the call broke.
+//! [`signal`] gives an error its name, by its SQLSTATE (appendix A of the Postgres manual; codes, unlike messages, are
+//! not translated) or by where the call broke.
 //! ## Rule
 //! [`Signal::ruling`] defines the cause, how the breaker counts it, whether the connection is kept, whether the
 //! statement is retried, what the caller gets and how it is logged.
@@ -33,7 +34,7 @@ pub enum DatabaseError {
     /// Another transaction holds the row: nothing was done.
     #[error("another request is changing this record")]
     Locked,
-    /// The request's own time was over before anything was sent.
+    /// The request's deadline passed before anything was sent.
     #[error("the request's deadline has passed")]
     NoTime,
     /// A defect of this service; the log has the cause.
@@ -44,20 +45,20 @@ pub enum DatabaseError {
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It reads: it may run twice.
+    /// It only reads, so it may run twice.
     Read,
-    /// It writes: it runs twice only where the first time certainly did nothing.
+    /// It writes, so it runs twice only if the first run certainly had no effect.
     Write,
 }
 
-/// How far a call had come when it ended.
+/// The stage a call had reached when it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dependencies) enum Stage {
-    /// No connection yet.
+    /// It had no connection yet.
     Connecting,
-    /// On a connection that was in use before: it may have died since.
+    /// It ran on a connection that was in use before, which may be broken.
     OnReused,
-    /// On a connection made for this call.
+    /// It ran on a connection made for this call.
     OnFresh,
 }
 
@@ -91,17 +92,17 @@ pub(in crate::dependencies) enum Signal {
     OwnDefect,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::dependencies) enum Connection {
     /// There is none.
     None,
-    /// Goes back to the pool.
+    /// It goes back to the pool.
     Kept,
-    /// Closed.
+    /// It is closed.
     Discarded,
-    /// Closed. All connections made before it was acquired are closed at their next use.
+    /// It is closed, and all connections made before it was acquired are closed at their next use.
     AllDistrusted,
 }
 
@@ -131,8 +132,8 @@ pub(in crate::dependencies) struct Ruling {
     pub(in crate::dependencies) outcome: CallOutcome,
 }
 
-/// SQLSTATEs and classes (the first characters of a code) with a meaning of their own. The longest match counts.
-/// Every other code is [`Signal::OwnDefect`]: this service sent something that Postgres does not accept.
+/// SQLSTATEs and classes (the first characters of a code) that have their own meaning. The longest match counts. Every
+/// other code is [`Signal::OwnDefect`]: this service sent something that Postgres does not accept.
 pub(in crate::dependencies) const SQLSTATES: &[(&str, Signal)] = &[
     ("08", Signal::EndedWhenReused),    // connection exception
     ("0A000", Signal::StalePlan),       // cached plan must not change result type
@@ -163,7 +164,7 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
             let named = of_sqlstate(database.code().as_deref().unwrap_or_default());
             let severity = database.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
             match severity {
-                // After a fatal error Postgres closes the connection, whatever the code is.
+                // After a fatal error Postgres closes the connection, whatever the code.
                 Some(PgSeverity::Fatal | PgSeverity::Panic) if named.ruling().connection == Connection::Kept => {
                     Signal::EndedWhenReused
                 }
@@ -173,9 +174,9 @@ pub(in crate::dependencies) fn signal(error: &sqlx::Error, stage: Stage, access:
         sqlx::Error::Io(error) if stage == Stage::Connecting && error.kind() == std::io::ErrorKind::TimedOut => {
             Signal::ConnectTimeout
         }
-        // Broken connections, and answers that are no Postgres.
+        // Broken connections, and answers that are not from a Postgres server.
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => Signal::EndedWhenReused,
-        // Rows that are not what this service expects, and what cannot be said to Postgres.
+        // Unexpected rows, and values that the protocol cannot encode.
         _ => Signal::OwnDefect,
     };
     in_stage(named, stage, access)
@@ -186,21 +187,21 @@ fn of_sqlstate(code: &str) -> Signal {
     matching.max_by_key(|(prefix, _)| prefix.len()).map_or(Signal::OwnDefect, |(_, signal)| *signal)
 }
 
-/// What a signal comes to, given where it was met.
+/// The ruling on a signal, given where it occurred.
 fn in_stage(named: Signal, stage: Stage, access: Access) -> Signal {
     match (named, stage, access) {
         (Signal::EndedWhenReused, Stage::Connecting, _) => Signal::Unreachable,
         (Signal::EndedWhenReused, _, Access::Write) => Signal::EndedInWrite,
         (Signal::EndedWhenReused, Stage::OnFresh, Access::Read) => Signal::EndedWhenFresh,
         (Signal::ReadOnly, Stage::OnReused, _) => Signal::ReadOnlyWhenReused,
-        // A read waits for no row: it is the whole table that is locked.
+        // A read does not wait for row locks, so the whole table is locked.
         (Signal::RowLocked, _, Access::Read) => Signal::TableLocked,
         (named, _, _) => named,
     }
 }
 
 impl Signal {
-    /// When it is given, for the page.
+    /// When the signal is given, for the generated page.
     #[cfg(test)]
     pub(in crate::dependencies) const fn meaning(self) -> &'static str {
         match self {
@@ -261,7 +262,7 @@ impl Signal {
                 Debug,
                 CallOutcome::Timeout,
             ),
-            // All are in use, by statements that are judged themselves.
+            // All connections are in use, by statements that have their own rulings.
             Self::PoolFull | Self::TooManyConnections => {
                 ruling(Load, Ignored, NoConnection, Again::No, Some(DatabaseError::Busy), Debug, CallOutcome::Busy)
             }
@@ -335,7 +336,7 @@ impl Signal {
             Self::StatementTimeout | Self::TableLocked => {
                 ruling(Dependency, Failure, Kept, Again::No, Some(DatabaseError::Timeout), Debug, CallOutcome::Timeout)
             }
-            // Postgres works; two clients change the same row.
+            // Postgres works, but two clients change the same row.
             Self::RowLocked => {
                 ruling(Load, Success, Kept, Again::No, Some(DatabaseError::Locked), Debug, CallOutcome::Locked)
             }

@@ -16,10 +16,10 @@ use crate::dependencies::{
     knowledge::{Change, Observation, PROBE_TIMEOUT},
 };
 
-/// Opened when Postgres comes up, so that the first requests do not pay for connecting.
+/// Opened when Postgres becomes available, so that the first requests do not have to connect.
 const WARM_CONNECTIONS: usize = 2;
 
-/// True on a standby, and where `default_transaction_read_only` is set.
+/// True on a standby, and when `default_transaction_read_only` is set.
 const QUESTION: &str = "SELECT current_setting('transaction_read_only') = 'on'";
 
 /// The bound of the first attempt, on a connection from the pool. The rest of the probe's time is for a fresh
@@ -33,7 +33,7 @@ enum Seen {
 }
 
 impl Postgres {
-    /// Asks Postgres whether it answers, each `interval` and when a request had trouble, until `stop`.
+    /// Probes Postgres each `interval`, and sooner when a request has failed, until `stop`.
     pub async fn probe(self, interval: Duration, stop: CancellationToken) {
         stop.run_until_cancelled(async {
             loop {
@@ -83,7 +83,7 @@ impl Inner {
         self.pool.close_idle();
     }
 
-    /// Whether it is read-only.
+    /// Whether Postgres is read-only.
     async fn ask(&self, bound: Duration) -> Result<bool, Signal> {
         let start = Instant::now();
         let mut lease = self.pool.acquire(Some(bound)).await.map_err(|NotAcquired { signal, .. }| signal)?;
@@ -100,7 +100,7 @@ impl Inner {
         }
     }
 
-    /// The same question over a connection of its own.
+    /// Runs the same probe on a new connection.
     async fn ask_apart(&self) -> Result<bool, Signal> {
         let asked = within(Some(PROBE_TIMEOUT), async {
             let mut connection = self.pool.connect_apart().await.map_err(|error| (error, Stage::Connecting))?;
@@ -127,7 +127,7 @@ impl Inner {
     /// The result of a probe that got no answer.
     fn reason(&self, signal: Signal, answered: bool) -> Seen {
         match signal {
-            // All connections are in use, so Postgres is up. But connections that hang can fill the pool too.
+            // All connections are in use, so Postgres is probably up. But hanging connections can fill the pool too.
             Signal::TooManyConnections => Seen::Up { read_only: !self.knowledge.is_writable() },
             Signal::PoolFull | Signal::ConnectTimeout if answered => {
                 Seen::Up { read_only: !self.knowledge.is_writable() }

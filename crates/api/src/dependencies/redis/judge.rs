@@ -1,4 +1,4 @@
-//! What an outcome of Redis means: the one table from signal to ruling. `docs/outcomes.md` is made from it.
+//! The meaning of each outcome of Redis: the one table from signal to ruling. `docs/outcomes.md` is generated from it.
 //!
 //! # In the order of time
 //! ## Name
@@ -21,13 +21,13 @@ pub enum RedisError {
     Timeout,
     /// The breaker is open: nothing was sent.
     BreakerOpen,
-    /// It refuses every write, deletions too, so its entries may be out of date.
+    /// Redis refuses every write, including deletions, so its entries may be out of date.
     ReadOnly,
-    /// It refuses to store more; deletions pass.
+    /// Redis refuses to store more, but accepts deletions.
     Full,
-    /// The key holds something of another type.
+    /// The key holds a value of another type.
     Corrupt,
-    /// It does not know the script; the caller sends it whole.
+    /// Redis does not know the script; the caller sends its source.
     UnknownScript,
     /// A defect of this service; the log has the cause.
     Error,
@@ -60,7 +60,7 @@ pub(in crate::dependencies) enum Signal {
     OwnDefect,
 }
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::dependencies) enum Connection {
@@ -78,7 +78,8 @@ pub(in crate::dependencies) struct Ruling {
     pub(in crate::dependencies) fault: Fault,
     pub(in crate::dependencies) verdict: Verdict,
     pub(in crate::dependencies) connection: Connection,
-    /// Whether the command is sent once more, within attempts, deadline and budget. Every command here may run twice.
+    /// Whether the command is sent once more, within the limits of attempts, deadline and budget. Every command here
+    /// may run twice.
     pub(in crate::dependencies) again: bool,
     /// What the caller gets; `None`: the answer.
     pub(in crate::dependencies) error: Option<RedisError>,
@@ -86,7 +87,7 @@ pub(in crate::dependencies) struct Ruling {
     pub(in crate::dependencies) outcome: CallOutcome,
 }
 
-/// First words of error replies with a meaning of their own. What is not here is [`Signal::OwnDefect`].
+/// First words of error replies that have their own meaning. Every other one is [`Signal::OwnDefect`].
 pub(in crate::dependencies) const CODES: &[(&str, Signal)] = &[
     ("LOADING", Signal::NotReady),
     ("BUSY", Signal::NotReady),
@@ -130,7 +131,7 @@ pub(in crate::dependencies) fn signal(error: &redis::RedisError) -> Signal {
 }
 
 impl Signal {
-    /// When it is given, for the page.
+    /// When the signal is given, for the generated page.
     #[cfg(test)]
     pub(in crate::dependencies) const fn meaning(self) -> &'static str {
         match self {

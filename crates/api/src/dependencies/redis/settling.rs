@@ -1,4 +1,4 @@
-//! The time after Redis was unavailable or refused writes: its entries may be older than acknowledged writes.
+//! The time after Redis was unavailable or refused writes, when its entries may be older than acknowledged writes.
 //!
 //! # In the order of time
 //! ## Trouble
@@ -22,13 +22,13 @@ use tokio::time::Instant;
 /// the interval before it, shorter than the 2 s within which the cache must be usable again.
 const GRACE: Duration = Duration::from_millis(750);
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Settling {
     start: Instant,
     /// Whether Redis has failed since the start and has not recovered.
     trouble: AtomicBool,
-    /// Microseconds after `start` until which it settles; 0: settled.
+    /// Microseconds after `start` until which Redis settles; 0 when it has settled.
     until: AtomicU64,
 }
 
@@ -37,13 +37,13 @@ impl Settling {
         Self { start, trouble: AtomicBool::new(false), until: AtomicU64::new(0) }
     }
 
-    /// It does not answer, or refuses writes.
+    /// Redis does not answer, or refuses writes.
     pub(super) fn trouble(&self) {
         self.until.store(u64::MAX, Ordering::Relaxed);
         self.trouble.store(true, Ordering::Relaxed);
     }
 
-    /// It takes writes.
+    /// Redis takes writes.
     pub(super) fn recovered(&self, now: Instant) {
         if self.trouble.swap(false, Ordering::Relaxed) {
             self.until.store(self.micros(now + GRACE), Ordering::Relaxed);

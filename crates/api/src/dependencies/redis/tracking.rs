@@ -2,21 +2,24 @@
 //!
 //! # In the order of time
 //! ## Connect
-//! A connection of its own: pushes and replies arrive in one order. `BCAST` reports every change of a key with the prefix.
-//! The default mode reports only keys that this connection has read with a read command, and `GETEX` is not a read command.
+//! A separate connection is used, on which pushes and replies arrive in one order. `BCAST` reports every change of a
+//! key with the prefix. The default mode reports only keys that this connection has read with a read command, and
+//! `GETEX` is not a read command.
 //! ## Listen
-//! A change is handed to the [`ChangeListener`] as soon as it is read from the socket.
+//! A change is passed to the [`ChangeListener`] as soon as it is read from the socket.
 //! ## Heartbeat
-//! Each [`INTERVAL`] a command is sent. Redis queues the reports of a turn of its event loop before it writes any reply of
-//! that turn. A command that is sent after a write was answered belongs to a later turn, so its reply comes after the
-//! report. When the command is answered, the changes of every write that was answered before it was *sent* have been
-//! handed on.
-//! Redis refuses the command whenever it refuses writes, and holds it up whenever it holds up writes. Then nothing counts
-//! as heard, because changes may be missing in Redis.
+//! A command is sent each [`INTERVAL`]. Redis queues the reports of one turn of its event loop before it writes any
+//! reply of that turn. A command that is sent after a write was answered belongs to a later turn, so its reply comes
+//! after the report. When the command is answered, the changes of every write that was answered before the command was
+//! *sent* have been passed on.
+//! Redis refuses the command whenever it refuses writes, and delays it whenever it delays writes. During that time the
+//! heartbeat fails, because changes may be missing in Redis.
 //! ## Lost
-//! The connection ended, or a heartbeat was not answered within [`PROBE_TIMEOUT`]. It is made anew, again and again.
+//! The connection ended, or a heartbeat was not answered within [`PROBE_TIMEOUT`]. The task reconnects until it
+//! succeeds.
 //! ## Not possible
-//! Redis does not speak RESP3, or does not know or allow the command. That is logged once, and tried again after a while.
+//! Redis does not speak RESP3, or does not know or allow the command. This is logged once, and tried again after a
+//! while.
 
 use std::time::Duration;
 
@@ -35,18 +38,19 @@ use crate::{
     dependencies::{guard::within, knowledge::PROBE_TIMEOUT},
 };
 
-/// Between two heartbeats: three may be late before the near cache's lease ends.
+/// Interval of heartbeats. Three in a row may be late before the near cache's lease ends.
 const INTERVAL: Duration = Duration::from_millis(25);
 
-/// Between two attempts to connect.
+/// Wait between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Between two attempts while Redis cannot report changes. It may be upgraded or get a permission meanwhile.
+/// Wait between two attempts while Redis cannot report changes. It may be upgraded or get the permission in the
+/// meantime.
 const PAUSE_WHEN_NOT_POSSIBLE: Duration = Duration::from_secs(10);
 
-/// Is told what Redis reports, in Redis' order. No method may block.
+/// Receives the reports of Redis in the order of Redis. No method may block.
 pub trait ChangeListener: Send + Sync + 'static {
-    /// Changes are reported from now on. None was before.
+    /// Changes are reported from now on, and none was reported before.
     fn connected(&self);
     /// This key has changed.
     fn changed(&self, key: &[u8]);
@@ -54,11 +58,11 @@ pub trait ChangeListener: Send + Sync + 'static {
     fn flushed(&self);
     /// The changes of every write that was answered before `sent` have been reported.
     fn heard(&self, sent: Instant);
-    /// Changes are not reported any more.
+    /// Changes are no longer reported.
     fn lost(&self);
 }
 
-/// See the module's documentation.
+/// See the [module documentation](self).
 #[derive(Debug)]
 pub(super) struct Tracking {
     client: Client,
@@ -73,14 +77,14 @@ enum Ended {
 }
 
 impl Tracking {
-    /// Connects to nothing yet.
+    /// Creates the handle without connecting.
     pub(super) fn new(config: &RedisConfig) -> Result<Self, RedisError> {
         let info = connection_info(config)?;
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         Ok(Self { client: Client::open(info.set_redis_settings(settings))? })
     }
 
-    /// Reports to `listener` without end. `notice` gets the signal of each heartbeat that failed.
+    /// Passes reports to `listener` and never returns. `notice` gets the signal of each failed heartbeat.
     pub(super) async fn run(
         &self,
         prefix: &str,
@@ -138,7 +142,7 @@ impl Tracking {
             Ok(connection)
         });
         connected.await.ok_or(Ended::Lost(Signal::Silent))?.map_err(|error: RedisError| match signal(&error) {
-            // NOPERM, an unknown command or option; or HELLO is refused.
+            // NOPERM, an unknown command or option, or a refused HELLO.
             Signal::RefusesWrites | Signal::OwnDefect => Ended::NotPossible(error),
             _ if error.kind() == ErrorKind::RESP3NotSupported => Ended::NotPossible(error),
             signal => Ended::Lost(signal),
@@ -179,7 +183,7 @@ fn hand_on(push: &PushInfo, listener: &impl ChangeListener) {
                 }
             }
         }
-        // Null is a flush. What is not understood may be any change.
+        // Null reports a flush. A push that cannot be parsed may stand for any change.
         _ => listener.flushed(),
     }
 }

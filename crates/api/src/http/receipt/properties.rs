@@ -1,11 +1,11 @@
-//! What holds for every `X-Request-Start`.
+//! Properties that hold for every `X-Request-Start`.
 
 use axum::http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
 
-/// The first second of the year 10000, which `OffsetDateTime` does not reach.
+/// The first second of the year 10000, which `OffsetDateTime` cannot represent.
 const END: i64 = 253_402_300_800;
 
 fn is_well_formed(text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! What holds for every `traceparent`.
+//! Properties that hold for every `traceparent`.
 
 use axum::http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{LENGTH, SPAN_ID, TRACE_ID, Trace, sane};
 use crate::middleware::request_id::RequestId;
 
-/// The standard once more, field by field (W3C Trace Context, 3.2.2).
+/// An independent implementation of the standard, field by field (W3C Trace Context, 3.2.2).
 fn is_by_the_standard(text: &[u8]) -> bool {
     let fields: Vec<&[u8]> = text.splitn(5, |byte| *byte == b'-').collect();
     let [version, trace_id, parent_id, flags, later @ ..] = &fields[..] else { return false };
@@ -22,7 +22,7 @@ fn is_by_the_standard(text: &[u8]) -> bool {
         && (later.is_empty() || *version != b"00")
 }
 
-/// Good ones, and some with one byte changed, cut or added.
+/// Valid headers, and headers with one byte changed, removed or added.
 fn traceparent() -> impl Strategy<Value = Vec<u8>> {
     let good = ("(00|[0-9a-f]{2})", "(0{32}|[0-9a-f]{32})", "(0{16}|[0-9a-f]{16})", "[0-9a-f]{2}", "(-[!-~]{0,9})?");
     let good = good.prop_map(|(version, trace, span, flags, more)| format!("{version}-{trace}-{span}-{flags}{more}"));

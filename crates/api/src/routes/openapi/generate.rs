@@ -1,5 +1,5 @@
-//! Makes `openapi.json` from the table of operations, so that it cannot say anything else: what is written by hand here are
-//! the words, the parameters and the schemas. `tests/api/contract.rs` holds the running service against the document.
+//! Generates `openapi.json` from the table of operations, so that the two always agree. Only descriptions, parameters
+//! and schemas are written here by hand. `tests/api/contract.rs` compares the running service with the document.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -102,7 +102,7 @@ fn responses(route: Route, method: &str) -> Value {
         responses.insert(status.as_str().to_owned(), good(route, method, status.as_u16()));
     }
     let mut problems: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    // 499 is counted only: nobody is left who could read it.
+    // 499 is only counted: the client has disconnected.
     for code in operations::codes(route, method).into_iter().filter(|code| *code != Code::ClientClosed) {
         problems.entry(code.status()).or_default().push(code);
     }
@@ -168,7 +168,7 @@ fn problem(method: &str, status: u16, codes: &[Code], route: Route) -> Value {
         429 | 503 => headers.push("Retry-After"),
         _ => {}
     }
-    // A failed read says how it came about, too; limits refuse before anything is asked.
+    // A failed read also reports its provenance. The limits refuse a request before any look-up.
     if matches!(route, Route::Records | Route::Record) {
         headers.extend(["Cache-Status", "Server-Timing"]);
         if status == 412 {
@@ -179,7 +179,7 @@ fn problem(method: &str, status: u16, codes: &[Code], route: Route) -> Value {
     response(&format!("{}.", words.join(", ")), &headers, method, Some(("application/problem+json", "Problem")))
 }
 
-/// `content`: its media type and schema; a HEAD has none of it.
+/// `content`: its media type and schema. The answer to HEAD has none.
 fn response(text: &str, headers: &[&str], method: &str, content: Option<(&str, &str)>) -> Value {
     let of_all = ["X-Instance", "X-Request-Id", "traceparent"];
     let headers: Map<String, Value> =

@@ -1,4 +1,4 @@
-//! `--dry-run`: what would be done, and when.
+//! `--dry-run`: prints what would be done, and when.
 
 use crate::{
     cli::seconds,

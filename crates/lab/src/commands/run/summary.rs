@@ -1,4 +1,4 @@
-//! What is printed in the end: the verdict, the hypotheses with their figures, and where the report is.
+//! The final output: the verdict, the hypotheses with their figures, and the path of the report.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use crate::{
     verdict::{Judged, Outcome, Verdict, number},
 };
 
-/// More lines than this say less.
+/// The limit of lines.
 const MOST_LINES: usize = 12;
 
 pub(super) fn text(run: &Run<'_>, verdict: &Verdict, report: &Path) -> String {
     let name = &run.begin.experiment.about.name;
     let mut lines = vec![format!("{name}: {}", verdict.outcome.as_str().to_uppercase())];
-    // What did not hold is what is looked for; without that all is shown as far as it fits.
+    // What did not hold comes first. If everything held, all hypotheses are shown as far as they fit.
     let mut judged: Vec<&Judged> = verdict.judged.iter().collect();
     judged.sort_by_key(|judged| std::cmp::Reverse(judged.outcome));
     lines.extend(judged.iter().take(MOST_LINES).map(|judged| line(judged)));

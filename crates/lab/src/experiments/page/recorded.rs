@@ -1,4 +1,4 @@
-//! What is kept of a run for the page: the verdict and the figures, without the journal they come from.
+//! The data of a run that its page needs: the verdict and the figures, without the journal.
 
 use loadgen::Machine;
 use serde::{Deserialize, Serialize};
@@ -27,11 +27,11 @@ pub struct Recorded {
     pub figures: Vec<FigureSeen>,
 }
 
-/// A figure of the source as it came out here.
+/// A figure of the source, as measured here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FigureSeen {
     pub what: String,
-    /// With its unit; or why there is none.
+    /// With its unit; or the reason why there is none.
     pub here: String,
 }
 
@@ -55,7 +55,7 @@ impl Recorded {
         });
         Self {
             at: begin.at,
-            // The machine's name says nothing about what was measured.
+            // The name of the machine is not relevant for the measurement.
             machine: Machine { host: String::new(), ..begin.machine.clone() },
             driver: begin.driver,
             scale: begin.scale,
@@ -68,7 +68,7 @@ impl Recorded {
         }
     }
 
-    /// What it says about a hypothesis. `None` when that was another one at the time of the run.
+    /// The result of a hypothesis. `None` if the hypothesis has changed since the run.
     pub(super) fn of(&self, place: usize, hypothesis: &Hypothesis) -> Option<&Judged> {
         self.judged.get(place).filter(|judged| {
             (judged.says.as_str(), judged.arm.as_str(), judged.measure.as_str())

@@ -1,4 +1,4 @@
-//! Everything that was written, by record and version, and by value.
+//! An index of every write, by record and version, and by value.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,42 +9,42 @@ use crate::history::{Asked, Broken, Call, History, Item, Outcome, call::POSTGRES
 pub(super) struct Book<'a> {
     pub(super) history: &'a History,
     pub(super) records: BTreeMap<i64, Record<'a>>,
-    /// Who wrote a value. Several attempts under one `Idempotency-Key` are one writer.
+    /// The writer of a value. Several attempts with one `Idempotency-Key` are one writer.
     pub(super) writers: HashMap<&'a str, Writer>,
-    /// Redis was away for somebody.
+    /// Times in which Redis was unavailable to some replica.
     redis: Windows,
-    /// Anything was broken.
+    /// Times in which anything was broken.
     broken: Windows,
-    /// A replica ended.
+    /// Times in which a replica ended.
     ended: Windows,
 }
 
-/// What is known of one record.
+/// What is known about one record.
 #[derive(Default)]
 pub(super) struct Record<'a> {
-    /// Versions that were acknowledged to their writer, by version.
+    /// Versions that were acknowledged to their writer.
     pub(super) acknowledged: BTreeMap<i64, Write>,
     /// Their ends in order, each with the largest version acknowledged until then.
     newest: Vec<(u64, i64)>,
-    /// Versions with their value and the call that showed it first.
+    /// Versions with their value and the call that returned it first.
     pub(super) versions: BTreeMap<i64, (&'a str, Option<usize>)>,
-    /// Versions that were seen and not acknowledged to anybody, each with when it may have been written.
+    /// Versions that were read and not acknowledged, each with the time in which it may have been written.
     pub(super) in_doubt: Vec<(i64, Write)>,
     /// Deletes that were not refused.
     pub(super) deletes: Vec<Write>,
-    /// What Postgres says after everything; the outer `None`: nothing.
+    /// What Postgres holds in the end; the outer `None`: unknown.
     pub(super) last: Option<Option<&'a Item>>,
-    /// Whether it was there before the first call.
+    /// Whether it existed before the first call.
     pub(super) is_initial: bool,
 }
 
-/// When a write may have taken effect.
+/// The time in which a write may have taken effect.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Write {
     /// Its call; `None`: the state before the first call.
     pub(super) call: Option<usize>,
     pub(super) begin: u64,
-    /// Its end, or for a write in doubt its limit.
+    /// Its end, or the limit of a write in doubt.
     pub(super) end: u64,
     pub(super) acknowledged: bool,
 }
@@ -54,7 +54,7 @@ pub(super) struct Write {
 pub(super) struct Writer {
     pub(super) calls: Vec<usize>,
     pub(super) begin: u64,
-    /// After this it takes no effect any more.
+    /// After this time it can no longer take effect.
     pub(super) limit: u64,
     /// All attempts were refused.
     pub(super) refused: bool,
@@ -155,7 +155,7 @@ impl<'a> Book<'a> {
                 call.end == end && call.outcome == Outcome::Ok
             });
             let write = Write { call: place, begin: writer.begin, end, acknowledged: true };
-            // Two with the same version are told by `writes`; the one that ended first counts here.
+            // `writes` reports two with the same version; the one that ended first counts here.
             let known = self.records.entry(id).or_default().acknowledged.entry(version).or_insert(write);
             if write.end < known.end {
                 *known = write;
@@ -163,7 +163,7 @@ impl<'a> Book<'a> {
         }
     }
 
-    /// When a write that was sent cannot take effect any more.
+    /// When a sent write can no longer take effect.
     fn limit(&self, call: &Call) -> u64 {
         match call.outcome {
             Outcome::Ok | Outcome::Refused => call.end,
@@ -175,19 +175,19 @@ impl<'a> Book<'a> {
         &self.history.calls[place]
     }
 
-    /// When this version of a record was written, as far as is known.
+    /// When this version of a record was written, as far as known.
     pub(super) fn write_of(&self, id: i64, version: i64) -> Option<Write> {
         let record = self.records.get(&id)?;
         if let Some(write) = record.acknowledged.get(&version) {
             return Some(*write);
         }
-        // What was refused has no time at which it may take effect; that it did is told elsewhere.
+        // A refused write has no time at which it may take effect; a violation is reported elsewhere.
         let writer = self.writers.get(record.versions.get(&version)?.0).filter(|writer| !writer.refused)?;
         let call = writer.calls.first().copied();
         Some(Write { call, begin: writer.begin, end: writer.limit, acknowledged: false })
     }
 
-    /// Whether anything was broken at some time between these.
+    /// Whether anything was broken at some time in this interval.
     pub(super) fn is_broken(&self, from: u64, to: u64) -> bool {
         self.broken.meet(from, to).is_some()
     }
@@ -195,7 +195,7 @@ impl<'a> Book<'a> {
     /// Whether a read that began `at` may be older than `write`.
     pub(super) fn may_miss(&self, write: Write, at: u64, stale: bool) -> bool {
         let bound = write.end.saturating_add(self.history.head.bound_us);
-        // Of a write in doubt nobody may be left who knows that the cache must hear of it.
+        // For a write in doubt, the replica that would have updated the cache may have ended.
         let unheard = if write.acknowledged { &self.redis } else { &self.broken };
         let Some(window) = unheard.meet(write.begin, write.end) else { return false };
         let is_forgotten = !write.acknowledged || self.ended.meet(write.begin, window.repaired).is_some();
@@ -221,13 +221,13 @@ impl Record<'_> {
         self.newest = ends;
     }
 
-    /// The newest version acknowledged until `at`; 0 when there is none.
+    /// The newest version acknowledged until `at`; 0 if there is none.
     pub(super) fn newest(&self, at: u64) -> i64 {
         let after = self.newest.partition_point(|(end, _)| *end <= at);
         after.checked_sub(1).map_or(0, |last| self.newest[last].1)
     }
 
-    /// Whether "there is no such record", said at `end`, can mean that it was deleted.
+    /// Whether "there is no such record", answered at `end`, can mean that it was deleted.
     pub(super) fn may_be_deleted(&self, end: u64) -> bool {
         let exists = matches!(self.last, Some(Some(_)));
         !exists && self.deletes.iter().any(|delete| delete.begin <= end)

@@ -1,11 +1,11 @@
-//! Every answer to a read, held against what was written before it and what its reader has seen before.
+//! Checks every answer to a read against earlier writes and against what its reader has received before.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::book::{Book, Record, Write};
 use crate::history::{Asked, Call, Item, Outcome, Promise, Verdict, Violation};
 
-/// What one answer says of one record.
+/// What one answer says about one record.
 #[derive(Clone, Copy)]
 struct Sight<'a> {
     place: usize,
@@ -16,7 +16,8 @@ struct Sight<'a> {
     promise: Promise,
 }
 
-/// Versions that one reader has seen of one record, each with the call that showed it first; the last one is "deleted".
+/// The versions that one reader has received of one record, each with the call that returned it first; the last one is
+/// "deleted".
 type Seen = BTreeMap<i64, usize>;
 
 /// Newer than every version.
@@ -25,7 +26,7 @@ const DELETED: i64 = i64::MAX;
 pub(super) struct Reads<'a> {
     book: &'a Book<'a>,
     seen: HashMap<(u32, i64), Seen>,
-    /// What one replica has shown of a record by itself, which its near cache must not take back.
+    /// The versions of a record that one replica has returned, which its near cache must not take back.
     seen_at: HashMap<(u32, i64, &'a str), Seen>,
 }
 
@@ -62,7 +63,7 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// A page that says that it is old is from before the last write: what is left when Postgres is away.
+    /// A page marked as stale is from before the last write; such pages are served while Postgres is unavailable.
     fn is_old_page(&self, call: &Call) -> bool {
         match call.asked {
             Asked::Page { stale, .. } => stale && self.book.is_broken(call.begin, call.end),
@@ -70,7 +71,7 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// What a call says of the records that it is about. A page says of each in its stretch whether it is there.
+    /// What a call says about its records. A page says for each record in its range whether it exists.
     fn sights(&self, place: usize, call: &'a Call) -> Vec<Sight<'a>> {
         match &call.asked {
             Asked::Read { id, answer, stale } => {
@@ -92,14 +93,14 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// Whether the newest write before it is one that need not be seen yet.
+    /// Whether the newest write before the read may still be invisible to it.
     fn allows_old(&self, sight: &Sight<'_>) -> bool {
         let Some(record) = self.book.records.get(&sight.id) else { return false };
         let newest = record.acknowledged.get(&record.newest(sight.call.begin));
         newest.is_some_and(|write| self.may_miss(sight, *write))
     }
 
-    /// When a read counts as begun in regard to a write.
+    /// When a read counts as begun with regard to a write.
     fn as_of(&self, sight: &Sight<'_>, write: Write) -> u64 {
         let writer = write.call.and_then(|place| self.book.call(place).instance.as_ref());
         let is_of_another = writer.is_none() || writer != sight.call.instance.as_ref();
@@ -107,13 +108,13 @@ impl<'a> Reads<'a> {
         sight.call.begin.saturating_sub(near)
     }
 
-    /// Whether an answer may be older than a write that had ended when it began, or that its reader has seen.
+    /// Whether an answer may be older than a write that had ended when the read began, or that its reader has received.
     fn may_miss(&self, sight: &Sight<'_>, write: Write) -> bool {
         let at = self.as_of(sight, write);
         sight.call.is_near() && write.end > at || self.book.may_miss(write, at, sight.stale)
     }
 
-    /// For how long an answer of a near cache was out of date when it was asked for.
+    /// How long an answer of a near cache had been out of date when it was requested.
     fn old_for(&self, sight: &Sight<'_>) -> Option<u64> {
         let record = self.book.records.get(&sight.id).filter(|_| sight.call.is_near())?;
         let version = sight.item?.version;
@@ -121,7 +122,7 @@ impl<'a> Reads<'a> {
         sight.call.begin.checked_sub(newer.min()?)
     }
 
-    /// The answer is about the record that was asked for, and somebody has written it.
+    /// The answer is about the requested record, and a client has written its value.
     fn sound(&self, sight: &Sight<'a>) -> Option<Violation> {
         let item = sight.item?;
         let violation = |what: String, calls: &[usize]| {
@@ -139,7 +140,7 @@ impl<'a> Reads<'a> {
         None
     }
 
-    /// Everything that was acknowledged before is seen.
+    /// Every write that was acknowledged before is visible.
     fn fresh(&self, sight: &Sight<'a>) -> Option<Violation> {
         let record = self.book.records.get(&sight.id)?;
         let at = sight.call.begin;
@@ -173,7 +174,7 @@ impl<'a> Reads<'a> {
         self.late(sight, record, version)
     }
 
-    /// A write in doubt that is seen later than it may take effect, and was not seen by this read.
+    /// A write in doubt becomes visible after its limit, and was not visible to this read.
     fn late(&self, sight: &Sight<'a>, record: &Record<'_>, version: i64) -> Option<Violation> {
         if sight.stale {
             return None;
@@ -204,7 +205,7 @@ impl<'a> Reads<'a> {
         Some(Violation { promise: Promise::NothingLost, id: sight.id, what, calls })
     }
 
-    /// The reader has not seen anything newer before.
+    /// The reader has not received a newer version before.
     fn forward(&mut self, sight: &Sight<'a>) -> Option<Violation> {
         let record = self.book.records.get(&sight.id)?;
         let version = match sight.item {
@@ -215,7 +216,8 @@ impl<'a> Reads<'a> {
             None => 0,
         };
         let client = sight.call.client;
-        // An answer of a near cache may take back what another replica has shown, and never what its own has.
+        // An answer of a near cache may take back what another replica has returned, but not what its own replica has
+        // returned.
         let here = sight.call.instance.as_deref().filter(|_| sight.promise == Promise::FreshReads);
         let here = here.map(|instance| (client, sight.id, instance));
         let seen = self.seen.get(&(client, sight.id));
@@ -243,7 +245,8 @@ impl<'a> Reads<'a> {
         violation
     }
 
-    /// A version that was seen, is newer than this one, and that this one may not miss; and the call that showed it.
+    /// A version that was received, is newer than this one, and must be visible to this read; and the call that
+    /// returned it.
     fn taken_back(
         &self,
         sight: &Sight<'a>,
@@ -271,7 +274,7 @@ fn said(version: i64) -> String {
     }
 }
 
-/// The time from a write's end, in words.
+/// The time since a write's end, in words.
 fn since(write: Write, at: u64) -> String {
     format!("{} ms", at.saturating_sub(write.end) / 1_000)
 }

@@ -1,4 +1,4 @@
-//! Correct histories are accepted, and each kind of mutation is found.
+//! Correct histories are accepted, and each kind of mutation is detected.
 
 mod model;
 mod mutations;
@@ -15,7 +15,7 @@ fn head() -> Head {
     Head { schema: 1, seed: 0, bound_us: 2_000 * MS, window_us: 1_000 * MS, near_us: 0 }
 }
 
-/// A history that is written by hand: one record, number 1, with version 1.
+/// A history written by hand: one record, number 1, with version 1.
 struct Script {
     history: History,
 }
@@ -139,19 +139,19 @@ fn a_write_that_redis_missed_may_be_unseen_for_the_bound_and_no_longer() {
     let missed = || Script::new().broken((0, 15), true).put((10, 20), "new", 2);
     missed().read(1, 2_020, Some(item(1, "initial"))).holds();
     missed().read(1, 2_021, Some(item(1, "initial"))).breaks(Promise::FreshReads);
-    // Redis was told of it before.
+    // Redis was updated before.
     let mut told = missed().read(1, 1_000, Some(item(1, "initial")));
     told.history.broken[0].repaired = 999 * MS;
     told.breaks(Promise::FreshReads);
-    // What says that it is old may be older.
+    // An answer marked as stale may be older.
     let stale = Asked::Read { id: 1, answer: Some(item(1, "initial")), stale: true };
     missed().call(1, (3_015, 3_016), Outcome::Ok, stale.clone()).holds();
     missed().call(1, (3_016, 3_017), Outcome::Ok, stale.clone()).breaks(Promise::FreshReads);
-    // Unless the replica that knew has ended.
+    // Unless the replica that knew of the write has ended.
     let mut forgotten = missed().call(1, (9_000, 9_001), Outcome::Ok, stale.clone());
     forgotten.history.broken.push(Broken { redis: false, ended: true, ..forgotten.history.broken[0].clone() });
     forgotten.holds();
-    // Not when Redis was there, and not for another fault.
+    // Not while Redis was available, and not for another fault.
     Script::new().put((10, 20), "new", 2).call(1, (30, 31), Outcome::Ok, stale).breaks(Promise::FreshReads);
     Script::new()
         .broken((0, 15), false)
@@ -168,7 +168,7 @@ fn versions_do_not_go_back_for_a_reader() {
     };
     seen(Script::new()).breaks(Promise::ForwardReads);
     seen(Script::new().broken((0, 15), false)).holds();
-    // Another reader may see it later.
+    // Another reader may get it later.
     Script::new()
         .put_in_doubt((10, 20), "new")
         .read(1, 30, Some(item(2, "new")))
@@ -201,7 +201,7 @@ fn a_deleted_record_stays_gone() {
     deleted().read(1, 30, Some(item(1, "initial"))).last(None).breaks(Promise::GoneStaysGone);
     deleted().last(Some(item(1, "initial"))).breaks(Promise::GoneStaysGone);
     deleted().put((30, 40), "again", 2).breaks(Promise::GoneStaysGone);
-    // In doubt: gone or not, but not both.
+    // In doubt: deleted or not, but not both.
     let doubt = || delete(Script::new(), Outcome::Doubt);
     doubt().read(1, 30, None).last(None).holds();
     doubt().last(Some(item(1, "initial"))).holds();
@@ -250,7 +250,7 @@ const NEAR: &str = "near; hit; ttl=3";
 const REDIS: &str = "redis; hit; ttl=3";
 
 impl Script {
-    /// Which replica gave the last answer, and its `Cache-Status`.
+    /// The replica that gave the last answer, and its `Cache-Status`.
     fn at(mut self, instance: &str, note: &str) -> Self {
         if let Some(call) = self.history.calls.last_mut() {
             (call.instance, call.note) = (Some(instance.to_owned()), Some(note.to_owned()));
@@ -266,7 +266,7 @@ fn a_near_cache_may_be_old_by_its_allowance_where_another_replica_has_written() 
     old(220).at("api-2", NEAR).breaks(Promise::FreshReads);
     old(21).at("api-2", REDIS).breaks(Promise::FreshReads);
     old(21).at("api-1", NEAR).breaks(Promise::FreshReads);
-    // Of what is gone, too.
+    // The same for a deleted record.
     let mut gone = Script::new().call(3, (10, 20), Outcome::Ok, Asked::Delete { id: 1, expected: None }).last(None);
     gone.history.head.near_us = 200 * MS;
     let gone = |at| Script { history: gone.history.clone() }.read(1, at, Some(item(1, "initial"))).at("api-2", NEAR);

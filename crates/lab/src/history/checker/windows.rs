@@ -1,10 +1,10 @@
-//! Stretches of time, each with when its consequences are over.
+//! Intervals of time, each with the time at which its consequences end.
 
-/// Merged and sorted, so that a question costs a binary search.
+/// Merged and sorted, so that a query is a binary search.
 #[derive(Debug, Default)]
 pub(super) struct Windows(Vec<Window>);
 
-/// From when to when, and until when its consequences may be seen.
+/// Start and end, and the time until which its consequences may be visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Window {
     pub(super) from: u64,
@@ -13,7 +13,7 @@ pub(super) struct Window {
 }
 
 impl Windows {
-    /// From stretches in any order, which may overlap.
+    /// Builds them from intervals in any order, which may overlap.
     pub(super) fn new(stretches: impl Iterator<Item = Window>) -> Self {
         let mut sorted: Vec<Window> = stretches.collect();
         sorted.sort_unstable();
@@ -30,7 +30,7 @@ impl Windows {
         Self(merged)
     }
 
-    /// The last of those that share a moment with this one.
+    /// The last interval that overlaps this one.
     pub(super) fn meet(&self, from: u64, to: u64) -> Option<Window> {
         let behind = self.0.partition_point(|window| window.from <= to);
         let last = self.0[..behind].last().copied();

@@ -1,4 +1,4 @@
-//! The writes, held against each other and against what is there in the end.
+//! Checks the writes against each other and against the final state.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) fn judge(book: &Book<'_>, violations: &mut Vec<Violation>) {
     violations.extend(differ_in_the_end(book));
 }
 
-/// Every value was sent by somebody, before it was seen; and nothing that was refused was done.
+/// Every value was sent by a client before it was read, and no refused write took effect.
 fn unknown_values<'a>(book: &'a Book<'_>, id: i64, record: &'a Record<'_>) -> impl Iterator<Item = Violation> + 'a {
     record.versions.iter().filter_map(move |(version, (value, shown))| {
         if record.acknowledged.get(version).is_some_and(|write| write.call.is_none()) {
@@ -53,7 +53,7 @@ fn unknown_values<'a>(book: &'a Book<'_>, id: i64, record: &'a Record<'_>) -> im
     })
 }
 
-/// Of two writes one after the other the second has the larger version.
+/// Of two consecutive writes the second has the larger version.
 fn out_of_order(id: i64, record: &Record<'_>) -> Option<Violation> {
     let (older, write) =
         record.acknowledged.iter().find(|(version, write)| record.newest(write.begin.saturating_sub(1)) > **version)?;
@@ -67,7 +67,7 @@ fn out_of_order(id: i64, record: &Record<'_>) -> Option<Violation> {
     })
 }
 
-/// A write takes effect before its limit: not over a write that began after it and was acknowledged.
+/// A write takes effect before its limit, and does not replace a later write that was acknowledged.
 fn after_their_time<'a>(book: &'a Book<'_>, id: i64, record: &'a Record<'_>) -> impl Iterator<Item = Violation> + 'a {
     let mut latest: Option<(u64, i64)> = None;
     let mut acknowledged = record.acknowledged.iter().peekable();
@@ -90,7 +90,7 @@ fn after_their_time<'a>(book: &'a Book<'_>, id: i64, record: &'a Record<'_>) -> 
     })
 }
 
-/// Nothing is written to a record whose deletion was answered before.
+/// No write changes a record after its deletion was answered.
 fn written_after_deletion(id: i64, record: &Record<'_>) -> Option<Violation> {
     let delete = record.deletes.iter().filter(|delete| delete.acknowledged).min_by_key(|delete| delete.end)?;
     let (version, write) = record.acknowledged.iter().find(|(_, write)| write.begin > delete.end)?;
@@ -104,7 +104,7 @@ fn written_after_deletion(id: i64, record: &Record<'_>) -> Option<Violation> {
     })
 }
 
-/// What Postgres holds in the end is explained by what was acknowledged.
+/// The acknowledged writes explain the final state of Postgres.
 fn lost(id: i64, record: &Record<'_>) -> Option<Violation> {
     let last = record.last?;
     let (newest, write) = record.acknowledged.last_key_value()?;
@@ -142,7 +142,7 @@ fn lost(id: i64, record: &Record<'_>) -> Option<Violation> {
     }
 }
 
-/// A write is answered with what was sent, at the version that its condition allows.
+/// The answer to a write has the sent value, and the version that its condition allows.
 fn wrong_answers<'a>(book: &'a Book<'_>) -> impl Iterator<Item = Violation> + 'a {
     book.history.calls.iter().enumerate().filter_map(|(place, call)| {
         let item = (call.outcome == Outcome::Ok).then(|| call.asked.answered().first()).flatten()?;
@@ -184,7 +184,7 @@ fn double_versions(book: &Book<'_>) -> Vec<Violation> {
     found
 }
 
-/// Where the value of each POST turned up.
+/// The records in which the value of each POST appeared.
 fn created<'a>(book: &'a Book<'_>) -> BTreeMap<usize, (&'a Writer, Vec<i64>)> {
     let mut created: BTreeMap<usize, (&'a Writer, Vec<i64>)> = BTreeMap::new();
     let is_create = |writer: &Writer| {
@@ -204,7 +204,7 @@ fn created<'a>(book: &'a Book<'_>) -> BTreeMap<usize, (&'a Writer, Vec<i64>)> {
     created
 }
 
-/// One POST, or all with one key, create one record.
+/// One POST, or all POSTs with one key, create one record.
 fn created_twice(book: &Book<'_>) -> Vec<Violation> {
     let twice = created(book).into_values().filter(|(_, ids)| ids.len() > 1);
     let violation = |(writer, ids): (&Writer, Vec<i64>)| {
@@ -222,7 +222,8 @@ fn created_twice(book: &Book<'_>) -> Vec<Violation> {
     twice.map(violation).collect()
 }
 
-/// Ids are given in the order of time: a record in doubt is not younger than one whose POST began after its limit.
+/// Ids are assigned in chronological order: a record in doubt has no larger id than one whose POST began after its
+/// limit.
 fn created_after_their_time(book: &Book<'_>) -> Vec<Violation> {
     let created = created(book);
     let mut by_id: BTreeMap<i64, &Writer> = BTreeMap::new();
@@ -234,7 +235,7 @@ fn created_after_their_time(book: &Book<'_>) -> Vec<Violation> {
     for (id, writer) in &by_id {
         let acknowledged = writer.answered.is_some_and(|(answered, ..)| answered == *id);
         if acknowledged {
-            // With a key, an earlier attempt may have taken the id.
+            // With a key, an earlier attempt may have used the id.
             let begin = if writer.calls.len() == 1 { writer.begin } else { 0 };
             latest = latest.max(Some((begin, *id)));
         } else if writer.answered.is_none()
@@ -253,7 +254,7 @@ fn created_after_their_time(book: &Book<'_>) -> Vec<Violation> {
     found
 }
 
-/// When all is well again, every replica says what Postgres says.
+/// When all is healthy again, every replica agrees with Postgres.
 fn differ_in_the_end<'a>(book: &'a Book<'_>) -> impl Iterator<Item = Violation> + 'a {
     let version = |item: Option<&Item>| item.map(|item| item.version);
     book.history.last.iter().filter(|last| last.at != POSTGRES).filter_map(move |last| {

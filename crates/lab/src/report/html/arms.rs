@@ -1,4 +1,4 @@
-//! The arms of an experiment: each with its picture and the figures of its windows; those without a load in one table.
+//! The arms of an experiment: each with its picture and the figures of its windows; arms without a load in one table.
 
 use loadgen::charts::escape;
 
@@ -31,7 +31,7 @@ pub(super) fn sections(run: &Run<'_>, verdict: &Verdict) -> String {
 }
 
 fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String {
-    // Every run is judged; the picture is of the first.
+    // Every run is judged; the picture shows the first.
     let drawn = loaded.iter().filter(|arm| arm.repeat == 1 || !loaded.iter().any(|other| other.repeat == 1));
     let pictures: Vec<Picture<'_>> =
         drawn.map(|arm| Picture { arm, slices: course::slices(arm), bands: bands::all(arm) }).collect();
@@ -67,7 +67,7 @@ fn pictures(run: &Run<'_>, verdict: &Verdict, loaded: &[&ArmRun<'_>]) -> String 
     format!("{note}<div class=\"arms{two}\">\n{figures}</div>\n")
 }
 
-/// What came of the hypotheses of an arm, in a word.
+/// The result of the hypotheses of an arm, in one word.
 fn badge(arm: &str, verdict: &Verdict) -> String {
     let own: Vec<Outcome> =
         verdict.judged.iter().filter(|judged| judged.arm == arm).map(|judged| judged.outcome).collect();

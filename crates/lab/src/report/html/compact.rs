@@ -1,4 +1,4 @@
-//! Arms without a load, which only probes asked: a line each, with the answers as a small picture.
+//! Arms without a load, with probes only: one line each, with the answers as a small picture.
 
 use loadgen::charts::{Frame, Plot, escape};
 
@@ -9,7 +9,7 @@ use crate::{
     verdict::{Judged, Outcome},
 };
 
-/// The slowest answer a probe waits for, in ms, and the fastest there is.
+/// The range of the answers' times, in ms: the time-out of a probe, and the shortest time shown.
 const LATENCY: (f64, f64) = (0.2, 3_000.0);
 
 /// The table.
@@ -36,7 +36,7 @@ fn row(arm: &ArmRun<'_>, judged: &[Judged], hypotheses: &[Hypothesis]) -> String
     let held = own().filter(|judged| judged.outcome == Outcome::Held).count();
     let worst = own().map(|judged| judged.outcome).max().unwrap_or(Outcome::Skipped);
     let badge = format!("<span class=\"badge {}\">{held} of {} held</span>", worst.as_str(), own().count());
-    // Counts that held say nothing more than that they did.
+    // Counts that held are omitted, because they add nothing to the verdict.
     let figures: String = own()
         .filter(|judged| judged.outcome != Outcome::Held || !judged.unit.is_empty())
         .map(|judged| {
@@ -86,7 +86,7 @@ fn spark(arm: &ArmRun<'_>, hypotheses: &[Hypothesis]) -> String {
     plot.svg("answers over time")
 }
 
-/// By the hypotheses about the probe's answers, in their windows; without one by what the probe calls good.
+/// By the hypotheses about the probe's answers, in their windows; without one, by the probe's own definition of good.
 fn is_as_expected(arm: &ArmRun<'_>, hypotheses: &[Hypothesis], name: &str, answer: &ProbeAnswer) -> bool {
     let mut is_known = false;
     for hypothesis in hypotheses.iter().filter(|hypothesis| hypothesis.arm == arm.arm.name) {

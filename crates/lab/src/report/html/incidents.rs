@@ -70,7 +70,7 @@ fn arm(story: &ArmStory<'_>, run: &Run<'_>) -> String {
     html
 }
 
-/// How the error budget went.
+/// The use of the error budget over time.
 fn burn(story: &ArmStory<'_>) -> String {
     let slices = course::slices(story.arm);
     let budget = story.sent as f64 * (1.0 - story.target / 100.0);

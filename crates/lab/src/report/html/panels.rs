@@ -1,4 +1,5 @@
-//! One arm as a picture: requests per second, latencies and servers over one time axis, with what was done to the stack.
+//! The picture of one arm: requests per second, latencies and servers over one time axis, with the actions on the
+//! stack.
 
 use std::fmt::Write as _;
 
@@ -16,24 +17,24 @@ use crate::{
 
 /// The contract of the service, in ms.
 const CONTRACT_MS: f64 = 320.0;
-/// Beside each other, words over the bands need room.
+/// With more bands, their labels do not fit next to each other.
 const MOST_NAMES: usize = 8;
-/// Of more bands than that the parts are too narrow to be told apart.
+/// With more bands, the parts are too narrow to be distinguished.
 const MOST_PARTS: usize = 60;
-/// What a word takes, about, in units per letter.
+/// The approximate width of a letter, in units.
 const LETTER: f64 = 6.6;
 
-/// What all arms of a report share, so that they can be compared.
+/// The scales that all arms of a report share, so that they can be compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scales {
     pub(super) end: f64,
     pub(super) rate: f64,
     pub(super) latency: (f64, f64),
-    /// Two arms stand beside each other.
+    /// Two arms are shown side by side.
     pub(super) is_half: bool,
 }
 
-/// An arm with what was found out about it.
+/// An arm with its results.
 pub(super) struct Picture<'a> {
     pub(super) arm: &'a ArmRun<'a>,
     pub(super) slices: Vec<Slice>,
@@ -65,7 +66,7 @@ impl Scales {
     }
 
     fn frame(&self, height: f64, top: f64, bottom: f64) -> Frame {
-        // The names of servers stand at the left, and are larger where the picture is made smaller.
+        // The names of servers are at the left, and are larger if the picture is scaled down.
         let (width, left) = if self.is_half { (600.0, 66.0) } else { (1_000.0, 88.0) };
         Frame { width, height, left, right: 10.0, top, bottom }
     }
@@ -80,7 +81,7 @@ impl Scales {
     }
 }
 
-/// The three panels under their headings, and what the script shows under the pointer.
+/// The three panels with their headings, and the values that the script shows under the pointer.
 pub(super) fn panels(picture: &Picture<'_>, hypotheses: &[Hypothesis], scales: Scales) -> String {
     let mut html = String::new();
     let parts = [rates(picture, scales), latencies(picture, hypotheses, scales), servers(picture, scales)];
@@ -118,12 +119,12 @@ fn mark_bands(plot: &mut Plot, bands: &[Band<'_>], end: f64) {
     }
 }
 
-/// Each band's name over its begin, where it fits; in two rows.
+/// The name of each band above its begin, if it fits; in two rows.
 fn name_bands(plot: &mut Plot, bands: &[Band<'_>], x: Axis, frame: Frame) {
     if bands.len() > MOST_NAMES {
         return;
     }
-    // On a narrow screen there is room for one.
+    // On a narrow screen there is room for only one.
     let class = if bands.len() > 1 { "band-name more" } else { "band-name" };
     let mut taken = [f64::NEG_INFINITY; 2];
     for band in bands {
@@ -175,7 +176,7 @@ fn bands_legend(bands: &[Band<'_>]) -> String {
     legend
 }
 
-/// Limits of the latency of this arm, by what the hypotheses say.
+/// Limits of the latency of this arm, from the hypotheses.
 fn limits(arm: &str, hypotheses: &[Hypothesis]) -> Vec<f64> {
     let mut limits: Vec<f64> = hypotheses
         .iter()
@@ -219,7 +220,7 @@ fn latencies(picture: &Picture<'_>, hypotheses: &[Hypothesis], scales: Scales) -
     Some(("Latency in ms, log scale", plot.legend(), svg, caption))
 }
 
-/// Which requests are in the picture.
+/// Which requests the picture shows.
 fn dots_caption(succeeded: u64, requests: &crate::journal::Requests) -> String {
     let slow = requests.slow.len() as u64;
     let share = slow as f64 * 100.0 / succeeded.max(1) as f64;
@@ -299,7 +300,7 @@ fn short(name: &str) -> String {
     if name == "postgres" { "postgres".to_owned() } else { name.chars().take(8).collect() }
 }
 
-/// From, to and the state of a server.
+/// The state of a server, with its begin and end.
 fn stretches<'a>(arm: &ArmRun<'a>, name: &str, end: f64) -> Vec<(f64, f64, &'a str)> {
     let mut stretches: Vec<(f64, f64, &str)> = Vec::new();
     for (at, states) in &arm.servers {
@@ -320,7 +321,7 @@ fn stretches<'a>(arm: &ArmRun<'a>, name: &str, end: f64) -> Vec<(f64, f64, &'a s
     stretches
 }
 
-/// What stands under the pointer: where a slice begins, in units of the picture, and its figures.
+/// The values under the pointer: the begin of a slice, in units of the picture, and its figures.
 fn readings(picture: &Picture<'_>, scales: Scales) -> Vec<(f64, String)> {
     let frame = scales.frame(100.0, 0.0, 0.0);
     let x = scales.x(frame);

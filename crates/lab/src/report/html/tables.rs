@@ -9,12 +9,12 @@ use crate::{
     verdict::{self, Judged, Outcome, Verdict},
 };
 
-/// More hypotheses than that are folded away, but for those that did not hold.
+/// If there are more hypotheses, they are collapsed, except those that did not hold.
 const MOST_OPEN: usize = 24;
-/// A longer timeline is folded away.
+/// A longer timeline is collapsed.
 const MOST_EVENTS: usize = 16;
 
-/// A table that becomes cards on a narrow screen. The cells are HTML; a class may stand before a bar: `n|12`.
+/// A table that becomes cards on a narrow screen. The cells are HTML; a class may come before a bar: `n|12`.
 pub(in crate::report) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
@@ -91,14 +91,14 @@ fn hypotheses_table<'a>(judged: impl Iterator<Item = &'a Judged>) -> String {
     table(&head, &rows)
 }
 
-/// What each run has, where there are several.
+/// The values of each run, if there are several.
 fn runs(judged: &Judged) -> String {
     let each =
         judged.runs.iter().map(|value| value.map_or_else(|| "not told".to_owned(), |value| words::value(value, "")));
     format!("by run: {}", each.collect::<Vec<_>>().join(", "))
 }
 
-/// The figures of the source beside ours.
+/// The figures of the source next to the measured ones.
 pub(super) fn source(run: &Run<'_>) -> String {
     let head = ["figure", "the source", "here", "arm, window"];
     let about = &run.begin.experiment.about;
@@ -235,7 +235,7 @@ pub(super) fn circumstances(subject: &Subject<'_>) -> String {
     table(&["", ""], &rows)
 }
 
-/// Where and how it ran.
+/// The environment of the run.
 pub(in crate::report) fn circumstance_rows(run: &Run<'_>) -> Vec<(&'static str, String)> {
     let begin = run.begin;
     let machine = &begin.machine;

@@ -13,11 +13,11 @@ use crate::{
 pub(in crate::report) const HEAD: [&str; 8] =
     ["at", "incident", "noticed after", "by", "all well after", "of that, repair", "requests failed", "users hit"];
 
-/// Beyond this the rest is told in one line.
+/// Further incidents are summarised in one line.
 pub(in crate::report) const MOST_INCIDENTS: usize = 40;
 
 impl Incident<'_> {
-    /// As [`HEAD`] has them.
+    /// The columns of [`HEAD`].
     pub(in crate::report) fn cells(&self) -> [String; 8] {
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
         let by = match (self.noticed, self.alerted) {
@@ -40,7 +40,7 @@ impl Incident<'_> {
 }
 
 impl ArmStory<'_> {
-    /// Name, value and a note of each figure.
+    /// Name, value and a remark of each figure.
     pub(in crate::report) fn figures(&self) -> Vec<(&'static str, String, String)> {
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
         let percent = |value: f64, digits| format!("{} %", words::trimmed(value, digits));
@@ -71,7 +71,7 @@ impl ArmStory<'_> {
         figures
     }
 
-    /// How users become requests, where the plan says so.
+    /// How the numbers of users and requests are related, if the plan says so.
     pub(in crate::report) fn users_note(&self) -> Option<String> {
         let per_user = self.arm.arm.load.as_ref()?.per_user?;
         Some(format!(
@@ -95,7 +95,7 @@ pub(in crate::report) fn hypotheses(verdict: &Verdict, held: bool) -> Vec<String
 }
 
 impl Postmortem<'_> {
-    /// Without a heading of the first level: it is a part of the report, and a file of its own.
+    /// Without a first-level heading, because it is both a part of the report and a separate file.
     pub(in crate::report) fn markdown(&self, run: &Run<'_>, verdict: &Verdict) -> String {
         let about = &run.begin.experiment.about;
         let mut text = format!("## Post-mortem: {}\n\n{}\n", about.name, about.question);

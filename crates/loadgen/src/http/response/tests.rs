@@ -1,4 +1,4 @@
-//! Answers in every shape and cut at every place, and bytes that are no answers at all.
+//! Answers of every shape, cut at every position, and bytes that are not an answer.
 
 use proptest::prelude::*;
 
@@ -127,7 +127,7 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
-    /// However the bytes are cut, the outcome is the same as in one piece, and nothing panics.
+    /// The result does not depend on how the bytes are cut, and nothing panics.
     #[test]
     fn the_cuts_do_not_matter(bytes in answers(), cuts in prop::collection::vec(0_usize..400, 0..12), head in any::<bool>()) {
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
@@ -141,7 +141,7 @@ proptest! {
         }
     }
 
-    /// One flipped byte anywhere in a good answer ends in an answer or in an error, never in a panic.
+    /// A valid answer with one flipped byte is parsed or is an error; nothing panics.
     #[test]
     fn a_flipped_byte_does_no_harm(mut bytes in answers(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         if !bytes.is_empty() {
@@ -158,7 +158,7 @@ proptest! {
     }
 }
 
-/// Mutates good answers for as long as one likes, cutting each anywhere: nothing may panic, hang or depend on the cuts.
+/// Mutates valid answers for a given time and cuts them at random: nothing may panic, hang or depend on the cuts.
 /// Ten minutes of it: `FUZZ_SECONDS=600 cargo test --release -p loadgen --lib fuzz`.
 #[test]
 fn fuzz() {
@@ -199,7 +199,7 @@ const SEEDS: [&[u8]; 7] = [
     b"HTTP/1.1 304 Not Modified\r\nContent-Length: 12\r\n\r\n",
 ];
 
-/// One or two of the seeds, a few of whose bytes were flipped, inserted, removed, doubled or exchanged.
+/// One or two of the seeds with a few bytes flipped, inserted, removed, duplicated or swapped.
 fn mutated(chance: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = SEEDS[chance.usize(0..SEEDS.len())].to_vec();
     if chance.u8(0..4) == 0 {

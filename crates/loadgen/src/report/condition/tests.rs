@@ -1,9 +1,10 @@
-//! Conditions against made-up measurements.
+//! Conditions on constructed measurements.
 
 use super::*;
 use crate::tally::KindTally;
 
-/// A hundred requests planned: good ones of the first kind with these latencies, the rest refused in a millisecond.
+/// A hundred planned requests: successful ones of the first kind with these latencies, the others refused after a
+/// millisecond.
 fn measured(good_ms: impl Iterator<Item = u64>) -> Tally {
     let mut kind = KindTally { sent: 100, ..KindTally::default() };
     good_ms.for_each(|ms| kind.good.record(Duration::from_millis(ms)));

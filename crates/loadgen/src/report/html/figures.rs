@@ -1,4 +1,5 @@
-//! Which plots the page has: rate, latency over time, latency by percentile, replicas, cache. One without data is left out.
+//! The plots of the page: rate, latency over time, latency by percentile, replicas, cache. A plot without data is
+//! omitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +9,13 @@ use crate::report::condition::Condition;
 use crate::report::{Mode, Point, Report};
 
 const PAGE: Frame = Frame::PAGE;
-/// Latencies further apart than this are shown in powers of ten.
+/// If latencies differ by more than this factor, the axis is logarithmic.
 const LOG_FROM: f64 = 30.0;
-/// Classes for what servers name themselves, in order; more than that share the last one.
+/// CSS classes for names that servers choose, in order; any further names share the last one.
 const COLOURS: usize = 8;
 
 pub(super) fn all(report: &Report) -> String {
-    // A single step is no course of anything; its numbers stand in the tables.
+    // A single step has no development over time; its numbers are in the tables.
     if report.series.len() < 2 {
         return percentiles(report);
     }
@@ -46,7 +47,7 @@ fn per_second(value: f64) -> String {
     if value >= 10_000.0 { format!("{}k", number(value / 1_000.0, 1)) } else { number(value, 2) }
 }
 
-/// A layer of the rate plot: class, name and how many of a step belong to it.
+/// A layer of the rate plot: class, name and its count in a step.
 type Layer = (&'static str, &'static str, fn(&Point) -> u64);
 
 const LAYERS: [Layer; 6] = [
@@ -93,7 +94,7 @@ fn rates(report: &Report) -> String {
     plot.figure("Rate", caption, &readings(report, reading))
 }
 
-/// The planned rate as corners of a line, as far as the run went.
+/// The planned rate as corners of a line, up to the end of the run.
 fn planned_rate(report: &Report) -> Vec<(f64, f64)> {
     let last = report.series.last().map_or(0.0, end);
     let mut corners = Vec::new();
@@ -111,14 +112,14 @@ fn planned_rate(report: &Report) -> Vec<(f64, f64)> {
     corners
 }
 
-/// Linear from zero, or in powers of ten where a few slow ones would flatten the rest.
+/// Linear from zero, or logarithmic if a few slow requests would flatten the rest.
 fn latency_axis(values: impl Iterator<Item = f64>) -> Axis {
     let (smallest, largest) =
         values.filter(|value| *value > 0.0).fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
     if largest > smallest * LOG_FROM { PAGE.y_log(smallest, largest) } else { PAGE.y(largest) }
 }
 
-/// A line of the latency plot: class, name and the step's value.
+/// A line of the latency plot: class, name and the value of a step.
 type Line = (&'static str, &'static str, fn(&Point) -> Option<f64>);
 
 const LINES: [Line; 4] = [
@@ -199,19 +200,19 @@ fn percentiles(report: &Report) -> String {
     plot.figure("Latency by percentile", caption, &readings)
 }
 
-/// Every step further on the axis is a ten times rarer request.
+/// Each unit of the axis stands for requests that are ten times rarer.
 fn depth(quantile: f64) -> f64 {
     -(1.0 - quantile).log10()
 }
 
-/// The points of the percentile curve, up to the last but one request: the last one would be infinitely deep.
+/// The points of the percentile curve, up to the last request but one: the last one would be at infinity.
 fn by_percentile(buckets: &[(u64, u64)]) -> Vec<(f64, f64)> {
     let total: u64 = buckets.iter().map(|(_, count)| count).sum();
     let mut below = 0;
     let mut curve = Vec::new();
     for (micros, count) in buckets {
         let ms = *micros as f64 / 1_000.0;
-        // A bucket holds every rank between its ends.
+        // A bucket holds every rank between its bounds.
         curve.push((depth(below as f64 / total as f64), ms));
         below += count;
         let end = (below.min(total - 1)) as f64 / total as f64;
@@ -221,7 +222,7 @@ fn by_percentile(buckets: &[(u64, u64)]) -> Vec<(f64, f64)> {
     thinned(curve)
 }
 
-/// Points that fall on the same pixel say nothing more.
+/// Points on the same pixel are omitted.
 fn thinned(curve: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let span = curve.last().map_or(1.0, |(x, _)| x.max(0.5)) / 900.0;
     let mut kept: Vec<(f64, f64)> = Vec::new();
@@ -234,7 +235,7 @@ fn thinned(curve: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Shares of the answers by a name, stacked.
+/// Proportions of the answers by name, stacked.
 fn shares(report: &Report, title: &str, caption: &str, counts: fn(&Point) -> &BTreeMap<String, u64>) -> String {
     let names: BTreeSet<&String> = report.series.iter().flat_map(|point| counts(point).keys()).collect();
     if names.is_empty() {

@@ -1,4 +1,4 @@
-//! Verdicts of made-up runs.
+//! Verdicts of constructed runs.
 
 use super::*;
 use crate::report::{LatencyStats, Stalls, Summary, ThreadRecord};
@@ -22,7 +22,7 @@ fn thread(cpu_share: f64, waiting_share: Option<f64>) -> ThreadRecord {
     ThreadRecord { cpu_share, waiting_share }
 }
 
-/// Percentiles that differ from p99 on.
+/// Percentiles that differ from p99 upwards.
 fn latency(p99_ms: f64, service_p99_ms: f64) -> LatencyTable {
     let stats = |p99_ms| LatencyStats {
         count: 100_000,
@@ -39,7 +39,7 @@ fn latency(p99_ms: f64, service_p99_ms: f64) -> LatencyTable {
     LatencyTable { all: Some(stats(p99_ms)), good: None, bad: None, service: Some(stats(service_p99_ms)) }
 }
 
-/// What is wrong with the run under these conditions.
+/// Why the run is invalid under these conditions.
 fn invalid(mut report: Report, conditions: &[&str]) -> Vec<String> {
     report.generator.saturated = is_saturated(&report);
     let conditions: Vec<Condition> = conditions.iter().map(|text| text.parse().unwrap()).collect();

@@ -1,4 +1,5 @@
-//! The laws of the map, held against a model of Redis: what was reported is never served again, and nothing goes back.
+//! Compares the map with a model of Redis: an entry is never served after its change was reported, and versions never
+//! go back.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -86,24 +87,24 @@ fn the_limit_holds_and_a_large_entry_evicts_nothing() {
     assert_eq!(map.size(), (0, 0));
 }
 
-/// One step of a history. Readers and ids are few, so that they meet.
+/// One step of a history. There are few readers and ids, so that they interfere.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A reader looks up: here, and if there is nothing takes a ticket and reads Redis.
+    /// A reader looks up an id in the map and, if it is not there, takes a ticket and reads Redis.
     Begin { reader: usize, id: i64 },
     /// It inserts and answers.
     End { reader: usize },
     /// It is cancelled.
     Cancel { reader: usize },
-    /// Another replica writes; Redis has not reported it yet.
+    /// Another replica writes, and Redis has not reported it yet.
     Write { id: i64 },
     /// Redis reports.
     Report { id: i64 },
     /// This replica writes and answers.
     OwnWrite { id: i64 },
-    /// The connection is lost and made anew.
+    /// The connection is lost and replaced.
     Clear,
-    /// Entries of other ids need the room.
+    /// Entries of other ids fill the map.
     Crowd { from: i64 },
 }
 
@@ -126,7 +127,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-/// A look-up under way.
+/// A look-up in progress.
 struct Reader<'a> {
     id: i64,
     ticket: Option<Ticket<'a>>,

@@ -1,5 +1,5 @@
-//! Histories of a store that keeps every promise: calls take effect one after the other, at a moment between their begin
-//! and their end (in doubt: their limit), in front of it a cache that misses what was written while Redis was away.
+//! Histories of a store that keeps every promise. Calls take effect one after the other, between their begin and their
+//! end (in doubt: their limit). A cache in front of it misses the writes made while Redis is unavailable.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +11,14 @@ use crate::history::{Asked, Broken, Call, History, Item, Last, Outcome};
 const CLIENTS: u32 = 5;
 const STEPS: usize = 250;
 const HOT: i64 = 3;
-/// Redis is away, and all are down, for half a second of each two and a half.
+/// Redis is unavailable, and everything is down, for half a second of every two and a half.
 const PERIOD: u64 = 2_500 * MS;
 const AWAY: u64 = 500 * MS;
 
 struct Model {
     rng: Rng,
     history: History,
-    /// The moment at which calls take effect now.
+    /// The time at which calls take effect now.
     now: u64,
     /// The end of each client's last call.
     free: BTreeMap<u32, u64>,
@@ -28,11 +28,11 @@ struct Model {
     next_value: u64,
 }
 
-/// A version, or the end, of a record.
+/// A version of a record, or its deletion.
 #[derive(Clone)]
 struct Version {
     item: Option<Item>,
-    /// When its write was acknowledged at the latest; `None`: never.
+    /// The latest time at which its write was acknowledged; `None`: never.
     acknowledged: Option<u64>,
     missed: bool,
 }
@@ -94,7 +94,8 @@ impl Model {
         });
     }
 
-    /// What a read that began at `begin` sees: the present, or what a write that Redis missed has left in the cache.
+    /// What a read that began at `begin` returns: the current state, or the state that a missed write left in the
+    /// cache.
     fn seen(&mut self, id: i64, begin: u64) -> Option<Item> {
         let versions = self.records.get(&id)?;
         let mut place = versions.len() - 1;
@@ -105,7 +106,7 @@ impl Model {
             }
             place -= 1;
         }
-        // Nobody sees less than before: `missed` is per write, and a page ends all.
+        // No read goes back: `missed` is per write, and a page ends all.
         versions[place].item.clone()
     }
 
@@ -132,7 +133,7 @@ impl Model {
         format!("value {}", self.next_value)
     }
 
-    /// How a write ends: acknowledged, or in doubt and done or not.
+    /// How a write ends: acknowledged, or in doubt and applied or not.
     fn fate(&mut self) -> (Outcome, bool) {
         match self.rng.u8(0..10) {
             0 => (Outcome::Doubt, true),
@@ -185,7 +186,7 @@ impl Model {
         }
         let id = ours[self.rng.usize(0..ours.len())];
         let (outcome, done) = self.fate();
-        // Also of a record that is gone already: then the cache hears of it again.
+        // Also for a record that was deleted before: the cache is updated again.
         if done {
             self.push(id, None, (begin, end), outcome);
         }

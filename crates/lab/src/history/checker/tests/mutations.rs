@@ -1,4 +1,4 @@
-//! One wrong thing each, put at the end of a correct history.
+//! Single errors, appended to a correct history.
 
 use super::{Asked, Broken, Call, History, Item, Last, MS, Outcome, Promise};
 
@@ -122,7 +122,7 @@ fn now(history: &History) -> u64 {
     history.calls.iter().map(|call| call.end).max().unwrap_or(0) + 600 * MS
 }
 
-/// Nothing happens for a while; the faults of the model are over.
+/// A quiet interval; the faults of the model are over.
 fn later(history: &mut History, time: u64) {
     let at = now(history) + time;
     push(history, 99, (at, at + 1), Outcome::Doubt, Asked::Read { id: 1, answer: None, stale: false });
@@ -140,7 +140,7 @@ fn add(history: &mut History, client: u32, outcome: Outcome, asked: Asked) {
     push(history, client, (at, at + 5 * MS), outcome, asked);
 }
 
-/// The newest version of record 1, as its writers were told or Postgres says.
+/// The newest version of record 1, by its writers' answers or by Postgres.
 fn hot(history: &History) -> Item {
     let answered = history.calls.iter().filter(|call| !call.asked.is_read()).flat_map(|call| call.asked.answered());
     let last = history.last.iter().filter_map(|last| last.item.as_ref());
@@ -148,7 +148,7 @@ fn hot(history: &History) -> Item {
     all.max_by_key(|item| item.version).expect("record 1").clone()
 }
 
-/// Returns what was there before.
+/// Returns the previous value.
 fn replace(history: &mut History, outcome: Outcome) -> Item {
     let old = hot(history);
     let value = "mutation".to_owned();
