@@ -1,7 +1,7 @@
 # One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers browser deny
 
 # OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -17,15 +17,19 @@ down: ## Stop what `make up` started; the database's records stay
 	cargo build -q --release -p lab
 	target/release/lab down
 
-test: servers ## Run every test that needs no Docker: the real binaries over real servers
-	cargo test --workspace
+test: servers browser ## Run every test that needs no Docker: the real binaries over real servers, the pages in a real browser
+	cargo test --workspace --features lab/browser
 	deploy/prometheus/test.sh
 
 # Starting the stack once installs missing servers from the distribution, or says what to install.
 servers:
-	cargo build -p api -p lab
+	cargo build -p api -p lab --features lab/browser
 	target/debug/lab --state-dir .stack-check up --detach --port 0
 	target/debug/lab --state-dir .stack-check down --purge
+
+# As the servers: installed when missing, or named.
+browser:
+	deploy/ensure-browser.sh
 
 lint: ## Check formatting, clippy and the shell scripts
 	cargo fmt --all --check
