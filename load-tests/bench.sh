@@ -10,21 +10,8 @@ export LC_ALL=C
 rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-5} connections=${CONNECTIONS:-32} port=${PORT:-18980}
 top=$(cd "$(dirname "$0")/.." && pwd)
 load=${LOAD:-$top/target/release/load}
-server_core=0 client_core=1
-folder=$(mktemp -d)
-nginx_pid=
-finish() {
-  [ -z "$nginx_pid" ] || kill "$nginx_pid" 2>/dev/null || true
-  [ -z "$nginx_pid" ] || wait "$nginx_pid" 2>/dev/null || true
-  rm -rf "$folder"
-}
-trap finish EXIT
-
-fail() { printf 'bench-load: %s\n' "$*" >&2; exit 2; }
-[ -x "$load" ] || fail "$load is missing: cargo build --release -p loadgen"
-nginx=$(PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx) || fail "nginx is missing: apt-get install nginx-light"
-command -v taskset >/dev/null || fail "taskset is missing: apt-get install util-linux"
-[ "$(nproc)" -ge 2 ] || fail "two cores are needed, one for the server and one for the client"
+. "$top/load-tests/constant-nginx.sh"
+client_core=1
 
 clients=(load)
 base=${BASE:-}
@@ -43,32 +30,6 @@ for peer in wrk oha; do
   fi
 done
 
-cat >"$folder/nginx.conf" <<CONF
-worker_processes 1;
-daemon off;
-pid $folder/nginx.pid;
-error_log stderr warn;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  keepalive_requests 1000000000;
-  client_body_temp_path $folder/1; proxy_temp_path $folder/2; fastcgi_temp_path $folder/3;
-  uwsgi_temp_path $folder/4; scgi_temp_path $folder/5;
-  server {
-    listen 127.0.0.1:$port;
-    location / { default_type text/plain; return 200 "hello\n"; }
-  }
-}
-CONF
-taskset -c $server_core "$nginx" -p "$folder" -c "$folder/nginx.conf" -e stderr &
-nginx_pid=$!
-url=http://127.0.0.1:$port/
-for _ in $(seq 100); do
-  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
-  kill -0 "$nginx_pid" 2>/dev/null || fail "nginx did not start; is port $port taken? Choose another by PORT=…"
-  sleep 0.05
-done
-
 # Prints the requests per second of one run and the CPU time it took per request, in microseconds.
 measure() {
   local TIMEFORMAT='%U %S' command rate
@@ -85,7 +46,7 @@ measure() {
   awk -v rate="$rate" -v seconds="$seconds" '{ printf "%.0f %.2f\n", rate, ($1 + $2) * 1e6 / (rate * seconds) }' "$folder/time"
 }
 
-echo "$rounds rounds of $seconds s each, $connections connections; nginx on core $server_core, clients on core $client_core"
+echo "$rounds rounds of $seconds s each, $connections connections; nginx on core 0, clients on core $client_core"
 for client in "${clients[@]}"; do measure "$client" >/dev/null; done # warm-up
 for round in $(seq "$rounds"); do
   line="round $round:"
