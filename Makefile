@@ -1,7 +1,7 @@
 # One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load bench-scale-out fallbacks history put-back images e2e servers browser deny kubernetes
+.PHONY: help up down test lint bench bench-load fallbacks history put-back images e2e servers browser deny kubernetes
 
 # OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -48,10 +48,6 @@ bench: ## Measure each path beside its physical limit and record the table (abou
 bench-load: ## Measure the load generator against wrk and oha
 	cargo build --release -p loadgen
 	load-tests/bench.sh
-
-bench-scale-out: ## Measure 1 replica against 3 at the same CPU quota (12 minutes; needs root for the quota)
-	cargo build --release -p api -p lab -p loadgen
-	load-tests/scale-out.sh
 
 fallbacks: ## Measure the fallback matrix and write its report to reports/ (about two minutes)
 	cargo build --release -p api -p lab

@@ -18,6 +18,7 @@ mod late_writes;
 mod life;
 mod observe;
 mod refusals;
+mod sabotage;
 mod shape;
 mod support;
 mod undoing;
