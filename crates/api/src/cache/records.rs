@@ -48,6 +48,10 @@ const NO_ID: i64 = 0;
 
 const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
 
+/// So much longer, in time-outs, may the update after a commit take when this process stalls: Redis is well, and would
+/// miss a write for no reason of its own.
+const STALL_ALLOWANCE: u32 = 3;
+
 /// The time for one repair. Repairs are sent in the background, so it is longer than a request's.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -274,7 +278,14 @@ impl RecordCache {
             Stored::Yes | Stored::Superseded => {}
             // Redis may still delete the entry, which is sufficient.
             Stored::Refused if self.delete(id, deadline).await => {}
-            Stored::Refused | Stored::Failed | Stored::TooLarge => self.0.missed.add(id),
+            Stored::Refused | Stored::Failed | Stored::TooLarge => {
+                self.0.missed.add(id);
+                // Other replicas serve the old entry until the repair, which follows the next probe. A failure that is
+                // not one of Redis requests none.
+                if self.0.redis.knowledge().is_up() {
+                    self.0.redis.knowledge().suspect();
+                }
+            }
         }
     }
 
@@ -325,8 +336,9 @@ impl RecordCache {
         }
     }
 
+    /// Redis gets its time-out, which is the same; only a stall of this process extends it ([`Redis::call`]).
     fn update_deadline(&self) -> Deadline {
-        Deadline::after(Instant::now(), self.0.update_timeout)
+        Deadline::after(Instant::now(), self.0.update_timeout.map(|timeout| timeout * (1 + STALL_ALLOWANCE)))
     }
 }
 
