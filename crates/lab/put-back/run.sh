@@ -50,6 +50,9 @@ history() {
 # The promises that were broken, as the table names them.
 broken() { sed -n 's/^\(.*[^ ]\)  *broken \([0-9]*\) times$/\1 (\2)/p' "$work/said" | paste -sd ';' | sed 's/;/; /g'; }
 
+# What the API as it is did under an aim and a seed: several patches share one.
+declare -A as_it_is=()
+
 missed=0
 {
     echo '| taken out | history | as it is | without it |'
@@ -80,22 +83,26 @@ for name in "${names[@]}"; do
         missed=1
         seed=${seeds%% *}
     fi
-    echo "$name, seed $seed: the API as it is" >&2
-    code=0
-    history "$work/api-as-it-is" --seed "$seed" "${aim[@]}" || code=$?
-    case $code in
-        0) held=held ;;
-        1)
-            held="BROKEN: $(broken)"
-            missed=1
-            if [[ -n $keep ]]; then
-                mkdir -p "$keep"
-                cp "$work/history.ndjson" "$keep/$name.ndjson"
-                cp "$work/said" "$keep/$name.txt"
-            fi
-            ;;
-        *) held="proves nothing: $(tail -n 1 "$work/log")"; missed=1 ;;
-    esac
+    held=${as_it_is["$seed ${aim[*]}"]:-}
+    if [[ -z $held ]]; then
+        echo "$name, seed $seed: the API as it is" >&2
+        code=0
+        history "$work/api-as-it-is" --seed "$seed" "${aim[@]}" || code=$?
+        case $code in
+            0) held=held ;;
+            1)
+                held="BROKEN: $(broken)"
+                missed=1
+                if [[ -n $keep ]]; then
+                    mkdir -p "$keep"
+                    cp "$work/history.ndjson" "$keep/$name.ndjson"
+                    cp "$work/said" "$keep/$name.txt"
+                fi
+                ;;
+            *) held="proves nothing: $(tail -n 1 "$work/log")"; missed=1 ;;
+        esac
+        as_it_is["$seed ${aim[*]}"]=$held
+    fi
     echo "| \`$name\`: $says | \`${aim[*]}\` | $held | $found |" >>"$work/table"
     tail -n 1 "$work/table" >&2
 done

@@ -48,6 +48,10 @@ const NO_ID: i64 = 0;
 
 const STORE: &str = concat!(include_str!("generation.lua"), include_str!("store_record.lua"));
 
+/// The most time-outs that the update after a commit may take when this process stalls: Redis works, and would miss the
+/// write only because of the stall.
+const STALL_ALLOWANCE: u32 = 3;
+
 /// The time limit of one repair. Repairs run in the background, so it is longer than that of a request.
 const REPAIR_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -275,7 +279,14 @@ impl RecordCache {
             Stored::Yes | Stored::Superseded => {}
             // Redis may still delete the entry, which is sufficient.
             Stored::Refused if self.delete(id, deadline).await => {}
-            Stored::Refused | Stored::Failed | Stored::TooLarge => self.0.missed.add(id),
+            Stored::Refused | Stored::Failed | Stored::TooLarge => {
+                self.0.missed.add(id);
+                // Other replicas serve the old entry until the repair, which follows the next probe. A failure that is
+                // not one of Redis requests none.
+                if self.0.redis.knowledge().is_up() {
+                    self.0.redis.knowledge().suspect();
+                }
+            }
         }
     }
 
@@ -327,8 +338,9 @@ impl RecordCache {
         }
     }
 
+    /// Redis gets its time-out, which is the same; only a stall of this process extends it ([`Redis::call`]).
     fn update_deadline(&self) -> Deadline {
-        Deadline::after(Instant::now(), self.0.update_timeout)
+        Deadline::after(Instant::now(), self.0.update_timeout.map(|timeout| timeout * (1 + STALL_ALLOWANCE)))
     }
 }
 

@@ -4,12 +4,14 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, StatusCode};
+use rustix::process::Signal;
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 
 use crate::{
     http::{Answer, create, get, get_until, metric, send},
     proxy::{Mode, Proxy, SCHEDULING},
-    replica::Replica,
+    replica::{PATIENCE, Replica},
     servers::Servers,
 };
 
@@ -229,6 +231,41 @@ async fn writes_that_redis_missed_are_repaired_as_soon_as_it_takes_writes_again(
         metrics.body.as_str().is_some_and(|text| text.lines().any(|line| line == "cache_missed_writes 0"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_still_after_its_commit_updates_the_cache_when_it_runs_again() {
+    let servers = Servers::alone();
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let times = [
+        ("REDIS_ATTEMPT_TIMEOUT", "1s"),
+        ("REDIS_TIMEOUT", "1s"),
+        ("REQUEST_TIMEOUT", "10s"),
+        ("PROBE_INTERVAL", "10s"),
+    ];
+    let replica = Replica::start_on(&servers, &times);
+    let id = create(&replica.url(""), "before").await;
+    servers.redis(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    let url = replica.url(&format!("/data/{id}"));
+    let written = tokio::spawn(async move { put(&url, "after").await });
+    let mut admin = servers.admin().await;
+    let version = format!("SELECT version FROM records WHERE id = {id}");
+    let committed = Instant::now();
+    while sqlx::query_scalar::<_, i64>(AssertSqlSafe(version.clone())).fetch_one(&mut admin).await.expect("it is there")
+        == 1
+    {
+        assert!(committed.elapsed() < PATIENCE, "the write was not done");
+    }
+    // The time-out passes while the process does not run, and Redis answers when it has been running again for a while.
+    replica.signal(Signal::STOP);
+    tokio::time::sleep(TIMEOUT + SCHEDULING).await;
+    replica.signal(Signal::CONT);
+    assert_eq!(get(&replica.url("/livez")).await.status, StatusCode::OK);
+    servers.redis(&["CLIENT", "UNPAUSE"]);
+    assert_eq!(written.await.expect("an answer").status, StatusCode::OK);
+    let writes = |result| format!("cache_writes_total{{result=\"{result}\"}}");
+    assert_eq!(metric(&replica.url(""), &writes("failed")).await, 0.0, "Redis missed it");
+    assert_eq!(metric(&replica.url(""), &writes("stored")).await, 2.0);
 }
 
 #[tokio::test]
