@@ -66,5 +66,5 @@ images: ## Build the container images from Debian packages, for machines without
 e2e: images ## Prove the compose stack on a real Docker engine (about three minutes)
 	deploy/e2e.sh
 
-kubernetes: ## Validate the manifests of deploy/kubernetes: render, schemas, policies (no cluster; needs python3-venv)
+kubernetes: ## Validate deploy/kubernetes and deploy/swarm: render, schemas, policies (no cluster; needs python3-venv)
 	deploy/kubernetes/test.sh
