@@ -1,5 +1,7 @@
 //! Workload and curve files, good ones and each kind of wrong one.
 
+use std::fs;
+
 use super::*;
 use crate::plan::Load;
 
