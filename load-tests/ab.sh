@@ -13,7 +13,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cd "$top"
 programs=${PROGRAMS:-target/release}
 load=$programs/load lab=$programs/lab
-results=load-tests/results/ab
+results="load-tests/results/ab"
 state=$(mktemp -d)
 
 fail() { printf 'ab: %s\n' "$*" >&2; exit 2; }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Sourced by what measures `load` itself: an nginx on core 0 that serves a constant answer at $url, until the script ends.
 # Needs $port, $load and $0; sets $folder (removed at the end), $url and fail.
 

@@ -132,6 +132,7 @@ impl Error {
                 DatabaseError::Busy => Code::DatabaseBusy,
                 DatabaseError::Timeout => Code::DatabaseTimeout,
                 DatabaseError::ReadOnly => Code::DatabaseReadOnly,
+                DatabaseError::Full => Code::DatabaseFull,
                 DatabaseError::Locked => Code::RecordLocked,
                 DatabaseError::NoTime => Code::DeadlineExceeded,
                 DatabaseError::Internal => Code::Internal,

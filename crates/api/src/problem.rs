@@ -62,6 +62,8 @@ pub enum Code {
     DatabaseTimeout,
     /// Postgres takes no writes (a standby, or set to read-only): nothing was done.
     DatabaseReadOnly,
+    /// The disk of Postgres has no room for a write: nothing was done.
+    DatabaseFull,
     /// Another transaction holds the record: nothing was done.
     RecordLocked,
     /// The request's deadline passed.
@@ -98,6 +100,7 @@ impl Code {
             | Self::DatabaseBusy
             | Self::DatabaseTimeout
             | Self::DatabaseReadOnly
+            | Self::DatabaseFull
             | Self::RecordLocked
             | Self::DeadlineExceeded
             | Self::Draining => 503,

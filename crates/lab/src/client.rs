@@ -3,7 +3,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Read, Write},
+    io,
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
@@ -80,24 +80,10 @@ impl Request {
         })
     }
 
-    fn exchange(&self, mut stream: TcpStream, address: SocketAddr, end: Instant) -> io::Result<Reply> {
+    fn exchange(&self, stream: TcpStream, address: SocketAddr, end: Instant) -> io::Result<Reply> {
         let Self { method, path, headers, body } = self;
-        stream.set_write_timeout(Some(PATIENCE))?;
         let text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n{body}");
-        stream.write_all(text.as_bytes())?;
-        let mut bytes = Vec::new();
-        let mut chunk = [0; 16 << 10];
-        while bytes.len() < LARGEST_ANSWER {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            stream.set_read_timeout(Some(left))?;
-            match stream.read(&mut chunk)? {
-                0 => break,
-                read => bytes.extend_from_slice(&chunk[..read]),
-            }
-        }
+        let bytes = stack::exchange(stream, text.as_bytes(), end, LARGEST_ANSWER)?;
         parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not complete"))
     }
 }

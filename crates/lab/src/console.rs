@@ -167,5 +167,23 @@ pub(crate) fn run(
 
 /// How the user calls this program on a stack, for commands to copy.
 pub(crate) fn program(program: &str, folder: &Path, usual: &Path) -> String {
-    if folder == usual { program.to_owned() } else { format!("{program} --state-dir {}", folder.display()) }
+    let program = loadgen::quote(program);
+    if folder == usual {
+        program
+    } else {
+        format!("{program} --state-dir {}", loadgen::quote(&folder.to_string_lossy()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_to_copy_is_what_a_shell_reads() {
+        let usual = Path::new(".stack");
+        assert_eq!(program("bin/lab", usual, usual), "bin/lab");
+        let called = program("bin/lab", Path::new("/s/a b's $x"), usual);
+        assert_eq!(called, r"bin/lab --state-dir '/s/a b'\''s $x'");
+    }
 }

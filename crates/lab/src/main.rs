@@ -8,7 +8,8 @@ use lab::{Cli, Console, Settings};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let console = Console::new();
-    match Settings::from_environment().and_then(|settings| lab::run(&cli, &settings, &console)) {
+    let done = Settings::from_environment().and_then(|settings| lab::run(&cli, &settings, &console));
+    match done.and_then(|()| console.check_printed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             console.fail(&error);

@@ -22,15 +22,19 @@ pub(crate) fn read(endpoints: &Endpoints) -> Reading {
 
 /// Every series except the buckets and sums of histograms, which no hypothesis uses and which are most of the text.
 pub(crate) fn parse(text: &str) -> BTreeMap<String, f64> {
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let name = series.split('{').next()?;
-            (!name.ends_with("_bucket") && !name.ends_with("_sum")).then_some(())?;
-            Some((series.to_owned(), value.parse().ok()?))
-        })
-        .collect()
+    let is_read = |series: &str| {
+        let name = series.split('{').next().unwrap_or(series);
+        !name.ends_with("_bucket") && !name.ends_with("_sum")
+    };
+    series(text).filter(|(series, _)| is_read(series)).map(|(series, value)| (series.to_owned(), value)).collect()
+}
+
+/// Each series of Prometheus text, as it is written, with its value. Lines that are none are left out.
+pub(crate) fn series(text: &str) -> impl Iterator<Item = (&str, f64)> {
+    text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (series, value) = line.trim().rsplit_once(' ')?;
+        Some((series, value.parse().ok()?))
+    })
 }
 
 /// One series of one replica now.

@@ -13,19 +13,35 @@ use stack::{Progress, StackError};
 pub struct Console {
     is_terminal: bool,
     step: Mutex<Option<(String, Instant)>>,
+    /// Why a result could not be printed.
+    lost: Mutex<Option<io::Error>>,
 }
 
 impl Console {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it looks at the real standard error, which is no default")]
     pub fn new() -> Self {
-        Self { is_terminal: io::stderr().is_terminal(), step: Mutex::new(None) }
+        Self { is_terminal: io::stderr().is_terminal(), step: Mutex::new(None), lost: Mutex::new(None) }
     }
 
     /// Prints a result. A closed pipe is not an error.
     pub(crate) fn print(&self, text: &str) {
         self.finish_line();
-        let _ = writeln!(io::stdout().lock(), "{text}");
+        let printed = writeln!(io::stdout().lock(), "{text}");
+        if let Err(error) = printed
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    }
+
+    /// # Errors
+    /// A result could not be printed, for example as the disk is full.
+    pub fn check_printed(&self) -> Result<(), StackError> {
+        match self.lost.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(source) => Err(StackError::Io { what: "cannot write standard output".to_owned(), source }),
+            None => Ok(()),
+        }
     }
 
     /// Replaces the previous progress line; prints nothing to a pipe.

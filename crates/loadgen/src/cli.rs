@@ -10,15 +10,19 @@ mod program;
 mod raw;
 mod report;
 mod run;
-mod signals;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::sync::oneshot;
 
 use crate::error::LoadError;
-use crate::secrets;
+use crate::report::Outcome;
+use crate::signals::Signals;
+use crate::{secrets, shell};
 
 /// The exit code for usage errors and invalid runs.
 const INVALID: u8 = 2;
@@ -81,8 +85,10 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("load: {error}");
-            ExitCode::from(INVALID)
+            // Nobody may read it any more; the exit code says it, too.
+            let _gone = writeln!(io::stderr(), "load: {error}");
+            let is_interrupted = matches!(error, LoadError::Interrupted { .. });
+            ExitCode::from(if is_interrupted { Outcome::Interrupted.exit_code() } else { INVALID })
         }
     }
 }
@@ -92,27 +98,57 @@ type ExitResult = Result<u8, LoadError>;
 
 /// Prints a result. A failure to print is an error, not a panic.
 fn print(text: &str) -> Result<(), LoadError> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let done = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     done.map_err(|source| LoadError::Io { verb: "write", path: "standard output".into(), source })
 }
 
 /// The runtime that watches a run: one thread, signals and channels.
 fn runtime() -> Result<tokio::runtime::Runtime, LoadError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|source| LoadError::System { what: "start the runtime", source })
 }
 
-/// The command in a form that can be run again, without secrets.
+fn listen() -> Result<Signals, LoadError> {
+    Signals::listen().map_err(|source| LoadError::System { what: "listen for signals", source })
+}
+
+/// Does what may block, on a thread of its own. After a signal it has `grace` to come to its end; then it is left behind.
+async fn unless_interrupted<T: Send + 'static>(
+    signals: &mut Signals,
+    grace: Duration,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let failed = |source| LoadError::System { what: "start a thread", source };
+    let (done, mut result) = oneshot::channel();
+    let work = move || {
+        // Nobody waits for it after an interrupt.
+        let _left_behind = done.send(work());
+    };
+    thread::Builder::new().name("load-waiting".to_owned()).spawn(work).map_err(failed)?;
+    let ended = tokio::select! {
+        ended = &mut result => Some(ended),
+        () = signals.any() => None,
+    };
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => tokio::time::timeout(grace, result).await.ok(),
+    };
+    match ended {
+        Some(Ok(result)) => result,
+        Some(Err(_)) => Err(failed(io::Error::other("it panicked"))),
+        None => Err(LoadError::Interrupted { what }),
+    }
+}
+
+/// The command as it can be typed again, but for what must not be kept.
 fn command_line() -> String {
     quoted(std::env::args())
 }
 
 fn quoted(arguments: impl Iterator<Item = String>) -> String {
-    let plain =
-        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b));
-    let quoted = |text: String| if plain(&text) { text } else { format!("'{}'", text.replace('\'', r"'\''")) };
-    let arguments = secrets::mask_arguments(arguments.skip(1)).into_iter().map(quoted);
+    let arguments = secrets::mask_arguments(arguments.skip(1)).into_iter().map(|text| shell::quote(&text));
     std::iter::once("load".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 

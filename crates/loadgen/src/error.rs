@@ -34,6 +34,9 @@ pub enum LoadError {
     #[error("cannot read the condition {text:?}: {reason}")]
     Condition { text: String, reason: String },
 
+    #[error("interrupted before {what}")]
+    Interrupted { what: &'static str },
+
     #[error("cannot {what}: {source}")]
     System { what: &'static str, source: io::Error },
 }

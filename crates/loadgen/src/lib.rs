@@ -30,6 +30,7 @@ mod curve;
 pub mod duration;
 mod engine;
 mod error;
+mod files;
 mod histogram;
 mod http;
 mod ids;
@@ -43,6 +44,8 @@ mod plan;
 mod record;
 mod report;
 mod secrets;
+mod shell;
+mod signals;
 pub mod stats;
 mod tally;
 mod target;
@@ -67,6 +70,8 @@ pub use report::{
     LatencyTable, Mode, Outcome, PlanRecord, Point, RepeatRecord, Report, SCHEMA, Stalls, StatusCount, Summary,
     ThreadRecord, Verdict,
 };
+pub use shell::quote;
+pub use signals::Signals;
 pub use target::Target;
 pub use template::RequestSpec;
 pub use workload::Workload;

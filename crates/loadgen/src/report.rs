@@ -17,13 +17,13 @@ pub(crate) mod verdict;
 pub(crate) mod window;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::curve::Stage;
 use crate::error::LoadError;
+use crate::files;
 use crate::machine::Machine;
 use crate::outcome::ErrorClass;
 use crate::pacer::Arrivals;
@@ -374,15 +374,20 @@ impl Report {
     /// # Errors
     /// The file cannot be read, is not a report (with the line of the error), or has another schema version.
     pub fn read(path: &Path) -> Result<Self, LoadError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| LoadError::Io { verb: "read", path: path.to_owned(), source })?;
+        let text = files::read(path, files::MAX_RESULT)?;
         let fail = |line, reason| LoadError::File { path: path.to_owned(), line, reason };
         #[derive(Deserialize)]
         struct Header {
             schema: String,
         }
-        let header: Header = serde_json::from_str(&text)
-            .map_err(|error| fail(error.line(), format!("this is not a report of load run --json: {error}")))?;
+        let header: Header = serde_json::from_str(&text).map_err(|error| {
+            let what = if error.is_eof() {
+                "ends in the middle: it was cut short"
+            } else {
+                "is not a report of load run --json"
+            };
+            fail(error.line(), format!("this {what}: {error}"))
+        })?;
         if header.schema != SCHEMA {
             return Err(fail(1, format!("its schema is {:?}; this program reads {SCHEMA:?}", header.schema)));
         }

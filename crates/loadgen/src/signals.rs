@@ -1,23 +1,26 @@
-//! Signals that end a run. The results so far are reported.
+//! The signals that ask a program to end: Ctrl-C, SIGTERM, and the end of the terminal.
 
+use std::io;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::error::LoadError;
-
-pub(super) struct Signals(Vec<Signal>);
+/// Receives these signals, which no longer end the program once this exists.
+#[derive(Debug)]
+pub struct Signals(Vec<Signal>);
 
 impl Signals {
-    /// Listens for Ctrl-C, SIGTERM and the hang-up of the terminal.
-    pub(super) fn listen() -> Result<Self, LoadError> {
+    /// Listens, within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system refuses a handler.
+    pub fn listen() -> io::Result<Self> {
         let kinds = [Some(SignalKind::interrupt()), Some(SignalKind::terminate()), hangup()];
-        let signals = kinds.into_iter().flatten().map(signal).collect::<Result<_, _>>();
-        signals.map(Self).map_err(|source| LoadError::System { what: "listen for signals", source })
+        kinds.into_iter().flatten().map(signal).collect::<io::Result<_>>().map(Self)
     }
 
-    /// Waits for the first of them.
-    pub(super) async fn any(&mut self) {
+    /// Waits for the next of them.
+    pub async fn any(&mut self) {
         std::future::poll_fn(|context| {
             let is_here = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
             if is_here { Poll::Ready(()) } else { Poll::Pending }

@@ -1,7 +1,6 @@
 //! Workload and curve files (TOML, see `load-tests/`). Errors are reported with their line.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::check::Check;
 use crate::curve::{Curve, Stage};
 use crate::duration;
 use crate::error::LoadError;
+use crate::files;
 use crate::ids::{Ids, Pick};
 use crate::options::{Options, Shape};
 use crate::pacer::Arrivals;
@@ -231,9 +231,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn read(path: &'a Path) -> Result<Self, LoadError> {
-        let text =
-            fs::read_to_string(path).map_err(|source| LoadError::Io { verb: "read", path: path.to_owned(), source })?;
-        Ok(Self { path, text })
+        Ok(Self { path, text: files::read(path, files::MAX_WORKLOAD)? })
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, LoadError> {

@@ -11,12 +11,14 @@ mod schema;
 mod server;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use program::{expect, refused, text};
+use rustix::process::Signal;
 use serde_json::Value;
 use server::{OK, Server};
 
@@ -145,9 +147,9 @@ fn a_pause_of_the_generator_is_told_and_makes_no_time_outs() {
     while server.seen.requests() < 60 {
         std::thread::yield_now();
     }
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    rustix::process::kill_process(pid, Signal::STOP).unwrap();
     std::thread::sleep(Duration::from_secs(1));
-    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    rustix::process::kill_process(pid, Signal::CONT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(2));
     let document: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
     assert_eq!(document["errors"], serde_json::json!([]), "an answer in the socket is an answer");
@@ -354,6 +356,10 @@ fn wrong_files_are_told_with_the_line() {
     refused(&["w.toml:3:", "requets"], &["run", url, "--workload", &workload]);
     let curve = file("c.toml", "length = \"1m\"\npoints = [\n  [0, 1],\n  [0, 2],\n]\n");
     refused(&["c.toml:4:", "follow each other"], &["run", url, "--curve", &curve]);
+    for points in ["[[0, 1], [nan, 2]]", "[[0, 1], [inf, 2]]", "[[0, 1], [1, nan]]", "[[0, 1]]", "[]"] {
+        let curve = file("d.toml", &format!("length = \"1m\"\npoints = {points}\n"));
+        refused(&["d.toml:2:"], &["run", url, "--curve", &curve]);
+    }
     refused(&["no-such.toml", "No such file"], &["run", url, "--workload", "no-such.toml"]);
     let good = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/open.json");
     let garbage = file("g.json", "{\n \"schema\": 3,\n}\n");
@@ -362,6 +368,11 @@ fn wrong_files_are_told_with_the_line() {
     refused(&["o.json:1:", "load-report/9", "load-report/2"], &["compare", &other, good]);
     let torn = file("t.json", "{\n\"schema\": \"load-report/2\",\n\"plan\": {}\n}\n");
     refused(&["t.json:"], &["report", &torn]);
+    let whole = fs::read_to_string(good).unwrap();
+    let half = file("h.json", &whole[..whole.len() / 2]);
+    refused(&["h.json:", "cut short"], &["report", &half]);
+    refused(&["h.json:", "cut short"], &["compare", good, &half]);
+    refused(&["/dev/zero", "longer than"], &["run", url, "--workload", "/dev/zero"]);
     refused(&["nothing.json"], &["compare", good, "nothing.json"]);
 }
 
@@ -371,6 +382,9 @@ fn a_result_that_cannot_be_kept_is_an_error_before_or_after_the_run() {
     let url = server.url("/");
     refused(&["no/such/folder"], &["run", &url, "-n", "5", "--json", "no/such/folder/a.json"]);
     assert_eq!(server.seen.requests(), 0, "found out before the run");
+    let blind = format!("exec '{}' run http://127.0.0.1:1/ -n 1 2>/dev/full", env!("CARGO_BIN_EXE_load"));
+    let status = Command::new("sh").args(["-c", &blind]).status().unwrap();
+    assert_eq!(status.code(), Some(2), "an error that cannot be printed is no panic");
     let (out, err) = expect(2, &["run", &url, "-n", "5", "--json", "/dev/full"]);
     assert!(out.contains("Requests per second:"), "the summary is printed all the same: {out}");
     assert!(err.contains("/dev/full") && err.contains("space"), "{err}");
@@ -381,7 +395,6 @@ fn whatever_ends_a_run_its_report_is_written() {
     let server = Server::answering(OK);
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("a.json");
-    use rustix::process::Signal;
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let before = server.seen.requests();
         let mut child = Command::new(env!("CARGO_BIN_EXE_load"))
@@ -404,7 +417,75 @@ fn whatever_ends_a_run_its_report_is_written() {
     }
 }
 
-/// The workloads in the documentation must be valid.
+/// Starts `load` and waits until a signal no longer ends it by itself.
+fn start_listening(arguments: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_load"));
+    let child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let end = Instant::now() + Duration::from_secs(10);
+    let is_listening = || {
+        let text = fs::read_to_string(&status).unwrap();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    };
+    while !is_listening() {
+        assert!(Instant::now() < end, "it listens for no signal");
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn terminate(child: Child) -> Output {
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_signal_ends_what_has_not_begun() {
+    // A queue of connections that is full: whoever connects waits.
+    use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
+    let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    listen(&listener, 0).unwrap();
+    let listener = std::net::TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    let wait = Duration::from_millis(200);
+    let queued: Vec<_> = std::iter::from_fn(|| std::net::TcpStream::connect_timeout(&address, wait).ok()).collect();
+    assert!(queued.len() < 10, "{}", queued.len());
+
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("a.json");
+    let url = format!("http://{address}/");
+    let program = format!("exec sleep 1000 # {}", folder.path().display());
+    for arguments in [["run", &url, "-n", "1"], ["ab", &program, &program, "--target=http://127.0.0.1:1/"]] {
+        let child = start_listening(&[&arguments[..], &["--json", json.to_str().unwrap()]].concat());
+        let output = terminate(child);
+        assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("interrupted before"), "{}", text(&output.stderr));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_writing_of_a_result_that_nobody_reads() {
+    let server = Server::answering(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("page.html");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    // Open at both ends, and full.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let mut both = fs::File::options().read(true).write(true).custom_flags(flags).open(&pipe).unwrap();
+    while both.write(&[0; 4096]).is_ok() {}
+    let mut child = start_listening(&["run", &server.url("/"), "-n", "20", "--html", pipe.to_str().unwrap()]);
+    // The summary comes first; then the page is written.
+    let mut summary = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(summary.any(|line| line.starts_with("Generator:")));
+    let output = terminate(child);
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("before the results were written"), "{}", text(&output.stderr));
+}
+
+/// The workloads that the documentation names must be fit for use.
 #[test]
 fn every_workload_of_the_repository_can_be_run() {
     let server = Server::answering(OK);

@@ -1,4 +1,4 @@
-//! One GET, for probes and tests: no connection reuse, one deadline for the whole exchange.
+//! HTTP on a connection of its own: no reuse, one deadline for the whole exchange.
 
 use std::{
     io::{self, Read, Write},
@@ -36,24 +36,30 @@ pub fn get(url: &str, within: Duration) -> io::Result<Answer> {
     let address = host.to_socket_addrs()?.next().ok_or_else(bad_url)?;
 
     let end = Instant::now() + within;
-    let mut stream = TcpStream::connect_timeout(&address, within)?;
-    stream.set_write_timeout(Some(within))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: lab\r\n\r\n")?;
+    let stream = TcpStream::connect_timeout(&address, within)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nUser-Agent: lab\r\n\r\n");
+    let bytes = exchange(stream, request.as_bytes(), end, LARGEST_ANSWER)?;
+    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
 
+/// Sends a request that closes its connection, and reads until the server has closed it or `largest` bytes have come.
+pub fn exchange(mut stream: TcpStream, request: &[u8], end: Instant, largest: usize) -> io::Result<Vec<u8>> {
+    let left = || match end.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
+        left => Ok(Some(left)),
+    };
+    stream.set_write_timeout(left()?)?;
+    stream.write_all(request)?;
     let mut bytes = Vec::new();
-    let mut chunk = [0; 8192];
-    while bytes.len() < LARGEST_ANSWER {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
+    let mut chunk = [0; 16 << 10];
+    while bytes.len() < largest {
+        stream.set_read_timeout(left()?)?;
         match stream.read(&mut chunk)? {
             0 => break,
             read => bytes.extend_from_slice(&chunk[..read]),
         }
     }
-    parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+    Ok(bytes)
 }
 
 /// The body is returned as received: a chunked one keeps its chunk headers, which do not matter for a search in it.

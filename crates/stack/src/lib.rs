@@ -55,7 +55,7 @@ pub use driver::{DriverKind, HostEnvironment, Logs, UpOptions, Watched};
 pub use error::StackError;
 pub use fault::{ActiveFault, FaultKind, Healed, Injected, ServerFault};
 pub use guard::FaultGuard;
-pub use http::{Answer, get};
+pub use http::{Answer, exchange, get};
 pub use interrupt::Interrupt;
 pub use progress::{Operation, Progress, Silent};
 pub use project::Project;

@@ -195,6 +195,11 @@ const fn of_replica(code: Code) -> Texts {
             "The database is a standby or set to read-only, as during a failover. Reads work. Nothing was done.",
             REPEAT,
         ),
+        Code::DatabaseFull => (
+            "The database has no room for writes",
+            "The disk of the database is full. Reads work. Nothing was done.",
+            REPEAT,
+        ),
         Code::RecordLocked => (
             "The record is locked",
             "Another transaction holds the record, and did not end in time. Nothing was done.",

@@ -215,6 +215,7 @@ fn failed(error: DatabaseError, id: i64) -> Outcome {
         | DatabaseError::NotAsked
         | DatabaseError::Busy
         | DatabaseError::ReadOnly
+        | DatabaseError::Full
         | DatabaseError::Locked
         | DatabaseError::NoTime => CacheUpdate::Nothing,
     };

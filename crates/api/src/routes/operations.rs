@@ -48,7 +48,7 @@ pub fn codes(route: Route, method: &str) -> Vec<Code> {
         Route::Records | Route::Record => {
             codes.extend(DATA);
             codes.extend(BODY.iter().filter(|_| has_body));
-            codes.extend(is_write.then_some(Code::DatabaseReadOnly));
+            codes.extend([Code::DatabaseReadOnly, Code::DatabaseFull].into_iter().filter(|_| is_write));
             codes.extend((method == "POST").then_some(Code::IdempotencyKeyReused));
             codes.extend((route == Route::Record && method != "DELETE").then_some(Code::NotFound));
         }

@@ -227,7 +227,7 @@ async fn what_an_insert_can_be_refused_with_has_an_answer_each() {
     for (sqlstate, status, code) in [
         ("40001", 503, "record_locked"),
         ("40P01", 503, "record_locked"),
-        ("53100", 503, "database_unavailable"),
+        ("53100", 503, "database_full"),
         ("53200", 503, "database_unavailable"),
         ("58030", 503, "database_unavailable"),
         ("25006", 503, "database_read_only"),
@@ -248,7 +248,7 @@ async fn what_an_insert_can_be_refused_with_has_an_answer_each() {
         }
         assert_eq!(breaker(&replica).await, 0, "{sqlstate}: reads still work");
         assert_eq!(get(&replica.url("/data/800")).await.status, StatusCode::OK, "{sqlstate}");
-        if status == 500 || code == "database_unavailable" {
+        if status == 500 || matches!(code, "database_unavailable" | "database_full") {
             replica.wait_for_log(|line| line["level"] == "ERROR" && line["sqlstate"] == sqlstate);
         }
     }

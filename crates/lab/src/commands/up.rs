@@ -93,11 +93,7 @@ fn observe(stack: &Stack, settings: &Settings, operation: &Operation<'_>) -> Res
 
 /// Three commands to try next, ready to copy.
 fn suggestions(base_url: &str, folder: &Path, settings: &Settings) -> String {
-    let lab = if folder == settings.state_dir {
-        settings.program.clone()
-    } else {
-        format!("{} --state-dir {}", settings.program, folder.display())
-    };
+    let lab = crate::console::program(&settings.program, folder, &settings.state_dir);
     format!(
         "Try next:\n  \
          for i in 1 2 3 4 5 6; do curl -si {base_url}/data/1 | grep -i x-instance; done\n  \

@@ -2,7 +2,7 @@
 //! went, and what a problem means.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
 };
@@ -110,25 +110,10 @@ fn exchange(base_url: &str, path: &str, headers: &str) -> io::Result<Vec<u8>> {
     let authority = base_url.strip_prefix("http://").unwrap_or(base_url);
     let address = authority.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
     let end = Instant::now() + PATIENCE;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nUser-Agent: lab\r\n{headers}\r\n"
-    )?;
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 16 << 10];
-    while bytes.len() < LARGEST_ANSWER {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut chunk)? {
-            0 => break,
-            read => bytes.extend_from_slice(&chunk[..read]),
-        }
-    }
-    Ok(bytes)
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\nUser-Agent: lab\r\n{headers}\r\n");
+    stack::exchange(stream, request.as_bytes(), end, LARGEST_ANSWER)
 }
 
 fn parse(bytes: &[u8], base_url: &str) -> Option<LensAnswer> {

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::metrics;
+
 /// One series: name, labels as they are written, value.
 type Series = (String, String, f64);
 
@@ -15,13 +17,11 @@ pub(super) struct Scrape {
 impl Scrape {
     /// Lines that are not series of numbers are left out.
     pub(super) fn parse(text: &str, at: Instant) -> Self {
-        let line = |line: &str| -> Option<Series> {
-            let (series, value) = line.trim().rsplit_once(' ')?;
-            let (name, labels) = series.split_once('{').map_or((series, ""), |(name, rest)| (name, rest));
-            let labels = labels.strip_suffix('}').unwrap_or(labels);
-            Some((name.to_owned(), labels.to_owned(), value.parse().ok()?))
+        let split = |(series, value): (&str, f64)| {
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            (name.to_owned(), labels.strip_suffix('}').unwrap_or(labels).to_owned(), value)
         };
-        Self { at, series: text.lines().filter(|line| !line.starts_with('#')).filter_map(line).collect() }
+        Self { at, series: metrics::series(text).map(split).collect() }
     }
 
     fn of<'a>(&'a self, name: &'a str, labels: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a Series> {

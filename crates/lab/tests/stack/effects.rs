@@ -11,6 +11,7 @@ use std::{
 use rustix::process::Signal;
 use stack::{FaultKind, Injected, Operation, Stack, StackError, Status, Target};
 
+use crate::client::Request;
 use crate::support::{PATIENCE, Place, get, wait_for_answer, wait_until};
 
 /// What Redis costs of an answer of the only replica, by the answer's own word.
@@ -275,7 +276,10 @@ fn where_the_kernel_does_not_watch_a_leak_an_agent_ends_it_at_its_limit() {
 #[test]
 fn a_full_disk_refuses_writes_only_and_outlives_neither_heal_nor_the_stack() {
     let place = Place::new();
-    place.up(&["--replicas", "1"]);
+    let status = place.up(&["--replicas", "1"]);
+    let url = |id: u32| format!("{}/data/{id}", status.base_url);
+    wait_for_answer(&url(1));
+    let put = || Request::new("PUT", url(1)).record("full", "disk").send();
     let write = || place.lab(&["psql", "--", "-Atc", "UPDATE records SET value = value WHERE id = 1"]);
     let read = || place.lab(&["psql", "--", "-Atc", "SELECT id FROM records WHERE id = 1"]);
     let disk = place.folder().join("postgres/small-disk").display().to_string();
@@ -283,8 +287,15 @@ fn a_full_disk_refuses_writes_only_and_outlives_neither_heal_nor_the_stack() {
     place.ok(&["fault", "full-disk", "postgres"]);
     assert!(mounted() && write().stderr.contains("No space left on device"), "{:?}", write());
     assert_eq!(read().stdout.trim(), "1");
+    // More often than it takes to open the breaker.
+    for _ in 0..6 {
+        let refused = put();
+        assert_eq!((refused.status, refused.code().as_str()), (503, "database_full"), "{refused:?}");
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    }
+    assert_eq!(Request::get(url(900)).send().status, 200, "what is not in the cache is read");
     assert!(place.ok(&["heal"]).contains("room as before"));
-    assert_eq!((mounted(), write().code), (false, Some(0)));
+    assert_eq!((mounted(), write().code, put().status), (false, Some(0), 200));
 
     place.ok(&["fault", "full-disk", "postgres"]);
     place.ok(&["fault", "kill", "postgres"]);

@@ -1,6 +1,6 @@
 //! What cannot work is refused with a message that says what to do, and leaves everything as it was.
 
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::support::{Place, wait_for_answer};
 
@@ -125,4 +125,13 @@ fn without_a_stack_every_command_says_so() {
         assert!(outcome.stderr.contains("no stack is running"), "{outcome:?}");
     }
     assert!(place.ok(&["down"]).contains("no stack is running"));
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_lab")).arg("list").stdout(full).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    assert!(complaint.contains("standard output"), "{complaint}");
 }

@@ -9,9 +9,8 @@ use super::args::{LoadArgs, RequestArgs, plan};
 use super::live::Live;
 use super::output::Output;
 use super::program::Program;
-use super::run::{REACH_TIMEOUT, watch};
-use super::signals::Signals;
-use super::{ExitResult, command_line, print, runtime};
+use super::run::{reach, watch};
+use super::{ExitResult, command_line, listen, print, runtime};
 use crate::ab::{Record, Round, SCHEMA, Side};
 use crate::engine;
 use crate::error::LoadError;
@@ -19,6 +18,7 @@ use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::report::{Outcome, PlanRecord, Report};
 use crate::secrets;
+use crate::signals::Signals;
 
 /// The length of each run if nothing else ends it. There are twenty of them, and twenty more of A against itself.
 const DEFAULT_LENGTH: Duration = Duration::from_secs(2);
@@ -111,7 +111,7 @@ impl AbArgs {
 
     /// All rounds, alternating with those of A against itself; fewer if a signal ended them.
     async fn measure(&self, a: &Contender, b: &Contender) -> Result<(Vec<Round>, Vec<Round>), LoadError> {
-        let mut signals = Signals::listen()?;
+        let mut signals = listen()?;
         let (mut rounds, mut control) = (Vec::new(), Vec::new());
         for round in 0..usize::from(self.rounds) {
             let of = format!("round {} of {}, ", round + 1, self.rounds);
@@ -125,7 +125,7 @@ impl AbArgs {
             }
         }
         if rounds.is_empty() {
-            return Err(LoadError::setting("the comparison", "was interrupted before its first round was over"));
+            return Err(LoadError::Interrupted { what: "the first round was over" });
         }
         Ok((rounds, control))
     }
@@ -151,11 +151,11 @@ async fn pair(
     let order = if is_turned { [second, first] } else { [first, second] };
     let mut reports = Vec::new();
     for (name, contender) in order {
-        let report = measure(contender, format!("{of}{name}  "), signals).await?;
-        if report.verdict.outcome == Outcome::Interrupted {
-            return Ok(None);
+        match measure(contender, format!("{of}{name}  "), signals).await {
+            Ok(report) if report.verdict.outcome == Outcome::Interrupted => return Ok(None),
+            Err(LoadError::Interrupted { .. }) => return Ok(None),
+            report => reports.push(report?),
         }
-        reports.push(report);
     }
     if is_turned {
         reports.reverse();
@@ -168,8 +168,11 @@ async fn pair(
 /// One run; starts the server of the side first if there is one.
 async fn measure(contender: &Contender, title: String, signals: &mut Signals) -> Result<Report, LoadError> {
     let target = &contender.plan.target;
-    let program = contender.program.as_deref().map(|command| Program::start(command, target)).transpose()?;
-    let addresses = target.reach(REACH_TIMEOUT)?;
+    let program = match &contender.program {
+        Some(command) => Some(Program::start(command, target, signals).await?),
+        None => None,
+    };
+    let addresses = reach(target, signals).await?;
     let running = engine::start(contender.plan.clone(), addresses)?;
     let report = watch(running, Live::new(&contender.plan, title), signals).await;
     if let Some(program) = program {

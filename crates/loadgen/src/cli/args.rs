@@ -1,6 +1,5 @@
 //! The arguments that `load run` and `load ab` share: the requests, and how they are sent.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use crate::check::Check;
 use crate::curve::Curve;
 use crate::duration;
 use crate::error::LoadError;
+use crate::files;
 use crate::ids::{Ids, Pick};
 use crate::options::{Options, Shape};
 use crate::pacer::Arrivals;
@@ -17,9 +17,6 @@ use crate::plan::{Plan, Retries, Statuses};
 use crate::target::Target;
 use crate::template::RequestSpec;
 use crate::workload::{Workload, read_curve};
-
-/// A body from a file is sent with every request; a larger file is probably a mistake.
-const MAX_BODY: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct LoadArgs {
@@ -202,18 +199,11 @@ impl LoadArgs {
 }
 
 fn read_body(path: &Path) -> Result<String, LoadError> {
-    let fail = |source| LoadError::Io { verb: "read", path: path.to_owned(), source };
-    let mut body = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(MAX_BODY + 1).read_to_string(&mut body)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_BODY + 1).read_to_string(&mut body))
-    };
-    read.map_err(fail)?;
-    if body.len() as u64 > MAX_BODY {
-        return Err(LoadError::setting("the body", "is longer than 16 MiB"));
+    if path != Path::new("-") {
+        return files::read(path, files::MAX_BODY);
     }
-    Ok(body)
+    let body = files::read_from(std::io::stdin(), files::MAX_BODY);
+    body.map_err(|source| LoadError::Io { verb: "read", path: "standard input".into(), source })
 }
 
 fn parse_arrivals(text: &str) -> Result<Arrivals, String> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::error::LoadError;
+use crate::signals::Signals;
 use crate::target::Target;
 
 /// Time limit until it accepts connections.
@@ -26,8 +27,8 @@ impl Program {
     /// Starts a shell command, and waits until the target accepts connections.
     ///
     /// # Errors
-    /// Another program listens on the target already, the program ends at once, or it does not listen in time.
-    pub(super) fn start(command: &str, target: &Target) -> Result<Self, LoadError> {
+    /// Something listens there already, the program ends at once, it does not listen in time, or a signal comes first.
+    pub(super) async fn start(command: &str, target: &Target, signals: &mut Signals) -> Result<Self, LoadError> {
         let fail = |reason: String| LoadError::setting("the command", format!("{command:?} {reason}"));
         if target.reach(LOOK_EVERY).is_ok() {
             return Err(fail(format!("is not started: something listens at {target} already")));
@@ -49,7 +50,9 @@ impl Program {
             if begin.elapsed() > START {
                 return Err(fail(format!("does not listen at {target} after {} s", START.as_secs())));
             }
-            std::thread::sleep(LOOK_EVERY);
+            if tokio::time::timeout(LOOK_EVERY, signals.any()).await.is_ok() {
+                return Err(LoadError::Interrupted { what: "the command was ready" });
+            }
         }
         Ok(program)
     }

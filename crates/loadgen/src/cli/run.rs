@@ -9,17 +9,22 @@ use super::args::{LoadArgs, RequestArgs, plan};
 use super::live::Live;
 use super::output::Output;
 use super::raw::RawFile;
-use super::signals::Signals;
-use super::{ExitResult, command_line, print, runtime};
+use super::{ExitResult, command_line, listen, print, runtime, unless_interrupted};
+use crate::address::Addresses;
 use crate::duration;
 use crate::engine;
 use crate::error::LoadError;
 use crate::plan::Plan;
 use crate::report::condition::Condition;
 use crate::report::{Outcome, Report};
+use crate::signals::Signals;
+use crate::target::Target;
 
-/// Time limit for the server to accept the first connection.
-pub(super) const REACH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a server may take to accept the connection that shows it is there.
+const REACH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the writing of results may go on after a signal: more than a disk needs, and less than the patience of whoever
+/// stopped reading a pipe.
+const WRITE_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -75,38 +80,48 @@ pub(super) fn run(args: &RunArgs) -> ExitResult {
     let open = |path: &Option<PathBuf>| path.as_deref().map(Output::open).transpose();
     let (json, html, prometheus) = (open(&args.json)?, open(&args.html)?, open(&args.prometheus)?);
     let raw = args.raw.as_deref().map(RawFile::create).transpose()?;
-    let reports = runtime()?.block_on(carry_out(&plan, usize::from(args.repeat), raw.as_ref()))?;
-    let mut report = Report::of_repeats(reports, &plan.fail_if);
-    report.command = command_line();
-
-    // The summary is printed first, so that an error in writing the files does not lose the run.
-    let printed = print(&report.to_text());
-    if let Some(json) = json {
-        json.write(&report.to_json())?;
-    }
-    if let Some(html) = html {
-        html.write(&report.to_html())?;
-    }
-    if let Some(prometheus) = prometheus {
-        prometheus.write(&report.to_prometheus())?;
-    }
-    if let Some(raw) = raw {
-        raw.finish()?;
-    }
-    printed?;
-    Ok(report.verdict.outcome.exit_code())
+    let runs = usize::from(args.repeat);
+    runtime()?.block_on(async {
+        let mut signals = listen()?;
+        let reports = carry_out(&plan, runs, raw.as_ref(), &mut signals).await?;
+        let mut report = Report::of_repeats(reports, &plan.fail_if);
+        report.command = command_line();
+        let write = move || {
+            // The summary first: whatever becomes of the files, the run is not lost.
+            let printed = print(&report.to_text());
+            if let Some(json) = json {
+                json.write(&report.to_json())?;
+            }
+            if let Some(html) = html {
+                html.write(&report.to_html())?;
+            }
+            if let Some(prometheus) = prometheus {
+                prometheus.write(&report.to_prometheus())?;
+            }
+            if let Some(raw) = raw {
+                raw.finish()?;
+            }
+            printed?;
+            Ok(report.verdict.outcome.exit_code())
+        };
+        unless_interrupted(&mut signals, WRITE_GRACE, "the results were written", write).await
+    })
 }
 
-/// Runs the plan repeatedly until it is complete or interrupted.
-async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Vec<Report>, LoadError> {
-    let addresses = plan.target.reach(REACH_TIMEOUT)?;
-    let mut signals = Signals::listen()?;
+/// Runs the plan, again and again, until it is done or interrupted.
+async fn carry_out(
+    plan: &Plan,
+    runs: usize,
+    raw: Option<&RawFile>,
+    signals: &mut Signals,
+) -> Result<Vec<Report>, LoadError> {
+    let addresses = reach(&plan.target, signals).await?;
     let mut reports = Vec::with_capacity(runs);
     for run in 1..=runs {
         let title = if runs > 1 { format!("run {run} of {runs}  ") } else { String::new() };
         let sink = raw.map(|raw| raw.sink(run, plan.kinds()));
         let running = engine::start_keeping(plan.clone(), addresses.clone(), sink)?;
-        let report = watch(running, Live::new(plan, title), &mut signals).await?;
+        let report = watch(running, Live::new(plan, title), signals).await?;
         let interrupted = report.verdict.outcome == Outcome::Interrupted;
         reports.push(report);
         if interrupted {
@@ -116,7 +131,13 @@ async fn carry_out(plan: &Plan, runs: usize, raw: Option<&RawFile>) -> Result<Ve
     Ok(reports)
 }
 
-/// Shows the progress of a run until it ends; a signal ends it.
+/// The addresses at which the server answers.
+pub(super) async fn reach(target: &Target, signals: &mut Signals) -> Result<Addresses, LoadError> {
+    let target = target.clone();
+    unless_interrupted(signals, Duration::ZERO, "the first request", move || target.reach(REACH_TIMEOUT)).await
+}
+
+/// Shows how a run goes until it is over; a signal ends it.
 pub(super) async fn watch(
     mut running: engine::Running,
     mut live: Live,

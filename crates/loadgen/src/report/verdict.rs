@@ -109,8 +109,6 @@ fn faults(report: &Report, conditions: &[Condition]) -> Vec<String> {
     if summary.planned == 0 {
         faults.push("nothing was sent".to_owned());
     }
-    faults.extend(saturation(report));
-    faults.extend(lost(report, conditions));
     let stalls = &report.generator.stalls;
     let whole = report.generator.measured_s.max(summary.elapsed_s);
     if stalls.total_s > MAX_STALLED_SHARE * whole {
@@ -120,6 +118,8 @@ fn faults(report: &Report, conditions: &[Condition]) -> Vec<String> {
             stalls.total_s, stalls.longest_at_s, stalls.longest_s
         ));
     }
+    faults.extend(saturation(report));
+    faults.extend(lost(report, conditions));
     for (name, latency, service) in distorted_extremes(&report.latency) {
         if conditions.iter().any(|condition| condition.extreme() == Some(name)) {
             faults.push(format!(
@@ -217,7 +217,7 @@ fn notes(report: &Report) -> Vec<String> {
     }
     if generator.stalls.count > 0 {
         notes.push(format!(
-            "the generator itself stood still {} times, for {:.2} s at most",
+            "the generator itself stood still {} ×, for {:.2} s at most",
             generator.stalls.count, generator.stalls.longest_s
         ));
     }

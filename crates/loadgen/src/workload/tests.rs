@@ -1,5 +1,7 @@
 //! Valid workload and curve files, and one of each kind of error.
 
+use std::fs;
+
 use super::*;
 use crate::plan::Load;
 

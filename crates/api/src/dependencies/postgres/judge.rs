@@ -31,6 +31,9 @@ pub enum DatabaseError {
     /// It takes no writes: nothing was done.
     #[error("the database takes no writes at present")]
     ReadOnly,
+    /// Its disk has no room for a write: nothing was done.
+    #[error("the database has no room for a write at present")]
+    Full,
     /// Another transaction holds the row: nothing was done.
     #[error("another request is changing this record")]
     Locked,
@@ -87,6 +90,7 @@ pub(in crate::dependencies) enum Signal {
     StalePlan,
     ReadOnlyWhenReused,
     ReadOnly,
+    DiskFull,
     OutOfResources,
     InvalidData,
     OwnDefect,
@@ -146,7 +150,8 @@ pub(in crate::dependencies) const SQLSTATES: &[(&str, Signal)] = &[
     ("3D000", Signal::LoginRefused),    // no such database
     ("40001", Signal::Conflict),        // serialization failure
     ("40P01", Signal::Conflict),        // deadlock
-    ("53", Signal::OutOfResources),     // disk full, out of memory, configuration limit
+    ("53", Signal::OutOfResources),     // out of memory, configuration limit
+    ("53100", Signal::DiskFull),
     ("53300", Signal::TooManyConnections),
     ("55P03", Signal::RowLocked),        // lock_timeout
     ("57014", Signal::StatementTimeout), // query_canceled: statement_timeout
@@ -196,6 +201,8 @@ fn in_stage(named: Signal, stage: Stage, access: Access) -> Signal {
         (Signal::ReadOnly, Stage::OnReused, _) => Signal::ReadOnlyWhenReused,
         // A read does not wait for row locks, so the whole table is locked.
         (Signal::RowLocked, _, Access::Read) => Signal::TableLocked,
+        // A read needs room only for its own temporary files.
+        (Signal::DiskFull, _, Access::Read) => Signal::OutOfResources,
         (named, _, _) => named,
     }
 }
@@ -228,7 +235,10 @@ impl Signal {
             Self::StalePlan => "a column's type changed under a prepared statement, or the statement is gone",
             Self::ReadOnlyWhenReused => "read-only, on a connection that may be older than a failover",
             Self::ReadOnly => "read-only, on a fresh connection",
-            Self::OutOfResources => "disk full, out of memory, I/O error, corrupted data",
+            Self::DiskFull => "the disk has no room for a write: nothing was done",
+            Self::OutOfResources => {
+                "out of memory, I/O error, corrupted data; no room for the temporary files of a read"
+            }
             Self::InvalidData => "a value or constraint that this service's validation should have refused",
             Self::OwnDefect => {
                 "undefined table or column, no privilege, syntax, undecodable rows, and every code not named here"
@@ -365,7 +375,10 @@ impl Signal {
                 Debug,
                 CallOutcome::ReadOnly,
             ),
-            // Reads may still work, so the breaker ignores it: an open breaker would refuse them too.
+            // Reads may still work, so the breaker ignores these: an open breaker would refuse them too.
+            Self::DiskFull => {
+                ruling(Dependency, Ignored, Kept, Again::No, Some(DatabaseError::Full), Error, CallOutcome::ReadOnly)
+            }
             Self::OutOfResources => ruling(
                 Dependency,
                 Ignored,
@@ -405,7 +418,8 @@ mod tests {
         assert_eq!(of_sqlstate("57P03"), Signal::StartingUp);
         assert_eq!(of_sqlstate("57P01"), Signal::EndedWhenReused);
         assert_eq!(of_sqlstate("57014"), Signal::StatementTimeout);
-        assert_eq!(of_sqlstate("53100"), Signal::OutOfResources);
+        assert_eq!(of_sqlstate("53100"), Signal::DiskFull);
+        assert_eq!(of_sqlstate("53200"), Signal::OutOfResources);
         assert_eq!(of_sqlstate("2200H"), Signal::InvalidData);
         for defect in ["42P01", "42703", "42501", "42601", "", "XX000"] {
             assert_eq!(of_sqlstate(defect), Signal::OwnDefect, "{defect}");

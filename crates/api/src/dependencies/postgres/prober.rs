@@ -151,6 +151,7 @@ impl Inner {
             | Signal::StalePlan
             | Signal::ReadOnlyWhenReused
             | Signal::ReadOnly
+            | Signal::DiskFull
             | Signal::OutOfResources
             | Signal::InvalidData
             | Signal::OwnDefect => Seen::Down("error"),
