@@ -84,8 +84,6 @@ pub enum Measure {
     Availability,
     /// The price of the topology per month, in $.
     PricePerMonth,
-    /// Promises of the stack that a recorded history breaks.
-    BrokenPromises,
 }
 
 /// Whose latency.
@@ -229,8 +227,7 @@ impl Measure {
             | Self::MetricHighest(_)
             | Self::Unexpected { .. }
             | Self::ProbeAnswers(_)
-            | Self::WrongOrOlder(_)
-            | Self::BrokenPromises => "",
+            | Self::WrongOrOlder(_) => "",
         }
     }
 
@@ -273,7 +270,6 @@ impl Measure {
             Self::Behind { probe, .. } => format!("how old answers were ({probe})"),
             Self::Availability => "availability".to_owned(),
             Self::PricePerMonth => "price per month".to_owned(),
-            Self::BrokenPromises => "broken promises".to_owned(),
         }
     }
 }

@@ -95,8 +95,6 @@ pub enum Entry {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// What a recorded history says about the promises: promise, and how often it was broken.
-    History { calls: u64, acknowledged: u64, broken: BTreeMap<String, u64>, weak: Option<String> },
     /// Something worth knowing that has no field.
     Note { text: String },
     /// The arm cannot be judged; why.

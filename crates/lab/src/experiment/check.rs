@@ -124,8 +124,7 @@ impl Experiment {
             Measure::Metric(_)
             | Measure::MetricOfOneReplica(_)
             | Measure::MetricHighest(_)
-            | Measure::PricePerMonth
-            | Measure::BrokenPromises => {}
+            | Measure::PricePerMonth => {}
         }
         if let Measure::KindFailures(kind) | Measure::KindLatency { kind, .. } = measure
             && let Some(load) = &arm.load
