@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Operation, Session, StackError};
+use stack::{HostEnvironment, Operation, Session, StackError};
 use time::OffsetDateTime;
 
 use super::{
+    alerts::{self, Alerts},
     gate,
     live::Live,
     load::{self, Driven},
@@ -44,6 +45,7 @@ pub(super) struct ArmPlan<'a> {
     pub(super) achieved: &'a BTreeMap<String, f64>,
     /// What the journal knows of the replicas' metrics.
     pub(super) changes: &'a Mutex<Changes>,
+    pub(super) host: &'a HostEnvironment,
 }
 
 /// Runs it and undoes everything. Returns the good answers per second, where there was a load.
@@ -63,6 +65,7 @@ pub(super) fn run(
     live.phase("undoing");
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     let healed = session.heal(None, &undo);
+    let stopped = if arm.alerts.is_some() { session.stop_alerts(&undo) } else { Ok(()) };
     let goodput = match outcome {
         Ok(goodput) => goodput,
         Err(Stop::Invalid(why)) => {
@@ -76,6 +79,7 @@ pub(super) fn run(
         }
     };
     healed?;
+    stopped?;
     journal.append(&Entry::ArmEnd { at: OffsetDateTime::now_utc() })?;
     Ok(goodput)
 }
@@ -99,12 +103,19 @@ fn shaped(
         journal.append(&Entry::Gate { passed: false, saw })?;
         return Ok(None);
     }
+    let mut alerts = None;
+    if let Some(plan_of_alerts) = &arm.alerts {
+        live.phase("starting Prometheus");
+        let (started, text) = alerts::start(plan_of_alerts, session, plan.host, operation)?;
+        alerts = started;
+        journal.append(&Entry::Note { text })?;
+    }
     let case = Case::new(plan, session, journal, live, operation);
     for (place, action) in arm.prepare.iter().enumerate() {
         live.phase("preparing");
         case.steps().act(&format!("prepare-{}", place + 1), action, false)?;
     }
-    case.measure(plan)
+    case.measure(plan, alerts)
 }
 
 /// What the threads of an arm share.
@@ -156,7 +167,7 @@ impl<'a> Case<'a> {
     }
 
     /// Starts load and probes, goes through the steps, and stops when the load is over and everything is undone.
-    fn measure(&self, plan: &ArmPlan<'_>) -> Result<Option<f64>, Stop> {
+    fn measure(&self, plan: &ArmPlan<'_>, alerts: Option<Alerts>) -> Result<Option<f64>, Stop> {
         let driven = self.start_load(plan)?;
         let start = Instant::now();
         self.journal.append(&Entry::Start { at: OffsetDateTime::now_utc() })?;
@@ -166,6 +177,9 @@ impl<'a> Case<'a> {
             }
             scope.spawn(|| self.keep_reading_metrics());
             scope.spawn(|| self.keep_looking_at_servers());
+            if let Some(alerts) = alerts {
+                scope.spawn(|| self.keep_reading_alerts(alerts));
+            }
             let load = driven.map(|driven| {
                 scope.spawn(move || {
                     let seen = |point: loadgen::Point| {
@@ -248,6 +262,16 @@ impl<'a> Case<'a> {
             if self.over.load(Ordering::Relaxed) || metrics::wait(next, &asked) == Wake::Over {
                 return;
             }
+        }
+    }
+
+    /// The states of the alerts, when they change.
+    fn keep_reading_alerts(&self, mut alerts: Alerts) {
+        while !self.over.load(Ordering::Relaxed) {
+            for change in alerts.changes() {
+                let _ = self.journal.append(&change);
+            }
+            thread::sleep(alerts::EVERY);
         }
     }
 
