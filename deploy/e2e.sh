@@ -34,6 +34,7 @@ case ${1:-} in
 esac
 
 project=phase-observation-e2e
+lab=$PWD/target/debug/lab
 work=$(mktemp -d)
 loops=()
 passed=0
@@ -79,6 +80,7 @@ cleanup() {
     esac
     end_loops
     remove_stack
+    [ ! -e "$work/lab-run" ] || "$lab" --state-dir "$work/lab-run" down --purge 9>&- || true
     rm -rf "$work"
     exit "$code"
 }
@@ -329,9 +331,20 @@ ended_well() {
     done
 }
 
+# An experiment on a stack of its own, which the lab starts from the same files and removes again.
+experiment_holds() {
+    local said
+    said=$(cd "$work/clone" && "$lab" --state-dir "$work/lab" run "$1" --quick --allowance 25 --driver compose --out "$work/reports" 2>&1 9>&-) &&
+        grep -o "^$1: HELD" <<<"$said" && [ -s "$work/reports/index.html" ] || {
+        tail -n 20 <<<"$said"
+        return 1
+    }
+}
+
 # ---- The run ----
 
 deploy/ensure-docker.sh
+cargo build --quiet --package lab
 remove_stack # of a run that was killed
 
 bring_up() {
@@ -463,6 +476,11 @@ bring_up
 check "the record outlived that" within 30 kept_record
 check "the passwords are new" new_passwords
 check "the role owns nothing again" role_is_small
+
+quiet_compose down --timeout 10
+note "lab run redis-kill --driver compose"
+check "Redis is killed under load, and every hypothesis holds" experiment_holds redis-kill
+check "nothing of that stack is left" test ! -e "$work/lab-run"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] || exit 1

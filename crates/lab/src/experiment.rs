@@ -99,9 +99,21 @@ pub struct Arm {
     /// In addition to [`WHOLE`], and `before`, `during` and `after` of a fault, which every arm has.
     #[serde(default, rename = "window", skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
-    /// The condition before anything is broken. An arm that is overloaded from its start has no steady state.
+    /// Prometheus watches it with the project's alert rules; where it is not installed the report says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<AlertsPlan>,
+    /// What has to be so before anything is broken; an arm that is overloaded from its start on has no steady state.
     #[serde(default, skip_serializing_if = "Gate::is_default")]
     pub gate: Gate,
+}
+
+/// How alerts are timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsPlan {
+    /// How long a day lasts: the times of the rules are those of such a day.
+    #[serde(with = "text::duration")]
+    pub day: Duration,
 }
 
 /// The window from the start of the load to its end.

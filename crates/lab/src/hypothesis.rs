@@ -86,8 +86,6 @@ pub enum Measure {
     Availability,
     /// The price of the topology per month, in $.
     PricePerMonth,
-    /// Number of promises that a recorded history breaks.
-    BrokenPromises,
 }
 
 /// The answers whose latency is measured.
@@ -232,8 +230,7 @@ impl Measure {
             | Self::MetricHighest(_)
             | Self::Unexpected { .. }
             | Self::ProbeAnswers(_)
-            | Self::WrongOrOlder(_)
-            | Self::BrokenPromises => "",
+            | Self::WrongOrOlder(_) => "",
         }
     }
 
@@ -276,7 +273,6 @@ impl Measure {
             Self::Behind { probe, .. } => format!("how old answers were ({probe})"),
             Self::Availability => "availability".to_owned(),
             Self::PricePerMonth => "price per month".to_owned(),
-            Self::BrokenPromises => "broken promises".to_owned(),
         }
     }
 }

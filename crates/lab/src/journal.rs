@@ -96,9 +96,7 @@ pub enum Entry {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
-    /// The result of a recorded history: each promise, and the number of its violations.
-    History { calls: u64, acknowledged: u64, broken: BTreeMap<String, u64>, weak: Option<String> },
-    /// A remark that has no field of its own.
+    /// Something worth knowing that has no field.
     Note { text: String },
     /// The reason why the arm cannot be judged.
     Invalid { why: String },

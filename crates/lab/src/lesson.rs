@@ -83,6 +83,7 @@ pub fn whole_system(scale: Scale) -> Experiment {
             ..About::default()
         },
         arms: vec![Arm {
+            alerts: None,
             name: arm.to_owned(),
             stack: Shape::default(),
             prepare: Vec::new(),

@@ -15,6 +15,7 @@
 //! ## Recovery
 //! The time from the undo to the first good answer of every probe.
 
+mod alerts;
 mod arm;
 mod gate;
 mod live;
@@ -26,7 +27,7 @@ mod workplace;
 use std::path::PathBuf;
 
 use loadgen::Machine;
-use stack::{DriverKind, Operation, Session, Silent, StackError};
+use stack::{DriverKind, HostEnvironment, Operation, Session, Silent, StackError};
 use time::OffsetDateTime;
 
 pub use self::{live::Live, workplace::Workplace};
@@ -47,7 +48,9 @@ pub struct RunPlan {
     pub allowance: f64,
     /// The command that repeats the run.
     pub command: String,
-    /// The path of the journal, which must not exist.
+    /// Where Prometheus is looked for.
+    pub host: HostEnvironment,
+    /// The journal; it must not be there yet.
     pub journal: PathBuf,
 }
 
@@ -89,7 +92,7 @@ fn arms(
         for arm in order(&plan.experiment, repeat) {
             operation.interrupt.check()?;
             let seed = plan.seed.wrapping_add(u64::from(repeat));
-            let arm = arm::ArmPlan { arm, repeat, seed, achieved: &achieved, changes: &changes };
+            let arm = arm::ArmPlan { arm, repeat, seed, achieved: &achieved, changes: &changes, host: &plan.host };
             let name = arm.arm.name.clone();
             operation.progress.begin(&format!("{} {}", plan.experiment.about.name, name));
             // The live line shows more than the steps of the stack.

@@ -214,7 +214,6 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::ProbeAnswers(_)
         | Measure::WrongOrOlder(_)
         | Measure::Behind { .. }
-        | Measure::PricePerMonth
-        | Measure::BrokenPromises => false,
+        | Measure::PricePerMonth => false,
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,20 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn logs(&self) -> Result<Logs, StackError>;
     /// Starts the monitoring of the stack. Returns notes for the user.
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError>;
+    /// Starts a Prometheus that raises alerts with the times of a day of this length. Returns how its rules are timed, or
+    /// why it does not run.
+    fn start_alerts(
+        &self,
+        _day: Duration,
+        _host: &HostEnvironment,
+        _operation: &Operation<'_>,
+    ) -> Result<Result<String, String>, StackError> {
+        Ok(Err("only the process driver has rules with the times of a compressed day".to_owned()))
+    }
+    /// Ends it.
+    fn stop_alerts(&self) -> Result<(), StackError> {
+        Ok(())
+    }
     /// Servers that do not run although the stack is up.
     fn dead(&self) -> Result<Vec<Target>, StackError>;
 }

@@ -62,12 +62,30 @@ pub fn exchange(mut stream: TcpStream, request: &[u8], end: Instant, largest: us
     Ok(bytes)
 }
 
-/// The body is returned as received: a chunked one keeps its chunk headers, which do not matter for a search in it.
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+    let mut answer = Answer { status, head: head.to_owned(), body: body.to_owned() };
+    if answer.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        answer.body = unchunked(body);
+    }
+    Some(answer)
+}
+
+/// The content of a chunked body, as far as it was received.
+fn unchunked(mut body: &str) -> String {
+    let mut content = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n")
+        && let Ok(size) = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+        && size > 0
+        && let Some(chunk) = rest.get(..size)
+    {
+        content += chunk;
+        let rest = &rest[size..];
+        body = rest.strip_prefix("\r\n").unwrap_or(rest);
+    }
+    content
 }
 
 #[cfg(test)]
@@ -78,6 +96,16 @@ mod tests {
     fn an_answer_is_parsed() {
         let answer = parse(b"HTTP/1.1 503 Service Unavailable\r\nX-Instance: api-2\r\n\r\n{}").unwrap();
         assert_eq!((answer.status, answer.header("x-instance"), answer.body.as_str()), (503, Some("api-2"), "{}"));
+    }
+
+    #[test]
+    fn a_chunked_body_is_its_content() {
+        let answer = parse(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\r\nB;x=y\r\n\": [1, 2]}\n\r\n0\r\n\r\n",
+        );
+        assert_eq!(answer.unwrap().body, "{\"a\": [1, 2]}\n");
+        let cut = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n9\r\nef");
+        assert_eq!(cut.unwrap().body, "abcd");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -344,6 +345,19 @@ impl Driver for ProcessStack {
 
     fn observe(&self, host: &HostEnvironment, operation: &Operation<'_>) -> Result<Vec<String>, StackError> {
         observe::start(&self.folder, &self.record()?, host, operation)
+    }
+
+    fn start_alerts(
+        &self,
+        day: Duration,
+        host: &HostEnvironment,
+        operation: &Operation<'_>,
+    ) -> Result<Result<String, String>, StackError> {
+        observe::start_alerts(&self.folder, &self.record()?, host, day, operation)
+    }
+
+    fn stop_alerts(&self) -> Result<(), StackError> {
+        observe::stop_alerts(&self.folder)
     }
 
     fn dead(&self) -> Result<Vec<Target>, StackError> {

@@ -1,6 +1,6 @@
 //! A running stack, independent of its driver. This is the only file that knows the drivers.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crate::{
     DriverKind, Endpoints, FaultGuard, FaultKind, Healed, HostEnvironment, Injected, Interrupt, Logs, Operation,
@@ -203,6 +203,25 @@ impl Stack {
         let _lock = self.folder.lock("observe", operation)?;
         self.complete()?;
         self.driver.observe(host, operation)
+    }
+
+    /// Starts a Prometheus with the alert rules, whose times are those of a day of this length. Returns how they are timed,
+    /// or why nothing raises alerts; where the stack has a Prometheus already, that one stays as it is.
+    pub fn start_alerts(
+        &self,
+        day: Duration,
+        host: &HostEnvironment,
+        operation: &Operation<'_>,
+    ) -> Result<Result<String, String>, StackError> {
+        let _lock = self.folder.lock("observe", operation)?;
+        self.complete()?;
+        self.driver.start_alerts(day, host, operation)
+    }
+
+    /// Ends what [`start_alerts`](Self::start_alerts) has started.
+    pub fn stop_alerts(&self, operation: &Operation<'_>) -> Result<(), StackError> {
+        let _lock = self.folder.lock("observe", operation)?;
+        self.driver.stop_alerts()
     }
 
     /// For a program that watches the stack: servers that have died without a fault since the last call.

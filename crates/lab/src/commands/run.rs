@@ -141,6 +141,7 @@ fn plan_of(
         repeats: arguments.repeat,
         allowance: arguments.allowance(),
         command,
+        host: settings.host.clone(),
         journal: folder_for(&arguments.out, name)?.join("journal.ndjson"),
     })
 }

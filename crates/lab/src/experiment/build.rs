@@ -5,8 +5,8 @@ use std::time::Duration;
 use stack::{FaultKind, Restart, Target};
 
 use super::{
-    About, Action, Arm, AskPlan, AwaitPlan, Condition, Expect, FaultPlan, Figure, Gate, HealPlan, IdRange, LoadPlan,
-    Moment, ProbePlan, RequestPlan, Shape, Step, Via, Window,
+    About, Action, AlertsPlan, Arm, AskPlan, AwaitPlan, Condition, Expect, FaultPlan, Figure, Gate, HealPlan, IdRange,
+    LoadPlan, Moment, ProbePlan, RequestPlan, Shape, Step, Via, Window,
 };
 use crate::hypothesis::Measure;
 
@@ -58,6 +58,7 @@ impl Arm {
             probes: Vec::new(),
             steps: Vec::new(),
             windows: Vec::new(),
+            alerts: None,
             gate: Gate::default(),
         }
     }
@@ -82,6 +83,12 @@ impl Arm {
     pub fn probe(mut self, probe: ProbePlan) -> Self {
         self.probes.push(probe);
         self
+    }
+
+    /// Prometheus raises alerts as in a day of this length.
+    #[must_use]
+    pub fn alerting(self, day: Duration) -> Self {
+        Self { alerts: Some(AlertsPlan { day }), ..self }
     }
 
     /// With a probe of each replica and one of nginx, which read the same record twenty times a second.

@@ -124,8 +124,7 @@ impl Experiment {
             Measure::Metric(_)
             | Measure::MetricOfOneReplica(_)
             | Measure::MetricHighest(_)
-            | Measure::PricePerMonth
-            | Measure::BrokenPromises => {}
+            | Measure::PricePerMonth => {}
         }
         if let Measure::KindFailures(kind) | Measure::KindLatency { kind, .. } = measure
             && let Some(load) = &arm.load
@@ -200,6 +199,9 @@ impl Arm {
             }
         }
         let mut faults = Vec::new();
+        if self.alerts.is_some_and(|alerts| alerts.day.is_zero()) {
+            faults.push("alerts: a day has to last for some time".to_owned());
+        }
         for window in &self.windows {
             for moment in [&window.from, &window.to] {
                 if !marks.contains(&moment.mark) {

@@ -80,10 +80,10 @@ fn arm(name: &str, restart: Restart, scale: Scale) -> Arm {
         (14.0, Target::Redis, FaultKind::Pause),
         (19.5, Target::Postgres, FaultKind::Kill),
     ];
-    let mut arm = Arm::new(name)
-        .load(load)
-        .watched("/data/1")
-        .probe(ProbePlan::get("database", Via::Nginx, "/data/{new}").good(crate::experiment::Expect::status(&[404])));
+    let mut arm =
+        Arm::new(name).load(load).alerting(day).watched("/data/1").probe(
+            ProbePlan::get("database", Via::Nginx, "/data/{new}").good(crate::experiment::Expect::status(&[404])),
+        );
     for (number, (at, target, kind)) in (1..).zip(incidents) {
         let (incident, repair, restarted) =
             (format!("incident-{number}"), format!("repair-{number}"), format!("restart-{number}"));

@@ -45,9 +45,6 @@ pub struct ArmRun<'a> {
     pub servers: Vec<(f64, &'a BTreeMap<String, String>)>,
     pub load: Option<(&'a Report, &'a Requests)>,
     pub alerts: Vec<(f64, &'a str, &'a str)>,
-    /// The promises that a recorded history broke: the number of violations, and why the history proves too little, if
-    /// it does.
-    pub history: Option<(u64, Option<&'a str>)>,
     pub notes: Vec<&'a str>,
     /// Why it cannot be judged.
     pub invalid: Vec<String>,
@@ -137,7 +134,6 @@ impl<'a> ArmRun<'a> {
             servers: Vec::new(),
             load: None,
             alerts: Vec::new(),
-            history: None,
             notes: Vec::new(),
             invalid: Vec::new(),
             has_ended: false,
@@ -193,7 +189,6 @@ impl<'a> ArmRun<'a> {
                 let at = self.seconds(*at);
                 self.alerts.push((at, name, state));
             }
-            Entry::History { broken, weak, .. } => self.history = Some((broken.values().sum(), weak.as_deref())),
             Entry::Note { text } => self.notes.push(text),
             Entry::Invalid { why } => self.invalid.push(why.clone()),
             Entry::ArmEnd { .. } => self.has_ended = true,

@@ -42,6 +42,8 @@ pub(super) struct ArmStory<'a> {
     pub(super) spent: f64,
     pub(super) mttd: Option<f64>,
     pub(super) mttr: Option<f64>,
+    /// From the effect to the first alert that fired.
+    pub(super) alerted: Option<f64>,
     /// From the begin of one fault to the begin of the next.
     pub(super) mtbf: Option<f64>,
     /// Failures outside any incident.
@@ -57,9 +59,9 @@ pub(super) struct Incident<'a> {
     pub(super) users: Option<f64>,
     /// The time from the effect to the first answer that is not good, in s, and its source: a probe or the load.
     pub(super) noticed: Option<(f64, &'a str)>,
-    /// From the effect to an alert, in s.
-    pub(super) alerted: Option<(f64, &'a str)>,
-    /// The time from the effect until everything is healthy, in s.
+    /// The alerts that fired, and how long after the effect, in s.
+    pub(super) alerted: Vec<(f64, &'a str)>,
+    /// From the effect until all is well, in s.
     pub(super) recovered: Option<f64>,
 }
 
@@ -116,7 +118,7 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
                 failed: 0,
                 users: None,
                 noticed: None,
-                alerted: None,
+                alerted: Vec::new(),
                 recovered: None,
             }),
         }
@@ -141,6 +143,7 @@ fn story<'a>(run: &'a Run<'a>, arm: &'a ArmRun<'a>) -> Option<ArmStory<'a>> {
         spent: 100.0 * failed as f64 / (sent as f64 * (1.0 - target / 100.0)).max(1e-9),
         mttd: mean(faults().filter_map(|incident| Some(incident.noticed?.0))),
         mttr: mean(faults().filter(|incident| incident.noticed.is_some()).filter_map(|incident| incident.recovered)),
+        alerted: mean(faults().filter_map(|incident| Some(incident.alerted.first()?.0))),
         mtbf: mean(gaps.into_iter()),
         outside: failed.saturating_sub(within),
         arm,
@@ -188,7 +191,7 @@ fn measure<'a>(arm: &'a ArmRun<'a>, incident: &mut Incident<'a>, next: f64) {
     });
     incident.noticed = answers.chain(failures).min_by(|one, other| one.0.total_cmp(&other.0));
     let alerts = arm.alerts.iter().filter(|(at, _, state)| *at >= effect && *at < next && *state == "firing");
-    incident.alerted = alerts.map(|(at, name, _)| (at - effect, *name)).next();
+    incident.alerted = alerts.map(|(at, name, _)| (at - effect, *name)).collect();
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -11,10 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Operation, Session, StackError};
+use stack::{HostEnvironment, Operation, Session, StackError};
 use time::OffsetDateTime;
 
 use super::{
+    alerts::{self, Alerts},
     gate,
     live::Live,
     load::{self, Driven},
@@ -45,6 +46,7 @@ pub(super) struct ArmPlan<'a> {
     pub(super) achieved: &'a BTreeMap<String, f64>,
     /// The values of the replicas' metrics that the journal already has.
     pub(super) changes: &'a Mutex<Changes>,
+    pub(super) host: &'a HostEnvironment,
 }
 
 /// Runs it and undoes everything. Returns the good answers per second, if there was a load.
@@ -64,6 +66,7 @@ pub(super) fn run(
     live.phase("undoing");
     let undo = Operation { progress: operation.progress, interrupt: operation.interrupt.acknowledged() };
     let healed = session.heal(None, &undo);
+    let stopped = if arm.alerts.is_some() { session.stop_alerts(&undo) } else { Ok(()) };
     let goodput = match outcome {
         Ok(goodput) => goodput,
         Err(Stop::Invalid(why)) => {
@@ -77,6 +80,7 @@ pub(super) fn run(
         }
     };
     healed?;
+    stopped?;
     journal.append(&Entry::ArmEnd { at: OffsetDateTime::now_utc() })?;
     Ok(goodput)
 }
@@ -100,12 +104,19 @@ fn shaped(
         journal.append(&Entry::Gate { passed: false, saw })?;
         return Ok(None);
     }
+    let mut alerts = None;
+    if let Some(plan_of_alerts) = &arm.alerts {
+        live.phase("starting Prometheus");
+        let (started, text) = alerts::start(plan_of_alerts, session, plan.host, operation)?;
+        alerts = started;
+        journal.append(&Entry::Note { text })?;
+    }
     let case = Case::new(plan, session, journal, live, operation);
     for (place, action) in arm.prepare.iter().enumerate() {
         live.phase("preparing");
         case.steps().act(&format!("prepare-{}", place + 1), action, false)?;
     }
-    case.measure(plan)
+    case.measure(plan, alerts)
 }
 
 /// The state that the threads of an arm share.
@@ -156,8 +167,8 @@ impl<'a> Case<'a> {
         Steps::new(self, Instant::now())
     }
 
-    /// Starts load and probes, runs the steps, and stops when the load is over and everything is undone.
-    fn measure(&self, plan: &ArmPlan<'_>) -> Result<Option<f64>, Stop> {
+    /// Starts load and probes, goes through the steps, and stops when the load is over and everything is undone.
+    fn measure(&self, plan: &ArmPlan<'_>, alerts: Option<Alerts>) -> Result<Option<f64>, Stop> {
         let driven = self.start_load(plan)?;
         let start = Instant::now();
         self.journal.append(&Entry::Start { at: OffsetDateTime::now_utc() })?;
@@ -167,6 +178,9 @@ impl<'a> Case<'a> {
             }
             scope.spawn(|| self.keep_reading_metrics());
             scope.spawn(|| self.keep_looking_at_servers());
+            if let Some(alerts) = alerts {
+                scope.spawn(|| self.keep_reading_alerts(alerts));
+            }
             let load = driven.map(|driven| {
                 scope.spawn(move || {
                     let seen = |point: loadgen::Point| {
@@ -252,7 +266,17 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Records the states of the servers when they change.
+    /// The states of the alerts, when they change.
+    fn keep_reading_alerts(&self, mut alerts: Alerts) {
+        while !self.over.load(Ordering::Relaxed) {
+            for change in alerts.changes() {
+                let _ = self.journal.append(&change);
+            }
+            thread::sleep(alerts::EVERY);
+        }
+    }
+
+    /// The states of the servers, when they change.
     fn keep_looking_at_servers(&self) {
         let mut known = BTreeMap::new();
         while !self.over.load(Ordering::Relaxed) {

@@ -22,7 +22,6 @@ pub(crate) fn observe(run: &Run<'_>, arm: &ArmRun<'_>, window: &str, measure: &M
         Measure::Detect(probe) => detect(arm, probe),
         Measure::Recover(probe) => recover(arm, probe),
         Measure::PricePerMonth => Ok(plain(price::per_month(&arm.arm.stack))),
-        Measure::BrokenPromises => history(arm),
         measure if is_of_the_load(measure) => of_the_load(arm, window, measure),
         measure => {
             let bounds = arm.window(window)?;
@@ -214,14 +213,6 @@ fn recover(arm: &ArmRun<'_>, name: &str) -> Result<Observed, String> {
 /// When an answer arrived, in s from the start.
 fn ended(answer: &ProbeAnswer) -> f64 {
     (answer.at + answer.took) / 1e3
-}
-
-fn history(arm: &ArmRun<'_>) -> Result<Observed, String> {
-    match arm.history {
-        Some((_, Some(weak))) => Err(format!("the history proves too little: {weak}")),
-        Some((broken, None)) => Ok(plain(broken as f64)),
-        None => Err("no history was recorded".to_owned()),
-    }
 }
 
 fn of_probes_and_metrics(arm: &ArmRun<'_>, bounds: (f64, f64), measure: &Measure) -> Result<Observed, String> {

@@ -55,9 +55,6 @@ fn worlds(measure: &Measure) -> Vec<World> {
         Measure::PricePerMonth => {
             [3, 4].into_iter().map(|replicas| World { replicas: Some(replicas), ..all.clone() }).collect()
         }
-        Measure::BrokenPromises => {
-            [0, 1].into_iter().map(|broken| World { broken_promises: Some(broken), ..all.clone() }).collect()
-        }
     }
 }
 

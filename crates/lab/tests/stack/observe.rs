@@ -17,6 +17,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use lab::journal::Journal;
+
 use crate::support::{PATIENCE, Place};
 
 struct Prometheus(String);
@@ -169,6 +171,57 @@ fn a_stopped_postgres_is_an_alert_pending_then_firing_then_resolved() {
 
     place.ok(&["down"]);
     assert!(stack::get(&prometheus.0, Duration::from_secs(1)).is_err(), "Prometheus went with the stack");
+}
+
+/// Redis hangs for long enough to be an alert of a day of 48 s.
+const ALERTING: &str = r#"
+[about]
+name = "alerting"
+question = "Redis hangs: does an alert fire, and end?"
+
+[[arm]]
+name = "with"
+stack = { replicas = 1 }
+alerts = { day = "48s" }
+load = { pace = { rate = 20.0 }, lasts = "7s", ids = [1, 100], request = [{ path = "/data/{id}" }] }
+step = [
+    { at = "1s", do = { fault = { target = "redis", kind = "pause" } } },
+    { at = "4s", do = { heal = "all" } },
+]
+
+[[hypothesis]]
+says = "it is there"
+arm = "with"
+measure = "price-per-month"
+at_most = 760
+"#;
+
+#[test]
+fn alerts_of_a_run_are_in_its_journal_and_its_prometheus_is_gone_afterwards() {
+    let place = Place::new();
+    place.up(&["--replicas", "1"]);
+    let (file, out) = (place.beside("alerting.toml"), place.beside("out"));
+    fs::write(&file, ALERTING).unwrap();
+    // The verdict is not what this is about: a busy machine may make it invalid.
+    let ended = place.lab(&["run", &file.display().to_string(), "--out", &out.display().to_string()]);
+    let run = fs::read_dir(out.join("alerting")).unwrap().next().expect("a run").unwrap().path();
+    let journal = Journal::read(&run.join("journal.ndjson")).unwrap();
+    let arm = &journal.run().unwrap().arms[0];
+    let [note] = arm.notes[..] else { panic!("{:?} {ended:?}", arm.notes) };
+    if !is_installed() {
+        assert!(note.contains("Prometheus is not installed"), "{note}");
+        return;
+    }
+    assert!(note.contains("`for: 5s` means 200 ms"), "{note}");
+    let down = |wanted: &str| {
+        let mut changes =
+            arm.alerts.iter().filter(|(_, name, state)| *name == "DependencyDown redis" && *state == wanted);
+        changes.next().unwrap_or_else(|| panic!("never {wanted}: {:?}", arm.alerts)).0
+    };
+    let [effect, healed] = ["effect", "undone"].map(|mark| arm.marks.get(mark).unwrap());
+    assert!(effect < down("firing") && down("firing") < healed && healed < down("resolved"), "{:?}", arm.alerts);
+    assert!(fs::read_to_string(run.join("postmortem.md")).unwrap().contains("alert DependencyDown redis after"));
+    assert!(place.status().observability.is_empty());
 }
 
 /// The one-liner of docs/observability.md, as a program: every line of one request, over nginx and all replicas.

@@ -25,6 +25,9 @@ use crate::{
 };
 
 mod configuration;
+mod pace;
+
+use pace::Pace;
 
 /// Prometheus reads its data before it is ready; a lab's data is small.
 const LONGEST_START: Duration = Duration::from_secs(30);
@@ -108,15 +111,65 @@ pub(super) fn start(
     if !missing.is_empty() {
         notes.push(format!("{} not installed, so there are no metrics from inside those servers", missing.join(", ")));
     }
+    run(folder, record, found, Pace::REAL, &mut notes, operation)?;
+    Ok(notes)
+}
+
+/// Starts Prometheus alone, with rules for a day of this length and nothing that it remembers. Returns how the rules are
+/// timed, or why nothing raises alerts.
+pub(super) fn start_alerts(
+    folder: &Folder,
+    record: &ProcessRecord,
+    host: &HostEnvironment,
+    day: Duration,
+    operation: &Operation<'_>,
+) -> Result<Result<String, String>, StackError> {
+    // A run that was killed may have left one.
+    stop_alerts(folder)?;
+    if ports(folder).contains_key(&Observer::Prometheus) {
+        let text = "this stack has a Prometheus of its own, whose rules have the times of a real day";
+        return Ok(Err(text.to_owned()));
+    }
+    let Some(program) = Observer::Prometheus.program(host) else { return Ok(Err(absent(host))) };
+    fs::create_dir_all(home(folder)).context(|| cannot("create", home(folder)))?;
+    write_private(&of_a_run(folder), "")?;
+    let (pace, mut notes) = (Pace::of_day(day), Vec::new());
+    let started = run(folder, record, vec![(Observer::Prometheus, program)], pace, &mut notes, operation);
+    match started {
+        Ok(()) if notes.is_empty() => Ok(Ok(pace.to_string())),
+        Err(StackError::Interrupted) => Err(StackError::Interrupted),
+        Ok(()) => Ok(Err(notes.join("; "))),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+/// Ends what [`start_alerts`] has started, with all that it remembers.
+pub(super) fn stop_alerts(folder: &Folder) -> Result<(), StackError> {
+    if !of_a_run(folder).exists() {
+        return Ok(());
+    }
+    ProcessTree::find(folder, Observer::Prometheus.name())?.kill()?;
+    let home = home(folder);
+    fs::remove_dir_all(&home).context(|| cannot("remove", &home))
+}
+
+fn run(
+    folder: &Folder,
+    record: &ProcessRecord,
+    programs: Vec<(Observer, PathBuf)>,
+    pace: Pace,
+    notes: &mut Vec<String>,
+    operation: &Operation<'_>,
+) -> Result<(), StackError> {
     let mut ports = Ports::new();
     // Held until the servers have bound their ports, so that no other stack takes them.
     let mut leases: Vec<Lease> = Vec::new();
-    for (observer, program) in found {
+    for (observer, program) in programs {
         let lease = ports_of(record).lease(observer.usual_port())?;
         ports.insert(observer, lease.port);
         leases.push(lease);
         if observer == Observer::Prometheus {
-            configuration::write(folder, record, &ports)?;
+            configuration::write(folder, record, &ports, pace)?;
         }
         match start_one(folder, record, observer, program, ports[&observer], operation) {
             Ok(()) => {}
@@ -128,8 +181,7 @@ pub(super) fn start(
         }
     }
     let text = serde_json::to_string(&ports).map_err(std::io::Error::from).context(|| cannot("write", "ports"))?;
-    write_private(&ports_file(folder), &text)?;
-    Ok(notes)
+    write_private(&ports_file(folder), &text)
 }
 
 /// A stack with random ports has its observers on random ports too.
@@ -261,6 +313,11 @@ fn ports(folder: &Folder) -> Ports {
 
 fn ports_file(folder: &Folder) -> PathBuf {
     home(folder).join("ports.json")
+}
+
+/// Tells a Prometheus that belongs to one run from the user's own.
+fn of_a_run(folder: &Folder) -> PathBuf {
+    home(folder).join("of-a-run")
 }
 
 fn home(folder: &Folder) -> PathBuf {

@@ -67,6 +67,9 @@ fn arm(story: &ArmStory<'_>, run: &Run<'_>) -> String {
     if let Some(note) = story.users_note() {
         html += &format!("<p class=\"caption\">{}</p>\n", escape(&note));
     }
+    for note in story.alerts_notes() {
+        html += &format!("<p class=\"caption\">{}.</p>\n", escape(note));
+    }
     html
 }
 

@@ -20,12 +20,10 @@ impl Incident<'_> {
     /// The columns of [`HEAD`].
     pub(in crate::report) fn cells(&self) -> [String; 8] {
         let time = |time: Option<f64>| time.map_or_else(|| "–".to_owned(), words::lasting);
-        let by = match (self.noticed, self.alerted) {
-            (Some((_, by)), None) => by.to_owned(),
-            (Some((_, by)), Some((after, alert))) => format!("{by}; alert {alert} after {}", words::lasting(after)),
-            (None, Some((after, alert))) => format!("alert {alert} after {}", words::lasting(after)),
-            (None, None) => "nothing".to_owned(),
-        };
+        let alerts =
+            self.alerted.iter().map(|(after, alert)| format!("alert {alert} after {}", words::lasting(*after)));
+        let by: Vec<String> = self.noticed.iter().map(|(_, by)| (*by).to_owned()).chain(alerts).collect();
+        let by = if by.is_empty() { "nothing".to_owned() } else { by.join("; ") };
         [
             words::at(self.begin()),
             self.what(),
@@ -62,6 +60,9 @@ impl ArmStory<'_> {
             ("MTTD", time(self.mttd), "fault to first bad answer, mean".to_owned()),
             ("MTTR", time(self.mttr), "fault to recovery, mean of those noticed".to_owned()),
         ]);
+        if self.alerted.is_some() {
+            figures.push(("alerted after", time(self.alerted), "fault to first alert, mean".to_owned()));
+        }
         if self.mtbf.is_some() {
             figures.push(("MTBF", time(self.mtbf), "fault to fault, mean".to_owned()));
         }
@@ -71,7 +72,12 @@ impl ArmStory<'_> {
         figures
     }
 
-    /// How the numbers of users and requests are related, if the plan says so.
+    /// How the alerts were timed, or why none was raised.
+    pub(in crate::report) fn alerts_notes(&self) -> impl Iterator<Item = &str> {
+        self.arm.notes.iter().copied().filter(|_| self.arm.arm.alerts.is_some())
+    }
+
+    /// How users become requests, where the plan says so.
     pub(in crate::report) fn users_note(&self) -> Option<String> {
         let per_user = self.arm.arm.load.as_ref()?.per_user?;
         Some(format!(
@@ -118,6 +124,9 @@ impl Postmortem<'_> {
             }
             if let Some(note) = story.users_note() {
                 let _infallible = write!(text, "\n{note}\n");
+            }
+            for note in story.alerts_notes() {
+                let _infallible = write!(text, "\n{note}.\n");
             }
         }
         for (title, held) in [("What held", true), ("What did not hold", false)] {

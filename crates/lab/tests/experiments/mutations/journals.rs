@@ -19,21 +19,13 @@ pub(super) struct World {
     pub(super) answering: Answering,
     pub(super) counting: Counting,
     pub(super) replicas: Option<u32>,
-    pub(super) broken_promises: Option<u64>,
     /// That of the other cases, where it is another one.
     pub(super) other: Option<Box<World>>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self {
-            report: "good",
-            answering: Answering::AsExpected,
-            counting: Counting(0.0),
-            replicas: None,
-            broken_promises: None,
-            other: None,
-        }
+        Self { report: "good", answering: Answering::AsExpected, counting: Counting(0.0), replicas: None, other: None }
     }
 }
 
@@ -107,10 +99,6 @@ fn entries_of(arm: &Arm, judged: &Hypothesis, world: &World) -> Vec<Entry> {
     for probe in &arm.probes {
         let answers = answers(probe, judged, world.answering, pace(arm));
         entries.push(Entry::Probe { probe: probe.name.clone(), answers });
-    }
-    if let Some(broken) = world.broken_promises {
-        let broken = BTreeMap::from([("promise".to_owned(), broken)]);
-        entries.push(Entry::History { calls: 1, acknowledged: 1, broken, weak: None });
     }
     if arm.load.is_some() {
         let report = Box::new(reports::report(world.report));

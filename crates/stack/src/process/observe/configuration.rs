@@ -1,10 +1,14 @@
 //! The configuration of Prometheus: the scrape targets, their names, and the project's rules.
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde_json::json;
 
-use super::{Observer, Ports};
+use super::{Observer, Ports, pace::Pace};
 use crate::{
     StackError, Target,
     error::{Context, cannot},
@@ -14,9 +18,9 @@ use crate::{
 
 /// The same intervals and job names as in `deploy/prometheus/prometheus.yml`. Exporters are scraped less often: each
 /// scrape runs a dozen statements in Postgres. JSON is YAML.
-pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> Result<(), StackError> {
+pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports, pace: Pace) -> Result<(), StackError> {
     let home = folder.observe();
-    copy_rules(folder, record)?;
+    copy_rules(folder, record, pace)?;
     write_replicas(folder, record)?;
     let fixed = |job: &str, address: String| {
         json!({
@@ -40,8 +44,13 @@ pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> R
         };
         jobs.push(fixed(job, format!("127.0.0.1:{port}")));
     }
+    let reading = pace.reading();
     let configuration = json!({
-        "global": { "scrape_interval": "1s", "scrape_timeout": "900ms", "evaluation_interval": "1s" },
+        "global": {
+            "scrape_interval": format!("{}ms", reading.as_millis()),
+            "scrape_timeout": format!("{}ms", reading.mul_f64(0.9).as_millis()),
+            "evaluation_interval": format!("{}ms", reading.as_millis()),
+        },
         "rule_files": ["rules/*.yml"],
         "scrape_configs": jobs,
     });
@@ -49,16 +58,34 @@ pub(super) fn write(folder: &Folder, record: &ProcessRecord, ports: &Ports) -> R
 }
 
 /// Copies, so that a `*` in a path is not read as a pattern, and so that an experiment can replace them.
-fn copy_rules(folder: &Folder, record: &ProcessRecord) -> Result<(), StackError> {
+fn copy_rules(folder: &Folder, record: &ProcessRecord, pace: Pace) -> Result<(), StackError> {
     let from = record.project.root().join("deploy/prometheus/rules");
     let to = folder.observe().join("rules");
     fs::create_dir_all(&to).context(|| cannot("create", &to))?;
     for file in fs::read_dir(&from).context(|| cannot("read", &from))?.flatten() {
         if file.path().extension().is_some_and(|extension| extension == "yml") {
-            fs::copy(file.path(), to.join(file.file_name())).context(|| cannot("copy", file.path()))?;
+            let text = match pace.day {
+                Some(day) if file.file_name() == "slo.yml" => objectives(record, day)?,
+                _ => pace.rules(&fs::read_to_string(file.path()).context(|| cannot("read", file.path()))?),
+            };
+            let path = to.join(file.file_name());
+            fs::write(&path, text).context(|| cannot("write", &path))?;
         }
     }
     Ok(())
+}
+
+/// The rules of the objectives, with windows of a day of this length.
+fn objectives(record: &ProcessRecord, day: Duration) -> Result<String, StackError> {
+    let script = record.project.root().join("deploy/prometheus/slo-rules.sh");
+    let day = format!("{}s", day.as_secs().max(1));
+    let output = Command::new("bash").arg(&script).args(["--day", &day]).stdin(Stdio::null()).output();
+    let output = output.context(|| cannot("run", &script))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(StackError::Conflict(format!("{} failed ({}): {said}", script.display(), output.status)))
 }
 
 /// The replicas by name: `instance` is the name that they use in headers and logs.
