@@ -14,7 +14,11 @@
 //! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It still has to know the writes that this
 //!   replica has answered, and whatever this replica has shown to the same reader before.
 //! - A *page* that says that it is old may be older whenever something is broken: every write ends the pages before it,
-//!   and an ended page is what is left when Postgres is away.
+//!   and an ended page is what is left when Postgres is away. It may also be older when it took as long as a replica waits
+//!   for Postgres. Without an old page the answer would be a failure, which is not judged either: on a busy machine both
+//!   come while nothing is broken, and how many is told.
+//! - A reader does not see an older version after a newer one. The one exception: one was on a page and the other was not,
+//!   and the newer one's write was not over. Records and pages have a cache each, and one of them may know it first.
 //!
 //! # Order
 //! [`book`] sorts what was written by record and version; [`reads`] holds every answer against it; [`writes`] holds the
