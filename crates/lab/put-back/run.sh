@@ -106,5 +106,11 @@ for name in "${names[@]}"; do
     echo "| \`$name\`: $says | \`${aim[*]}\` | $held | $found |" >>"$work/table"
     tail -n 1 "$work/table" >&2
 done
-cat "$work/table" >"$out"
+{
+    echo '# Faults that are put back'
+    echo
+    echo "Recorded by \`make put-back\` with debug builds on $(nproc) cores; the seeds are those of the first history that found the fault."
+    echo
+    cat "$work/table"
+} >"$out"
 exit "$missed"

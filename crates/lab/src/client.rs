@@ -63,6 +63,10 @@ impl Request {
         self.header("Content-Type", "application/json").header("Content-Length", &length)
     }
 
+    pub(crate) fn is_read(&self) -> bool {
+        self.method == "GET"
+    }
+
     pub(crate) fn send(&self, address: SocketAddr) -> Reply {
         self.send_within(address, PATIENCE)
     }

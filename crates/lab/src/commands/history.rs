@@ -78,7 +78,10 @@ fn table(history: &History, verdict: &Verdict) -> String {
             verdict.in_doubt
         ),
         format!("{} reads answered, of which {} had to be new", verdict.reads, verdict.strict),
-        format!("{} calls failed while nothing was broken", verdict.failed_in_peace),
+        format!(
+            "{} calls failed while nothing was broken, and {} pages came that said that they are old",
+            verdict.failed_in_peace, verdict.old_in_peace
+        ),
     ];
     if history.head.near_us > 0 {
         let Verdict { near, near_old, near_oldest_us, .. } = verdict;

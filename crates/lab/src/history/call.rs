@@ -234,6 +234,10 @@ pub struct Broken {
     /// A replica ended, and its list of missed writes was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// A replica whose write is in doubt is there to tell Redis of it at once: answers came late, and nothing else was the
+    /// matter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late_only: bool,
 }
 
 /// A record after the last call.

@@ -7,15 +7,18 @@
 //! - A write *in doubt* took effect between its begin and its *limit*, or not at all. The limit is its end, or
 //!   `window_us` after its begin if that is later, because a client that lost its connection early cannot tell.
 //! - A write that was *refused* did nothing.
-//! - A read sees every write that was acknowledged before it began, with one exception: if Redis was unavailable to
-//!   some replica between the write's begin and end, the write may be invisible until Redis has received it, and for at
-//!   most `bound_us`. For an answer marked `detail=stale` only the former limit holds. If a replica ended in the
-//!   meantime, Redis may never receive the write: then `bound_us` holds, and there is no limit for an answer marked as
-//!   stale.
-//! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It must still include the writes that
-//!   this replica has answered, and everything this replica has returned to the same reader before.
-//! - A *page* marked as stale may be older whenever something is broken: every write invalidates the pages before it,
-//!   and an invalidated page is served while Postgres is unavailable.
+//! - A read sees every write that was acknowledged before it began. The one exception: Redis was away, for some replica,
+//!   at some time between the write's begin and its end. Then the write may stay unseen until Redis was told of it, and
+//!   for `bound_us` at most; in an answer that says `detail=stale` until Redis was told of it. When a replica ended
+//!   meanwhile, nobody may have told Redis: then `bound_us` holds, and none for an answer that says that it is old.
+//! - An answer of a replica's *near cache* counts as begun `near_us` earlier. It still has to know the writes that this
+//!   replica has answered, and whatever this replica has shown to the same reader before.
+//! - A *page* that says that it is old may be older whenever something is broken: every write ends the pages before it,
+//!   and an ended page is what is left when Postgres is away. It may also be older when it took as long as a replica waits
+//!   for Postgres. Without an old page the answer would be a failure, which is not judged either: on a busy machine both
+//!   come while nothing is broken, and how many is told.
+//! - A reader does not see an older version after a newer one. The one exception: one was on a page and the other was not,
+//!   and the newer one's write was not over. Records and pages have a cache each, and one of them may know it first.
 //!
 //! # Order
 //! [`book`] indexes the writes by record and version; [`reads`] checks every answer against the index; [`writes`]

@@ -1,8 +1,8 @@
 //! The faults of a history: how each is injected and undone, and whether Redis receives writes meanwhile.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
-use stack::{Endpoints, Operation, ServerFault, Stack, StackError, Target};
+use stack::{Endpoints, FaultKind, Operation, ServerFault, Stack, StackError, Target};
 
 use crate::admin::{Postgres, Redis};
 
@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Retype,
     /// Postgres ends every connection of the replicas.
     Terminate,
+    /// Postgres' answers come late, and some of them too late: a write is done, and its replica does not know.
+    Late,
 }
 
 impl fmt::Display for Fault {
@@ -38,9 +40,14 @@ impl fmt::Display for Fault {
             Self::ReadOnly => f.write_str("postgres is read-only"),
             Self::Retype => f.write_str("a column's type changes"),
             Self::Terminate => f.write_str("postgres ends all connections"),
+            Self::Late => f.write_str("postgres answers late"),
         }
     }
 }
+
+/// Around the 100 ms that most answers of Postgres may take, and beyond the 175 ms that a replica waits for one.
+const LATE: FaultKind =
+    FaultKind::Slow { latency: Duration::from_millis(100), jitter: Duration::from_millis(90), bandwidth: None };
 
 /// Longer than any fault is held; it is undone before.
 const HOLD_MS: &str = "60000";
@@ -89,6 +96,7 @@ impl Fault {
             Self::ReadOnly => "read-only".to_owned(),
             Self::Retype => "alter-column".to_owned(),
             Self::Terminate => "end-connections".to_owned(),
+            Self::Late => "slow-postgres".to_owned(),
         }
     }
 
@@ -103,7 +111,8 @@ impl Fault {
             | Self::Poison(_)
             | Self::ReadOnly
             | Self::Retype
-            | Self::Terminate => false,
+            | Self::Terminate
+            | Self::Late => false,
         }
     }
 
@@ -119,8 +128,19 @@ impl Fault {
             | Self::Poison(_)
             | Self::ReadOnly
             | Self::Retype
-            | Self::Terminate => false,
+            | Self::Terminate
+            | Self::Late => false,
         }
+    }
+
+    /// Whether it puts a proxy between the replicas and a server, which restarts them the first time.
+    pub(super) fn needs_a_proxy(self) -> bool {
+        self == Self::Late
+    }
+
+    /// Whether a write in doubt is one like any other: its replica waits in vain, and is there to tell Redis at once.
+    pub(super) fn leaves_doubt_to_the_replica(self) -> bool {
+        self == Self::Late
     }
 
     pub(super) fn bring_about(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
@@ -135,6 +155,7 @@ impl Fault {
             Self::ReadOnly => set_read_only(&endpoints, true),
             Self::Retype => Postgres::connect(&endpoints)?.run(RETYPE),
             Self::Terminate => Postgres::connect(&endpoints)?.run(TERMINATE),
+            Self::Late => stack.inject(LATE, Target::Postgres, operation).map(drop),
         }
     }
 
@@ -142,6 +163,7 @@ impl Fault {
     pub(super) fn undo(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
         match self {
             Self::Server(_, target) => stack.heal(Some(target), operation).map(drop),
+            Self::Late => stack.heal(Some(Target::Postgres), operation).map(drop),
             Self::HoldWrites => redis(&stack.endpoints()?, &["CLIENT", "UNPAUSE"]),
             Self::RefuseWrites => redis(&stack.endpoints()?, &["REPLICAOF", "NO", "ONE"]),
             Self::ReadOnly => set_read_only(&stack.endpoints()?, false),

@@ -13,7 +13,7 @@ use super::{
     Asked, Call, Item, Line, Outcome,
     file::Log,
     population::{FIRST_PAGE, Population},
-    recorder::Clock,
+    recorder::{Clock, micros},
 };
 use crate::client::{Reply, Request, header};
 
@@ -39,10 +39,15 @@ pub(super) struct Load<'a> {
 /// One client, which sends one request at a time.
 pub(super) struct Client<'a> {
     number: u32,
+    seed: u64,
     rng: Rng,
     load: &'a Load<'a>,
     values: u64,
 }
+
+/// For so long all writers keep to one replica, or to none: one such time in three is of the first kind. What the other
+/// replicas know of Redis and Postgres then comes from their reads and probes alone.
+const TURN: Duration = Duration::from_secs(2);
 
 /// Between two requests of a client.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -51,7 +56,7 @@ impl<'a> Client<'a> {
     pub(super) fn new(number: u32, seed: u64, load: &'a Load<'a>) -> Self {
         // Neighbouring seeds must not give neighbouring clients the same sequence.
         let rng = Rng::with_seed(seed ^ u64::from(number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Self { number, rng, load, values: 0 }
+        Self { number, seed, rng, load, values: 0 }
     }
 
     pub(super) fn write_until_stopped(mut self) {
@@ -108,13 +113,23 @@ impl<'a> Client<'a> {
     }
 
     /// Half of the requests go through nginx, the others to a replica.
-    fn base(&mut self) -> &'a Base {
+    fn base(&mut self, is_read: bool) -> &'a Base {
         let replicas = self.load.bases.len() - 1;
+        if !is_read && let Some(only) = self.only_writer(replicas) {
+            return &self.load.bases[only];
+        }
         let place = if self.rng.bool() || replicas == 0 { 0 } else { self.rng.usize(1..=replicas) };
         &self.load.bases[place]
     }
 
-    /// A value that no other call writes.
+    /// The replica that all writers keep to now, if to one.
+    fn only_writer(&self, replicas: usize) -> Option<usize> {
+        let turn = self.load.clock.now() / micros(TURN);
+        let mut rng = Rng::with_seed(self.seed.wrapping_add(turn).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        (replicas > 0 && rng.u8(0..3) == 0).then(|| rng.usize(1..=replicas))
+    }
+
+    /// A value that nobody else writes.
     fn value(&mut self) -> String {
         self.values += 1;
         format!("w{}.{}", self.number, self.values)
@@ -179,7 +194,7 @@ impl<'a> Client<'a> {
 
     /// Sends a request, records it, and returns the record in the answer.
     fn call(&mut self, request: &Request, asked: impl FnOnce(&Answer) -> Asked) -> Option<Item> {
-        let base = self.base();
+        let base = self.base(request.is_read());
         let begin = self.load.clock.now();
         let answer = Answer(request.send(base.address));
         let end = self.load.clock.now();

@@ -160,6 +160,7 @@ impl<'a> Recorder<'a> {
             self.log.add(Line::Initial { item: Item::from(record) });
         }
         let population = Population::new(newest);
+        self.put_proxies_between()?;
         if !self.becomes_well()? {
             return Err(StackError::Conflict("the replicas do not become healthy".to_owned()));
         }
@@ -184,12 +185,27 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    fn break_one_after_the_other(&self) -> Result<(), StackError> {
+    fn schedule(&self) -> Vec<Step> {
         let replicas = u32::try_from(self.endpoints.replicas.len()).unwrap_or(u32::MAX);
+        schedule(self.plan.seed, self.plan.duration, replicas, &self.plan.aim)
+    }
+
+    /// The proxies that faults of the schedule need, before anything is recorded: the replicas are restarted for them.
+    fn put_proxies_between(&self) -> Result<(), StackError> {
+        let quiet = Operation { progress: &Silent, interrupt: self.operation.interrupt.clone() };
+        let steps = self.schedule();
+        let fault = steps.iter().flat_map(|step| &step.faults).find(|fault| fault.needs_a_proxy());
+        fault.map_or(Ok(()), |fault| {
+            fault.bring_about(self.stack, &quiet)?;
+            fault.undo(self.stack, &quiet)
+        })
+    }
+
+    fn break_one_after_the_other(&self) -> Result<(), StackError> {
         let start = Instant::now();
         self.sleep(Duration::from_millis(500))?;
-        for step in schedule(self.plan.seed, self.plan.duration, replicas, &self.plan.aim) {
-            // If an undo takes long, later steps are dropped.
+        for step in self.schedule() {
+            // What takes long to undo takes the time of what would come later.
             if start.elapsed() + step.hold > self.plan.duration {
                 break;
             }
@@ -227,7 +243,8 @@ impl<'a> Recorder<'a> {
             let to = self.clock.now().saturating_add(micros(RECOVERY));
             let (redis, ended) = (fault.keeps_redis_from_writes(), fault.ends_a_replica());
             let repaired = to.saturating_add(micros(REPAIR));
-            self.log.add(Line::Broken(Broken { what: fault.to_string(), from, to, repaired, redis, ended }));
+            let (what, late_only) = (fault.to_string(), fault.leaves_doubt_to_the_replica());
+            self.log.add(Line::Broken(Broken { what, from, to, repaired, redis, ended, late_only }));
         }
         self.sleep(step.calm)?;
         Ok(outcome)

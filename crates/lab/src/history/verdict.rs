@@ -104,7 +104,10 @@ pub struct Verdict {
     /// Calls that failed (a 5xx, or no answer) while nothing was broken. They are reported, not judged, because a busy
     /// machine may be the cause.
     pub failed_in_peace: usize,
-    /// Every violation, in chronological order.
+    /// Pages that said that they are old while nothing was broken. Where their replica has waited for Postgres in vain they
+    /// come in place of a failure, and are told for the same reason; the others are judged.
+    pub old_in_peace: usize,
+    /// Everything that broke a promise, in the order of time.
     pub violations: Vec<Violation>,
 }
 

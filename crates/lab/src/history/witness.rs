@@ -42,7 +42,7 @@ pub(super) fn watch_postgres(endpoints: &Endpoints, clock: Clock, log: &Log, sto
 fn silence(server: &str, from: u64, to: u64, redis: bool) -> Line {
     let what = format!("{server} was silent, or the machine stalled");
     let repaired = to.saturating_add(micros(RECOVERY + REPAIR));
-    Line::Broken(Broken { what, from, to, repaired, redis, ended: false })
+    Line::Broken(Broken { what, from, to, repaired, redis, ended: false, late_only: false })
 }
 
 /// Checks repeatedly, and records each silence when it ends. A long time in which this thread does not run counts too,

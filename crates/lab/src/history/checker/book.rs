@@ -15,7 +15,9 @@ pub(super) struct Book<'a> {
     redis: Windows,
     /// Times in which anything was broken.
     broken: Windows,
-    /// Times in which a replica ended.
+    /// Nobody may have told Redis of a write in doubt.
+    doubt: Windows,
+    /// A replica ended.
     ended: Windows,
 }
 
@@ -73,6 +75,7 @@ impl<'a> Book<'a> {
             writers: HashMap::new(),
             redis: Windows::new(history.broken.iter().filter(|broken| broken.redis).map(stretch)),
             broken: Windows::new(history.broken.iter().map(stretch)),
+            doubt: Windows::new(history.broken.iter().filter(|broken| !broken.late_only).map(stretch)),
             ended: Windows::new(history.broken.iter().filter(|broken| broken.ended).map(stretch)),
         };
         for item in &history.initial {
@@ -175,7 +178,15 @@ impl<'a> Book<'a> {
         &self.history.calls[place]
     }
 
-    /// When this version of a record was written, as far as known.
+    /// When a write was answered. A replica that answers "in doubt" has told Redis of the doubt before.
+    pub(super) fn answered(&self, write: Write) -> u64 {
+        let call = write.call.map(|place| self.call(place));
+        let by_replica =
+            call.filter(|call| call.status != 0 && call.instance.as_deref().is_some_and(|name| name != "nginx"));
+        by_replica.map_or(write.end, |call| call.end)
+    }
+
+    /// When this version of a record was written, as far as is known.
     pub(super) fn write_of(&self, id: i64, version: i64) -> Option<Write> {
         let record = self.records.get(&id)?;
         if let Some(write) = record.acknowledged.get(&version) {
@@ -195,8 +206,8 @@ impl<'a> Book<'a> {
     /// Whether a read that began `at` may be older than `write`.
     pub(super) fn may_miss(&self, write: Write, at: u64, stale: bool) -> bool {
         let bound = write.end.saturating_add(self.history.head.bound_us);
-        // For a write in doubt, the replica that would have updated the cache may have ended.
-        let unheard = if write.acknowledged { &self.redis } else { &self.broken };
+        // Of a write in doubt nobody may be left who knows that the cache must hear of it.
+        let unheard = if write.acknowledged { &self.redis } else { &self.doubt };
         let Some(window) = unheard.meet(write.begin, write.end) else { return false };
         let is_forgotten = !write.acknowledged || self.ended.meet(write.begin, window.repaired).is_some();
         at <= match (is_forgotten, stale) {

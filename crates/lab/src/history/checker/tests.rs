@@ -60,7 +60,7 @@ impl Script {
     fn broken(mut self, (from, to): (u64, u64), redis: bool) -> Self {
         let what = "something".to_owned();
         let (from, to, repaired) = (from * MS, to * MS, to * MS + 3_000 * MS);
-        self.history.broken.push(Broken { what, from, to, repaired, redis, ended: false });
+        self.history.broken.push(Broken { what, from, to, repaired, redis, ended: false, late_only: false });
         self
     }
 
@@ -228,6 +228,20 @@ fn pages_have_everything_that_was_acknowledged_before() {
 }
 
 #[test]
+fn a_page_that_says_that_it_is_old_may_be_old_where_its_replica_waited_for_postgres_in_vain() {
+    let page = || Asked::Page { after: 0, upto: None, items: vec![item(1, "initial")], stale: true };
+    let old = |when| Script::new().put((10, 20), "new", 2).call(1, when, Outcome::Ok, page());
+    old((30, 130)).holds();
+    old((30, 129)).breaks(Promise::FreshPages);
+    old((30, 31)).broken((25, 40), false).holds();
+    assert_eq!(check(&old((30, 130)).history).old_in_peace, 1);
+    assert_eq!(check(&old((30, 130)).broken((25, 40), false).history).old_in_peace, 0);
+    // It may also be older than what its reader has seen.
+    let seen = Script::new().put((10, 20), "new", 2).read(1, 25, Some(item(2, "new")));
+    seen.call(1, (30, 130), Outcome::Ok, page()).holds();
+}
+
+#[test]
 fn a_conditional_write_replaces_only_what_it_names() {
     let put = |expected, version| Asked::Replace {
         id: 1,
@@ -237,6 +251,41 @@ fn a_conditional_write_replaces_only_what_it_names() {
     };
     Script::new().call(1, (10, 20), Outcome::Ok, put(1, 2)).holds();
     Script::new().put((1, 2), "new", 2).call(1, (10, 20), Outcome::Ok, put(1, 3)).breaks(Promise::AsAnswered);
+}
+
+#[test]
+fn one_cache_may_know_a_write_that_is_not_over_before_the_other() {
+    let page = |version, value: &str| {
+        let items = vec![item(version, value)];
+        Asked::Page { after: 0, upto: None, items, stale: false }
+    };
+    let first_on_page = |at| {
+        let script = Script::new().put((10, 100), "new", 2).call(1, (20, 30), Outcome::Ok, page(2, "new"));
+        script.read(1, at, Some(item(1, "initial")))
+    };
+    first_on_page(40).holds();
+    let late = check(&first_on_page(100).history);
+    assert_eq!((late.count(Promise::FreshReads), late.violations.len()), (1, 1), "{:#?}", late.violations);
+    let by_itself = || Script::new().put((10, 100), "new", 2).read(1, 20, Some(item(2, "new")));
+    by_itself().call(1, (40, 50), Outcome::Ok, page(1, "initial")).holds();
+    by_itself().read(1, 40, Some(item(1, "initial"))).breaks(Promise::ForwardReads);
+    // What was seen both ways is not taken back by either.
+    let both = first_on_page(40).read(1, 50, Some(item(2, "new")));
+    both.read(1, 60, Some(item(1, "initial"))).breaks(Promise::ForwardReads);
+}
+
+#[test]
+fn what_a_post_in_doubt_created_may_be_missing_for_as_long_as_that_is_cached() {
+    let seventh = || Item { id: 7, version: 1, value: "seven".to_owned() };
+    let gone = |at| {
+        let create = Asked::Create { key: None, value: "seven".to_owned(), answer: None };
+        let page = Asked::Page { after: 6, upto: None, items: vec![seventh()], stale: false };
+        let mut seen = Script::new().call(3, (10, 20), Outcome::Doubt, create).call(1, (30, 31), Outcome::Ok, page);
+        seen.history.head.bound_us = 10_000 * MS;
+        seen.call(1, (at, at + 1), Outcome::Ok, Asked::Read { id: 7, answer: None, stale: false })
+    };
+    gone(3_710).holds();
+    gone(3_711).breaks(Promise::ForwardReads);
 }
 
 /// With a near cache's allowance of 200 ms. Version 2 is acknowledged by `api-1` at 20 ms.

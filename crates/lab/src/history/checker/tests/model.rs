@@ -232,6 +232,7 @@ impl Model {
                 repaired: from + AWAY + 5_000 * MS,
                 redis: true,
                 ended: false,
+                late_only: false,
             });
             from += PERIOD;
         }

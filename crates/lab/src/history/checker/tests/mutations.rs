@@ -14,7 +14,15 @@ pub(super) const MUTATIONS: &[Mutation] = &[
         let from = now(history);
         let old = replace(history, Outcome::Ok);
         let what = "redis is away".to_owned();
-        history.broken.push(Broken { what, from, to: from + 30 * MS, repaired: u64::MAX, redis: true, ended: false });
+        history.broken.push(Broken {
+            what,
+            from,
+            to: from + 30 * MS,
+            repaired: u64::MAX,
+            redis: true,
+            ended: false,
+            late_only: false,
+        });
         later(history, history.head.bound_us + 50 * MS);
         read(history, 91, old);
     }),
