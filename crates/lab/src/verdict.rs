@@ -158,11 +158,35 @@ fn judge_one(run: &Run<'_>, place: usize, hypothesis: &Hypothesis) -> Judged {
             (judged.outcome, judged.why) = (outcome, why);
         }
     }
+    if let (Measure::Ratio { .. }, Some(observed)) = (&hypothesis.measure, &mut judged.observed) {
+        over_pairs(observed, &judged.runs);
+    }
     if judged.runs.is_empty() {
         judged.outcome = Outcome::Invalid;
         judged.why = format!("the arm {} did not run", hypothesis.arm);
     }
     judged
+}
+
+/// Fewer pairs cannot give an interval of 95 %.
+const FEWEST_PAIRS: usize = 6;
+
+/// The arms of a ratio run in pairs, one pair for each repetition: the middle of their ratios and where it lies with 95 %
+/// certainty. Every pair is judged by itself all the same.
+fn over_pairs(observed: &mut Observed, runs: &[Option<f64>]) {
+    let logarithms: Vec<f64> = runs.iter().flatten().filter(|ratio| **ratio > 0.0).map(|ratio| ratio.ln()).collect();
+    // Ratios lie apart by factors, not by differences.
+    let Some((middle, low, high)) = loadgen::stats::shift_with_interval(&logarithms) else { return };
+    let pairs = logarithms.len();
+    if pairs < 2 {
+        return;
+    }
+    observed.text += &format!("; the middle over {pairs} pairs is {}", number(middle.exp()));
+    if pairs >= FEWEST_PAIRS {
+        observed.interval = Some((low.exp(), high.exp()));
+    } else {
+        observed.text += &format!(", and an interval takes {FEWEST_PAIRS}");
+    }
 }
 
 /// Why it is not judged here, if it is not.
@@ -215,5 +239,33 @@ fn is_of_the_load(measure: &Measure) -> bool {
         | Measure::WrongOrOlder(_)
         | Measure::Behind { .. }
         | Measure::PricePerMonth => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_has_an_interval_from_six_pairs_on() {
+        let after = |ratios: &[f64]| {
+            let mut observed = Observed { value: ratios[0], text: "seen".to_owned(), ..Observed::default() };
+            over_pairs(&mut observed, &ratios.iter().copied().map(Some).collect::<Vec<_>>());
+            observed
+        };
+        assert_eq!(after(&[2.0]).text, "seen");
+        let few = after(&[2.0, 2.0, 8.0]);
+        assert_eq!(
+            (few.text.as_str(), few.interval),
+            ("seen; the middle over 3 pairs is 2.83, and an interval takes 6", None)
+        );
+        let six = after(&[2.0, 4.0, 4.0, 4.0, 4.0, 8.0]);
+        assert!(six.text.starts_with("seen; the middle over 6 pairs is 4"), "{}", six.text);
+        let (low, high) = six.interval.unwrap();
+        assert!((low - 2.0).abs() < 1e-9 && (high - 8.0).abs() < 1e-9, "{low} {high}");
+        // What could not be told is no pair.
+        let mut observed = Observed::default();
+        over_pairs(&mut observed, &[None, Some(2.0), None]);
+        assert_eq!(observed, Observed::default());
     }
 }

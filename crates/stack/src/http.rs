@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_chunked_body_is_its_content() {
         let answer = parse(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"a\r\nB;x=y\r\n\": [1, 2]}\n\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"a\r\nB;x=y\r\n\": [1, 2]}\n\r\n0\r\n\r\n",
         );
         assert_eq!(answer.unwrap().body, "{\"a\": [1, 2]}\n");
         let cut = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n9\r\nef");

@@ -58,15 +58,11 @@ pub(super) fn restart(
     match restart {
         Restart::AllAtOnce => together(folder, record, &running, operation),
         Restart::Rolling if running.len() == 1 => together(folder, record, &running, operation),
+        // Without a new list for nginx: a reload closes the clients' idle connections, and a request that a client sends at that
+        // moment is lost. A replica that drains says so on each connection, and then refuses; nginx asks another one.
         Restart::Rolling => running.iter().try_for_each(|name| {
             operation.interrupt.check()?;
-            // nginx stops using it before it drains, and uses it again when it answers.
-            let mut rest = record.clone();
-            rest.servers.retain(|server| server.name != *name);
-            nginx::follow_replicas(folder, &rest)?;
-            let restarted = together(folder, record, &[*name], operation);
-            nginx::follow_replicas(folder, record)?;
-            restarted
+            together(folder, record, &[*name], operation)
         }),
     }
 }
