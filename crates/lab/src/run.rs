@@ -15,6 +15,7 @@
 //! ## Recovery
 //! Counted from the undoing to the first good answer of every probe.
 
+pub(crate) mod announcement;
 mod arm;
 mod gate;
 mod live;

@@ -158,7 +158,7 @@
       scales: {
         x: { time: false },
         y: isLog
-          ? { distr: 3, range: (_, low, high) => [Math.min(1, low > 0 ? low : 1), Math.max(1000, high || 1)] }
+          ? { distr: 3, range: (_, low, high) => [0.4, Math.max(1000, high || 1)] }
           : { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] },
       },
       axes: [

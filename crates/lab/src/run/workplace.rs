@@ -1,6 +1,6 @@
 //! The stack that experiments run on: the one that is up, when it fits, or one of their own, which is gone afterwards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stack::{DriverKind, Operation, Session, Stack, StackError, Topology, UpOptions, down};
 
@@ -47,6 +47,11 @@ impl Workplace {
     #[must_use]
     pub fn driver(&self) -> DriverKind {
         self.driver
+    }
+
+    /// Its state folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Takes the stack, runs something with it, and puts it back as it was.
