@@ -12,8 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     events::EventLog, frame::Frame, history::History, hold::Hold, lens::LensResult, load::LoadPanel, run::RunState,
-    tour::Tour,
-    traffic::Traffic,
+    tour::Tour, traffic::Traffic,
 };
 
 /// How a console was started.

@@ -173,6 +173,10 @@ impl Followed {
             Entry::Done { step, what, asked_at, done_at } => {
                 state.add(step, *asked_at, format!("{what}: done after {}", span(*done_at - *asked_at)));
             }
+            // A mark takes no time and has no other end.
+            Entry::Mark { name, .. } => {
+                state.steps.pop_if(|last| last.text == format!("mark {name} …"));
+            }
             Entry::Load { .. } => state.phase = "the load is over",
             Entry::ArmEnd { .. } => state.phase = "undone",
             Entry::End { ending, .. } => {
@@ -184,7 +188,6 @@ impl Followed {
             }
             Entry::Begin(_)
             | Entry::Gate { .. }
-            | Entry::Mark { .. }
             | Entry::Metrics { .. }
             | Entry::Point { .. }
             | Entry::Probe { .. }
@@ -209,7 +212,11 @@ impl Followed {
             }
             hypothesis.outcome = Some(judged.outcome);
             let seen = judged.observed.as_ref().map(|seen| {
-                if seen.text.is_empty() { format!("{} {}", verdict::number(seen.value), judged.unit) } else { seen.text.clone() }
+                if seen.text.is_empty() {
+                    format!("{} {}", verdict::number(seen.value), judged.unit)
+                } else {
+                    seen.text.clone()
+                }
             });
             hypothesis.saw = match judged.outcome {
                 Outcome::Held => seen.unwrap_or_default(),

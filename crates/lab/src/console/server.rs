@@ -110,10 +110,8 @@ async fn get_report(State(hub): State<Hub>) -> Result<Response, Problem> {
     let text = tokio::fs::read(&path).await.map_err(|error| {
         Problem::new(StatusCode::NOT_FOUND, "no_report", format!("cannot read {}: {error}", path.display()))
     })?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, security::REPORT_CSP),
-    ];
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, security::REPORT_CSP)];
     Ok((headers, text).into_response())
 }
 

@@ -12,8 +12,11 @@ pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
         div.bar {
             h1 { "lab console" }
             p.summary { (summary(view)) }
-            @if !faults.is_empty() {
-                p.fault-count { strong { (faults.len()) @if faults.len() == 1 { " fault" } @else { " faults" } } ": " (faults.join(", ")) }
+            // Also without a fault: what comes behind it keeps its place, and so the focus.
+            p.fault-count {
+                @if !faults.is_empty() {
+                    strong { (faults.len()) @if faults.len() == 1 { " fault" } @else { " faults" } } ": " (faults.join(", "))
+                }
             }
             (form("heal", lock.is_some(), "heal", &html! {
                 button.primary-button type="submit" title={ (view.program) " heal" } { "Heal all" }
