@@ -7,7 +7,7 @@
 //! - What is done: [`server`] lets a [`form`] through [`security`] and turns it into one of the [`actions`], which needs the
 //!   [`hold`] of the stack; [`effects`] measures what it does, [`events`] keeps it, and the [`keeper`] undoes it when the
 //!   console is gone.
-//! - What teaches: the [`tour`] and the request [`lens`].
+//! - What teaches: the [`tour`] and the request [`lens`]; a [`run`] of the lab is watched through its journal.
 
 mod actions;
 mod announcement;
@@ -26,6 +26,7 @@ mod page;
 mod problem;
 mod processes;
 mod replica;
+mod run;
 mod sampler;
 mod security;
 mod server;

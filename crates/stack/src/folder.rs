@@ -7,6 +7,7 @@
 //!   faults.json   the ledger: what is broken on purpose (see `fault::ledger`)
 //!   holder        held by a program that has reserved the stack (see `session`)
 //!   console.json  written and locked by a console of this stack, which is in the crate `lab`
+//!   run.json      where the journal of the last run on this stack is; the same crate
 //!   run/NAME.pid  one per process, written by the process itself (see `process::launch`)
 //!   logs/         one file per server
 //!   postgres/     the data and its passwords; the only part that survives `down`
@@ -181,6 +182,7 @@ impl Folder {
                 "faults.json",
                 "holder",
                 "console.json",
+                "run.json",
                 "cpu-control",
                 LOCK,
             ]

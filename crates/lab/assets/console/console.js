@@ -12,29 +12,27 @@
 
   // -- Regions ------------------------------------------------------------------------------------------------------
 
-  // Makes `old` like `fresh` and keeps every element that can stay: focus, selections and half-filled forms survive.
+  // Makes `old` like `fresh` and keeps every element that can stay where it is: focus, selections and half-filled forms
+  // survive. What has a key stays with its key, everything else with its place among the others.
   function morph(old, fresh) {
+    const keyOf = (node) => node.dataset?.key;
     const have = [...old.childNodes];
-    const want = [...fresh.childNodes];
-    // Lists that grow at their head keep their items by key.
-    if (want.some((node) => node.dataset?.key)) {
-      const known = new Map(have.filter((node) => node.dataset?.key).map((node) => [node.dataset.key, node]));
-      const next = want.map((node) => {
-        const same = known.get(node.dataset?.key);
-        if (same) morphNode(same, node);
-        return same ?? document.importNode(node, true);
-      });
-      old.replaceChildren(...next);
-      return;
-    }
-    want.forEach((node, index) => {
-      const there = have[index];
-      if (!there) old.append(document.importNode(node, true));
-      else if (there.nodeType !== node.nodeType || there.nodeName !== node.nodeName) {
-        there.replaceWith(document.importNode(node, true));
-      } else morphNode(there, node);
+    const keyed = new Map(have.filter(keyOf).map((node) => [keyOf(node), node]));
+    const others = have.filter((node) => !keyOf(node));
+    const next = [...fresh.childNodes].map((node) => {
+      const there = keyOf(node) ? keyed.get(keyOf(node)) : others.shift();
+      if (there?.nodeType !== node.nodeType || there.nodeName !== node.nodeName) return document.importNode(node, true);
+      morphNode(there, node);
+      return there;
     });
-    have.slice(want.length).forEach((node) => node.remove());
+    const kept = new Set(next);
+    have.filter((node) => !kept.has(node)).forEach((node) => node.remove());
+    // An element that is moved loses the focus: only what is not in its place is.
+    let place = old.firstChild;
+    for (const node of next) {
+      if (node === place) place = place.nextSibling;
+      else old.insertBefore(node, place);
+    }
   }
 
   function morphNode(old, fresh) {
@@ -101,6 +99,8 @@
       ctx.fillRect(left, bbox.top, Math.max(x(to) - left, to > from ? 1 : 0), bbox.height);
     };
     ctx.save();
+    ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+    let free = 0;
     for (const band of bands) {
       const end = band.recovered ?? now;
       if (!(end >= chart.scales.x.min)) continue;
@@ -109,11 +109,14 @@
       fill(band.ordered, effect, hatched(ctx, bbox.height, color('--band-edge')));
       fill(effect, undone, color('--band'));
       fill(undone, end, hatched(ctx, bbox.height, color('--band-edge')));
-      if (isFirst) {
+      // A name that would lie over the one before is left out; the event log has them all.
+      const width = ctx.measureText(band.label).width;
+      const left = Math.min(x(effect) + 4 * devicePixelRatio, bbox.left + bbox.width - width);
+      if (isFirst && left >= free) {
         ctx.fillStyle = color('--bad');
         ctx.textAlign = 'left';
-        ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-        ctx.fillText(band.label, x(effect) + 4 * devicePixelRatio, bbox.top + 13 * devicePixelRatio);
+        ctx.fillText(band.label, left, bbox.top + 13 * devicePixelRatio);
+        free = left + width + 6 * devicePixelRatio;
       }
     }
     ctx.restore();
@@ -158,7 +161,7 @@
       scales: {
         x: { time: false },
         y: isLog
-          ? { distr: 3, range: (_, low, high) => [Math.min(1, low > 0 ? low : 1), Math.max(1000, high || 1)] }
+          ? { distr: 3, range: (_, low, high) => [0.4, Math.max(1000, high || 1)] }
           : { range: (_, low, high) => [0, Math.max(high || 0, 1) * 1.1] },
       },
       axes: [

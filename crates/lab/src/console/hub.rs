@@ -11,8 +11,8 @@ use stack::{Interrupt, Operation, Stack, StackError, Status, Topology, UpOptions
 use tokio::sync::watch;
 
 use super::{
-    events::EventLog, frame::Frame, history::History, hold::Hold, lens::LensResult, load::LoadPanel, tour::Tour,
-    traffic::Traffic,
+    events::EventLog, frame::Frame, history::History, hold::Hold, lens::LensResult, load::LoadPanel, run::RunState,
+    tour::Tour, traffic::Traffic,
 };
 
 /// How a console was started.
@@ -86,6 +86,7 @@ pub(super) struct Shared {
     traffic: Mutex<Option<Traffic>>,
     lens: Mutex<Option<Arc<LensResult>>>,
     lens_lines: Mutex<VecDeque<String>>,
+    run: Mutex<Option<Arc<RunState>>>,
     tour: Mutex<Tour>,
     busy: Mutex<Option<String>>,
     restart: Mutex<Option<RestartSeen>>,
@@ -114,6 +115,7 @@ impl Shared {
             traffic: Mutex::default(),
             lens: Mutex::default(),
             lens_lines: Mutex::default(),
+            run: Mutex::default(),
             tour: Mutex::default(),
             busy: Mutex::default(),
             restart: Mutex::default(),
@@ -152,6 +154,15 @@ impl Shared {
 
     pub(super) fn set_lens(&self, result: LensResult) {
         *lock(&self.lens) = Some(Arc::new(result));
+    }
+
+    /// The last run of the lab on this stack.
+    pub(super) fn run(&self) -> Option<Arc<RunState>> {
+        lock(&self.run).clone()
+    }
+
+    pub(super) fn set_run(&self, run: Option<Arc<RunState>>) {
+        *lock(&self.run) = run;
     }
 
     /// What came out of nginx is counted here until the sampler takes it. `None`: its log cannot be read.

@@ -6,6 +6,7 @@ mod load;
 mod nodes;
 mod number;
 mod picture;
+mod run;
 mod switches;
 mod table;
 mod topbar;
@@ -54,11 +55,12 @@ fn form(action: &str, is_locked: bool, class: &str, inside: &Markup) -> Markup {
 pub(super) fn regions(view: &View, audience: Audience) -> Vec<(&'static str, String)> {
     let lock = locked(view, audience);
     let off = lock.is_some();
-    let regions: [(&'static str, Markup); 9] = [
+    let regions: [(&'static str, Markup); 10] = [
         ("topbar", topbar::render(view, lock.as_deref())),
         ("picture", picture::render(view)),
         ("table", table::render(view)),
         ("nodes", nodes::render(view, lock.as_deref())),
+        ("run", run::render(view)),
         ("load", load::render(view, off)),
         ("switches", switches::render(view, off)),
         ("lens", lens::render(view, off)),
@@ -113,6 +115,7 @@ pub(super) fn document(frame: &Frame, audience: Audience) -> String {
                         (region("table"))
                     }
                     div.primary {
+                        section #run aria-label="A run of the lab" { (region("run")) }
                         section #charts aria-label="The last 15 minutes" {
                             noscript { p.quiet { "The charts need scripts. The table above is renewed every 10 s." } }
                             (chart("rate", "Answers per second, by outcome"))

@@ -1,7 +1,7 @@
 //! The one place that looks at the stack: however many viewers there are, each server is asked once a second.
 //!
-//! Three threads, since each of them may have to wait: the status (a server that hangs costs a whole probe), nginx's log (ten
-//! looks a second, so that it is never far behind), and the second's own sample.
+//! Four threads, since each of them may have to wait: the status (a server that hangs costs a whole probe), nginx's log (ten
+//! looks a second, so that it is never far behind), the journal of a run, and the second's own sample.
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +22,7 @@ use super::{
     metrics::Scrape,
     processes::Processes,
     replica::{CacheResults, Edge, Replica},
+    run,
     tour::Facts,
     traffic::{AccessLog, Traffic},
     view::View,
@@ -38,9 +39,10 @@ const LENS_LINES: usize = 20;
 pub(super) fn start(hub: &Hub, announcement: Announcement) -> Result<(), StackError> {
     let failed = |source| StackError::Io { what: "cannot start a thread".to_owned(), source };
     let named = |name: &str| thread::Builder::new().name(name.to_owned());
-    let (status, log, sample) = (hub.clone(), hub.clone(), hub.clone());
+    let (status, log, journal, sample) = (hub.clone(), hub.clone(), hub.clone(), hub.clone());
     named("status").spawn(move || watch_status(&status, announcement)).map_err(failed)?;
     named("access-log").spawn(move || watch_log(&log)).map_err(failed)?;
+    named("journal").spawn(move || run::watch(&journal)).map_err(failed)?;
     named("sampler").spawn(move || Sampler::default().run(&sample)).map_err(failed)?;
     Ok(())
 }
@@ -144,6 +146,7 @@ impl Sampler {
             events: hub.events.all(),
             load: hub.load.state(),
             lens: hub.lens(),
+            run: hub.run(),
             busy: hub.busy(),
             held_by: look
                 .status()

@@ -13,6 +13,7 @@ use super::{
     load::LoadState,
     processes::Usage,
     replica::{Edge, Replica},
+    run::RunState,
     tour::LessonState,
 };
 
@@ -38,6 +39,8 @@ pub(super) struct View {
     pub(super) events: Vec<Event>,
     pub(super) load: Option<LoadState>,
     pub(super) lens: Option<Arc<LensResult>>,
+    /// The last run of the lab on this stack.
+    pub(super) run: Option<Arc<RunState>>,
     pub(super) tour: Vec<LessonState>,
     /// A long change that is under way.
     pub(super) busy: Option<String>,

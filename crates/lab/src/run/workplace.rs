@@ -1,6 +1,6 @@
 //! The stack for experiments: the running one if it fits, or a temporary one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use stack::{DriverKind, Operation, Session, Stack, StackError, Topology, UpOptions, down};
 
@@ -49,7 +49,12 @@ impl Workplace {
         self.driver
     }
 
-    /// Reserves the stack, runs `work` on it, and restores it.
+    /// Its state folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Takes the stack, runs something with it, and puts it back as it was.
     ///
     /// # Errors
     /// The error of `work`, or the stack could not be restored.

@@ -35,6 +35,6 @@ fn one(event: &Event) -> Markup {
 }
 
 /// By the clock of UTC, as the logs have it.
-fn clock(at: OffsetDateTime) -> String {
+pub(super) fn clock(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC).format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use crate::console::{load::LoadState, view::View};
 
 pub(super) fn render(view: &View, is_locked: bool) -> Markup {
     html! {
-        (state(view.load.as_ref()))
+        div { (state(view.load.as_ref())) }
         (form("load", is_locked, "row", &html! {
             label { "Requests/s" input type="number" name="rate" min="1" max="20000" step="1" value="100" required; }
             button type="submit" name="mode" value="steady" { "Steady rate" }

@@ -20,7 +20,7 @@ const REPLICA: [Choice; 2] = [
     ("leak", "Starved: it keeps 8 MB a second and is killed at 128 MB."),
 ];
 const POSTGRES: [Choice; 8] = [
-    ("slow", "Its answers come later, by the time below."),
+    ("slow", "Its answers come later, by the latency above."),
     ("reset", "Every connection is reset."),
     ("half-open", "Connections stay open, nothing passes."),
     ("limit-connections", "Starved: 2 connections for all replicas."),
@@ -30,7 +30,7 @@ const POSTGRES: [Choice; 8] = [
     ("end-connections", "Every connection is ended, once."),
 ];
 const REDIS: [Choice; 6] = [
-    ("slow", "Its answers come later, by the time below."),
+    ("slow", "Its answers come later, by the latency above."),
     ("reset", "Every connection is reset."),
     ("half-open", "Connections stay open, nothing passes."),
     ("limit-memory", "Starved: no memory for writes."),
@@ -52,14 +52,17 @@ pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
     let Some(status) = view.look.status() else { return html! {} };
     html! {
         @for (target, address, server) in status.servers() {
-            section.sheet id={ "node-" (target) } tabindex="-1" aria-label={ "Switches of " (target) } {
+            section.sheet data-key=(target) id={ "node-" (target) } tabindex="-1" aria-label={ "Switches of " (target) } {
                 div.sheet-head {
                     h2 { (target) }
                     a.close href="#picture" aria-label={ "Close the switches of " (target) } { "Close" }
                 }
                 p.quiet { (picture::state(view, target, server).1) @if !address.is_empty() { " · " (address) } }
-                @if let Some(lock) = lock { p.notice { (lock) } }
-                (active(server, lock.is_some()))
+                // One element, however much is in it: what comes behind it keeps its place, and so the focus.
+                div {
+                    @if let Some(lock) = lock { p.notice { (lock) } }
+                    (active(server, lock.is_some()))
+                }
                 (faults(target, lock.is_some()))
             }
         }
@@ -69,7 +72,7 @@ pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
 fn active(server: &ServerStatus, is_locked: bool) -> Markup {
     html! {
         @for fault in &server.faults {
-            div.active-fault {
+            div.active-fault data-key=(fault.id) {
                 p { strong { (fault.kind) } " · " (number::seconds(fault.age().as_secs_f64())) }
                 p.quiet { (evidence(fault)) }
                 (form("undo", is_locked, "", &html! {

@@ -1,17 +1,23 @@
 //! What is always in sight: how the stack is, what is wrong with it, and the way out.
 
 use maud::{Markup, html};
+use stack::{ActiveFault, Status};
 
 use super::{form, number};
 use crate::console::{hub::Look, view::View};
 
 pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
-    let faults = view.look.status().map_or(0, |status| status.faults().count());
+    let faults: Vec<String> = view.look.status().into_iter().flat_map(Status::faults).map(name).collect();
     html! {
         div.bar {
             h1 { "lab console" }
             p.summary { (summary(view)) }
-            @if faults > 0 { p.fault-count { strong { (faults) @if faults == 1 { " fault" } @else { " faults" } } } }
+            // Also without a fault: what comes behind it keeps its place, and so the focus.
+            p.fault-count {
+                @if !faults.is_empty() {
+                    strong { (faults.len()) @if faults.len() == 1 { " fault" } @else { " faults" } } ": " (faults.join(", "))
+                }
+            }
             (form("heal", lock.is_some(), "heal", &html! {
                 button.primary-button type="submit" title={ (view.program) " heal" } { "Heal all" }
             }))
@@ -19,6 +25,10 @@ pub(super) fn render(view: &View, lock: Option<&str>) -> Markup {
         @if let Some(busy) = &view.busy { p.notice { "Under way: " (busy) " …" } }
         @if let Some(lock) = lock { p.notice.locked { (lock) } }
     }
+}
+
+fn name(fault: &ActiveFault) -> String {
+    format!("{} {}", fault.kind.name(), fault.target)
 }
 
 fn summary(view: &View) -> Markup {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use stack::{ServerStatus, State, Target};
 
 use super::super::number;
-use super::geometry::Card;
+use super::geometry::{Card, WIDTH};
 use crate::console::{
     replica::{Breaker, Replica},
     view::View,
@@ -27,7 +27,7 @@ pub(super) fn clients(view: &View, card: Card) -> Markup {
     let load = view.load.as_ref();
     let sent = load.and_then(|load| load.last.as_ref()).map(|point| point.sent as f64 / point.seconds.max(1e-3));
     html! {
-        a href="#load" aria-label="Clients: open the load panel" {
+        a data-key="clients" href="#load" aria-label="Clients: open the load panel" {
             g.node.clients {
                 (frame(card))
                 (line(card, 0, "name", "clients"))
@@ -51,7 +51,7 @@ pub(super) fn server(view: &View, target: Target, server: &ServerStatus, card: C
     let label =
         format!("{target}, {word}{}: open its switches", fault.as_ref().map(|f| format!(", {f}")).unwrap_or_default());
     html! {
-        a href={ "#node-" (target) } aria-label=(label) {
+        a data-key=(target) href={ "#node-" (target) } aria-label=(label) {
             g.node.(word).broken[fault.is_some()] {
                 (frame(card))
                 (line(card, 0, "name", &target.to_string()))
@@ -146,11 +146,13 @@ fn badge(view: &View, server: &ServerStatus) -> Option<String> {
 
 fn pill(card: Card, text: &str) -> Markup {
     let width = (text.chars().count() as f64 * 7.4 + 24.0).min(card.width + 20.0);
-    let (x, y) = (card.x + (card.width - width) / 2.0, card.y + card.height - 11.0);
+    // Wider than its server, but not than the picture.
+    let x = (card.x + (card.width - width) / 2.0).min(WIDTH - width - 1.0);
+    let y = card.y + card.height - 11.0;
     html! {
         g.pill {
             rect x={ (format!("{x:.0}")) } y={ (format!("{y:.0}")) } width={ (format!("{width:.0}")) } height="23" rx="11" {}
-            text x={ (format!("{:.0}", card.x + card.width / 2.0)) } y={ (format!("{:.0}", y + 16.0)) } text-anchor="middle" {
+            text x={ (format!("{:.0}", x + width / 2.0)) } y={ (format!("{:.0}", y + 16.0)) } text-anchor="middle" {
                 (text)
             }
         }

@@ -1,0 +1,312 @@
+//! A run of the lab on this stack, watched through its journal as it grows. Nothing is asked of the run itself.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use stack::Holder;
+use time::OffsetDateTime;
+
+use super::{effects::span, hub::Hub};
+use crate::{
+    journal::{Begin, Ending, Entry, Journal},
+    run::announcement::{self, AnnouncedRun},
+    verdict::{self, Outcome},
+};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What was done last; all of it is in the report.
+const STEPS: usize = 6;
+/// Of a journal that was not followed from its beginning, at once. A whole night's is read in several looks.
+const AT_ONCE: u64 = 16 << 20;
+
+/// What the page shows of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RunState {
+    pub(super) name: String,
+    pub(super) question: String,
+    pub(super) command: String,
+    /// `2 of 6: paused`; empty before the first one.
+    pub(super) arm: String,
+    pub(super) phase: &'static str,
+    /// The last steps, oldest first.
+    pub(super) steps: Vec<Step>,
+    pub(super) hypotheses: Vec<Hypothesis>,
+    pub(super) progress: Progress,
+    /// Beside the journal, when it was written.
+    pub(super) report: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    Running,
+    Complete(Outcome),
+    Interrupted,
+    Failed,
+    /// The run is gone, and its journal has no end.
+    Lost,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Step {
+    /// Its name in the experiment.
+    name: String,
+    pub(super) at: OffsetDateTime,
+    pub(super) text: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Hypothesis {
+    pub(super) says: String,
+    pub(super) arm: String,
+    pub(super) limit: String,
+    /// `None`: it is not decided yet.
+    pub(super) outcome: Option<Outcome>,
+    /// What was observed, or why it cannot be told.
+    pub(super) saw: String,
+}
+
+/// A journal that is read as it grows.
+#[derive(Debug)]
+struct Followed {
+    announced: AnnouncedRun,
+    file: File,
+    /// The beginning of a line whose end is not written yet.
+    rest: Vec<u8>,
+    /// What judging needs; emptied when the run is over.
+    journal: Journal,
+    arms_begun: usize,
+    state: Option<RunState>,
+}
+
+/// Looks until the console ends.
+pub(super) fn watch(hub: &Hub) {
+    let mut followed: Option<Followed> = None;
+    while !hub.is_ending() {
+        let start = Instant::now();
+        let announced = announcement::find(&hub.options.folder);
+        // Without a word of a run the last one stays: its stack may be gone, its report is not.
+        if let Some(announced) = announced.filter(|now| followed.as_ref().map(|of| &of.announced) != Some(now)) {
+            followed = Followed::open(announced).ok();
+        }
+        if let Some(followed) = &mut followed {
+            let held_by = hub.look().status().and_then(|status| status.session.clone());
+            hub.set_run(followed.look(held_by.as_ref()).map(Arc::new));
+        }
+        hub.sleep_until(start + LOOK_EVERY);
+    }
+}
+
+impl Followed {
+    fn open(announced: AnnouncedRun) -> io::Result<Self> {
+        let file = File::open(&announced.journal)?;
+        let journal = Journal { entries: Vec::new(), is_cut: true };
+        Ok(Self { announced, file, rest: Vec::new(), journal, arms_begun: 0, state: None })
+    }
+
+    fn look(&mut self, held_by: Option<&Holder>) -> Option<RunState> {
+        // What cannot be read is shown as far as it was.
+        let has_new = self.read().unwrap_or(false);
+        let is_there = held_by.is_some_and(|holder| holder.pid() == self.announced.pid);
+        let journal = &self.announced.journal;
+        let state = self.state.as_mut()?;
+        if matches!(state.progress, Progress::Running | Progress::Lost) {
+            state.progress = if is_there || has_new { Progress::Running } else { Progress::Lost };
+        }
+        // It is written after the end of the journal.
+        let is_over = state.progress != Progress::Running;
+        if is_over && state.report.is_none() {
+            state.report = Some(journal.with_file_name("report.html")).filter(|path| path.exists());
+        }
+        Some(state.clone())
+    }
+
+    /// Takes in what was added. Whether anything was.
+    fn read(&mut self) -> io::Result<bool> {
+        (&self.file).take(AT_ONCE).read_to_end(&mut self.rest)?;
+        let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(false) };
+        let lines: Vec<u8> = self.rest.drain(..=end).collect();
+        let mut is_decisive = false;
+        for entry in lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
+            // Judging reads everything again; only the end of an arm changes what can be told.
+            is_decisive |= matches!(entry, Entry::ArmEnd { .. } | Entry::End { .. });
+            self.take(&entry);
+            self.journal.entries.push(entry);
+        }
+        if is_decisive {
+            self.judge();
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        if let Entry::Begin(begin) = entry {
+            self.state = Some(RunState::new(begin));
+        }
+        let Some(state) = &mut self.state else { return };
+        match entry {
+            Entry::Arm { arm, at, repeat } => {
+                self.arms_begun += 1;
+                let Some(Entry::Begin(begin)) = self.journal.entries.first() else { return };
+                let all = begin.experiment.arms.len() * begin.repeats as usize;
+                let again = if begin.repeats > 1 { format!(", run {repeat}") } else { String::new() };
+                state.arm = format!("{} of {all}: {arm}{again}", self.arms_begun);
+                state.phase = "getting the stack into shape";
+                state.add("", *at, format!("arm {arm} begins"));
+            }
+            Entry::Start { .. } => state.phase = "before",
+            Entry::Intent { step, what, at } => state.add(step, *at, format!("{what} …")),
+            Entry::Injected { step, fault } => {
+                state.phase = "during";
+                let took = span(fault.took_effect_at - fault.asked_at);
+                state.add(step, fault.asked_at, format!("{} {}: took effect after {took}", fault.kind, fault.target));
+            }
+            Entry::Healed { step, healed } => {
+                state.phase = "after";
+                let took = span(healed.answered_at - healed.asked_at);
+                state.add(step, healed.asked_at, format!("heal {}: answered after {took}", healed.target));
+            }
+            Entry::Done { step, what, asked_at, done_at } => {
+                state.add(step, *asked_at, format!("{what}: done after {}", span(*done_at - *asked_at)));
+            }
+            // A mark takes no time and has no other end.
+            Entry::Mark { name, .. } => {
+                state.steps.pop_if(|last| last.text == format!("mark {name} …"));
+            }
+            Entry::Load { .. } => state.phase = "the load is over",
+            Entry::ArmEnd { .. } => state.phase = "undone",
+            Entry::End { ending, .. } => {
+                state.progress = match ending {
+                    Ending::Complete => Progress::Complete(Outcome::Invalid),
+                    Ending::Interrupted => Progress::Interrupted,
+                    Ending::Failed(_) => Progress::Failed,
+                };
+            }
+            Entry::Begin(_)
+            | Entry::Gate { .. }
+            | Entry::Metrics { .. }
+            | Entry::Point { .. }
+            | Entry::Probe { .. }
+            | Entry::Servers { .. }
+            | Entry::Alert { .. }
+            | Entry::History { .. }
+            | Entry::Note { .. }
+            | Entry::Invalid { .. } => {}
+        }
+    }
+
+    fn judge(&mut self) {
+        let (Some(run), Some(state)) = (self.journal.run(), &mut self.state) else { return };
+        let verdict = verdict::judge(&run);
+        let has_ended = run.ending.is_some();
+        for (hypothesis, judged) in state.hypotheses.iter_mut().zip(&verdict.judged) {
+            let ran = run.of_arm(&judged.arm).filter(|arm| arm.has_ended).count();
+            // What compares two arms cannot be told before both ran.
+            let is_open = ran < run.begin.repeats as usize || judged.outcome == Outcome::Invalid;
+            if is_open && !has_ended {
+                continue;
+            }
+            hypothesis.outcome = Some(judged.outcome);
+            let seen = judged.observed.as_ref().map(|seen| {
+                if seen.text.is_empty() {
+                    format!("{} {}", verdict::number(seen.value), judged.unit)
+                } else {
+                    seen.text.clone()
+                }
+            });
+            hypothesis.saw = match judged.outcome {
+                Outcome::Held => seen.unwrap_or_default(),
+                Outcome::Skipped | Outcome::Invalid | Outcome::Deviated => judged.why.clone(),
+            };
+        }
+        if let Progress::Complete(outcome) = &mut state.progress {
+            *outcome = verdict.outcome;
+        }
+        if has_ended {
+            self.journal.entries.clear();
+        }
+    }
+}
+
+impl RunState {
+    fn new(begin: &Begin) -> Self {
+        let about = &begin.experiment.about;
+        let hypotheses = begin.experiment.hypotheses.iter().map(|hypothesis| Hypothesis {
+            says: hypothesis.says.clone(),
+            arm: hypothesis.arm.clone(),
+            limit: format!("{} {}", hypothesis.measure.name(), hypothesis.limit()),
+            outcome: None,
+            saw: String::new(),
+        });
+        Self {
+            name: about.name.clone(),
+            question: about.question.clone(),
+            command: begin.command.clone(),
+            arm: String::new(),
+            phase: "",
+            steps: Vec::new(),
+            hypotheses: hypotheses.collect(),
+            progress: Progress::Running,
+            report: None,
+        }
+    }
+
+    /// In the place of the announcement of the same step, if that was the last.
+    fn add(&mut self, name: &str, at: OffsetDateTime, text: String) {
+        if self.steps.last().is_some_and(|last| last.name == name && !name.is_empty() && last.text.ends_with('…')) {
+            self.steps.pop();
+        }
+        self.steps.push(Step { name: name.to_owned(), at, text });
+        let surplus = self.steps.len().saturating_sub(STEPS);
+        self.steps.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A run that was recorded, for the tests of reports.
+    const RECORDED: &str = include_str!("../../tests/report/journal.ndjson");
+
+    #[test]
+    fn a_journal_is_followed_while_it_grows() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("journal.ndjson");
+        let mut written = File::create(&path).unwrap();
+        let mut followed = Followed::open(AnnouncedRun { pid: 1, journal: path.clone() }).unwrap();
+        assert_eq!(followed.look(None), None, "nothing is written yet");
+        let mut states = Vec::new();
+        // In pieces that are no lines, as a reader may find them.
+        for piece in RECORDED.as_bytes().chunks(50_000) {
+            written.write_all(piece).unwrap();
+            states.extend(followed.look(None));
+        }
+        let first = &states[0];
+        assert_eq!((first.progress, first.report.as_ref()), (Progress::Running, None));
+        assert!(first.hypotheses.iter().all(|hypothesis| hypothesis.outcome.is_none()));
+        let last = states.last().unwrap();
+        assert!(matches!(last.progress, Progress::Complete(_)), "{last:?}");
+        assert!(last.hypotheses.iter().all(|hypothesis| hypothesis.outcome.is_some()), "{:?}", last.hypotheses);
+        assert!(last.steps.iter().any(|step| step.text.contains("answered after")), "{:?}", last.steps);
+        std::fs::write(place.path().join("report.html"), "").unwrap();
+        assert_eq!(followed.look(None).unwrap().report, Some(place.path().join("report.html")));
+    }
+
+    #[test]
+    fn a_run_that_is_gone_is_not_watched_for_ever() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("journal.ndjson");
+        let begin = RECORDED.lines().next().unwrap();
+        std::fs::write(&path, format!("{begin}\n{{\"entry\":\"no")).unwrap();
+        let mut followed = Followed::open(AnnouncedRun { pid: 1, journal: path }).unwrap();
+        assert_eq!(followed.look(None).unwrap().progress, Progress::Running);
+        assert_eq!(followed.look(None).unwrap().progress, Progress::Lost);
+    }
+}
