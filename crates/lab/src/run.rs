@@ -15,6 +15,7 @@
 //! ## Recovery
 //! The time from the undo to the first good answer of every probe.
 
+mod alerts;
 pub(crate) mod announcement;
 mod arm;
 mod gate;

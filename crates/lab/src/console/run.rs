@@ -193,7 +193,6 @@ impl Followed {
             | Entry::Probe { .. }
             | Entry::Servers { .. }
             | Entry::Alert { .. }
-            | Entry::History { .. }
             | Entry::Note { .. }
             | Entry::Invalid { .. } => {}
         }
