@@ -77,7 +77,7 @@ pub enum Measure {
     /// Number of answers of a probe.
     ProbeAnswers(String),
     /// Number of answers of a probe with another record than requested, or with an older version than the probe
-    /// received before.
+    /// received before. Not counted are older ones while Redis is disturbed and in the 4 s after: docs/history.md.
     WrongOrOlder(String),
     /// The longest time for which a probe received an older version than one already acknowledged to a writing probe,
     /// in ms.

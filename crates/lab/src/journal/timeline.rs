@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use loadgen::{Point, Report};
-use stack::{Healed, Injected};
+use stack::{Healed, Injected, Target};
 use time::OffsetDateTime;
 
 use super::{Begin, Ending, Entry, Journal, ProbeAnswer, Requests};
@@ -219,6 +219,18 @@ impl<'a> ArmRun<'a> {
             |moment: &Moment| self.marks.moment(moment).ok_or_else(|| format!("`{}` was not reached", moment.mark));
         let (from, to) = (reached(&from)?, reached(&to)?);
         if to > from { Ok((from, to)) } else { Err(format!("the window {name} is empty")) }
+    }
+
+    /// When faults of a server began to be ordered, and when they were undone, in seconds from the start.
+    #[must_use]
+    pub fn disturbances(&self, target: Target) -> Vec<(f64, f64)> {
+        let of_target = self.injected.iter().filter(|(_, fault)| fault.target == target);
+        let undone = |asked: f64| {
+            let healed = self.healed.iter().filter(|(_, healed)| healed.target == target);
+            let mut ends = healed.map(|(_, healed)| self.seconds(healed.answered_at)).filter(|end| *end > asked);
+            ends.next().unwrap_or(f64::INFINITY)
+        };
+        of_target.map(|(_, fault)| self.seconds(fault.asked_at)).map(|asked| (asked, undone(asked))).collect()
     }
 
     /// The answers of a probe to requests in a window.

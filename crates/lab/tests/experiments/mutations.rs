@@ -8,8 +8,10 @@ use lab::{
     experiment::{Experiment, Scale},
     experiments,
     hypothesis::{Hypothesis, Measure},
+    journal::Entry,
     verdict::{Outcome, judge},
 };
+use time::format_description::well_known::Rfc3339;
 
 use self::journals::{Answering, Counting, World};
 
@@ -88,4 +90,47 @@ fn every_hypothesis_holds_in_one_world_and_deviates_in_another() {
     }
     assert!(judged > 250, "{judged}");
     assert!(faults.is_empty(), "{} of {judged}:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn an_older_answer_is_excepted_while_redis_is_disturbed_and_a_wrong_one_never() {
+    let experiment =
+        experiments::all(Scale::Quick, 1).into_iter().find(|one| one.about.name == "random-faults").unwrap();
+    let hypothesis =
+        experiment.hypotheses.iter().find(|one| matches!(one.measure, Measure::WrongOrOlder(_))).unwrap().clone();
+    let judged = |older_at_ms: f64, is_wrong: bool, target: &str, (asked, healed_at): (f64, f64)| {
+        let one = Experiment { hypotheses: vec![hypothesis.clone()], ..experiment.clone() };
+        let mut journal = journals::journal(&one, &hypothesis, &World::default());
+        for entry in &mut journal.entries {
+            let Entry::Probe { answers, .. } = entry else { continue };
+            let answer = answers.iter_mut().find(|answer| answer.at >= older_at_ms).unwrap();
+            (answer.version, answer.wrong) = (Some(1), is_wrong);
+        }
+        let time = |seconds: f64| serde_json::json!(journals::at(seconds).format(&Rfc3339).unwrap());
+        let fault = serde_json::json!({
+            "id": 1, "target": target, "kind": "pause", "asked_at": time(asked), "took_effect_at": time(asked),
+            "evidence": "", "action": "",
+        });
+        let healed = serde_json::json!({
+            "target": target, "kind": null, "asked_at": time(healed_at), "answered_at": time(healed_at), "action": "",
+        });
+        for entry in [
+            serde_json::json!({ "entry": "healed", "step": "heal", "healed": healed }),
+            serde_json::json!({ "entry": "injected", "step": "fault", "fault": fault }),
+        ] {
+            // In front of the end of the arm and of the run.
+            let place = journal.entries.len() - 2;
+            journal.entries.insert(place, serde_json::from_value(entry).unwrap());
+        }
+        let verdict = judge(&journal.run().unwrap());
+        verdict.judged[0].outcome
+    };
+    let during = (0.4, 0.6);
+    assert_eq!(judged(500.0, false, "redis", during), Outcome::Held, "while it is paused");
+    assert_eq!(judged(300.0, false, "redis", during), Outcome::Deviated, "before it");
+    assert_eq!(judged(500.0, false, "postgres", during), Outcome::Deviated, "another server");
+    assert_eq!(judged(500.0, true, "redis", during), Outcome::Deviated, "another record");
+    let earlier = (-3.4, -3.0);
+    assert_eq!(judged(900.0, false, "redis", earlier), Outcome::Held, "3.9 s later");
+    assert_eq!(judged(1_100.0, false, "redis", earlier), Outcome::Deviated, "4.1 s later");
 }

@@ -52,7 +52,7 @@ const END: f64 = 3.0;
 const PROBED: f64 = 8.0;
 const LATE: f64 = 3.0;
 
-fn at(seconds: f64) -> OffsetDateTime {
+pub(super) fn at(seconds: f64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::from_secs_f64(1_000.0 + seconds)
 }
 
