@@ -68,7 +68,7 @@ impl Scales {
     fn frame(&self, height: f64, top: f64, bottom: f64) -> Frame {
         // The names of servers are at the left, and are larger if the picture is scaled down.
         let (width, left) = if self.is_half { (600.0, 66.0) } else { (1_000.0, 88.0) };
-        Frame { width, height, left, right: 10.0, top, bottom }
+        Frame { width, height, left, right: 20.0, top, bottom }
     }
 
     fn x(&self, frame: Frame) -> Axis {
