@@ -178,7 +178,7 @@ fn options_that_mean_nothing_and_absurd_values_are_refused() {
         &["fault", "slow", "redis"],
         &["fault", "slow", "nginx", "--latency", "5ms"],
         &["fault", "slow", "redis", "--latency", "5ms", "--jitter", "6ms"],
-        &["fault", "slow", "redis", "--latency", "1.5s"],
+        &["fault", "slow", "redis", "--latency", "1.5x"],
         &["fault", "slow", "redis", "--bandwidth", "0"],
         &["fault", "lock-table", "postgres", "--table", "no_such_table"],
         &["fault", "lock-table", "postgres", "--table", "a; DROP TABLE records"],

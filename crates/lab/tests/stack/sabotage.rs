@@ -6,7 +6,7 @@
 use std::{fs, time::Duration};
 
 use lab::{
-    experiment::{About, Action, Arm, Experiment, Scale},
+    experiment::{About, Action, Arm, Experiment, Scale, Via},
     experiments,
     hypothesis::Hypothesis,
     journal::Journal,
@@ -65,6 +65,9 @@ fn sabotaged(name: &str, case: &str, sabotage: Sabotage, says: &str) -> (Arm, Hy
         experiment.hypotheses.into_iter().filter(|hypothesis| hypothesis.arm == case && hypothesis.says == says);
     let mut hypothesis = fitting.next().unwrap_or_else(|| panic!("{name}, {case}: {says}"));
     sabotage(&mut arm);
+    let replicas = arm.stack.replicas;
+    let is_there = |via: Via| !matches!(via, Via::Replica(number) if number > replicas);
+    arm.prepare.retain(|action| !matches!(action, Action::Ask(plan) if !is_there(plan.via)));
     arm.steps.iter_mut().for_each(|step| third(&mut step.at));
     third(&mut arm.load.as_mut().expect("a load").lasts);
     // No hypothesis here is about a probe, and one that waits for a switched-off mechanism would wait in vain.
