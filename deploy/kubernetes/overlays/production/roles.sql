@@ -4,15 +4,15 @@ SET stack.superuser_password = '';
 SET stack.migrator_password = '';
 SET stack.app_password = '';
 
--- Who may do what in the database. Both drivers run this as a superuser at every start, before the migrations: compose by
--- psql, `lab up` by `postgres --single -j` (where a statement ends at a semicolon and an empty line). It may run again and
--- again. The passwords come first, as settings of the session: stack.superuser_password, stack.migrator_password,
--- stack.app_password.
+-- The roles of the database and their privileges. Both drivers run this as a superuser at every start, before the
+-- migrations: compose with psql, `lab up` with `postgres --single -j` (where a statement ends at a semicolon and an empty
+-- line). It is idempotent. The passwords are set before, as settings of the session: stack.superuser_password,
+-- stack.migrator_password, stack.app_password.
 --
---   migrator   owns the database and all that is in it, and is used by `api migrate` alone
+--   migrator   owns the database and everything in it; only `api migrate` uses it
 --   app        reads and writes rows, and owns nothing: the replicas' role
 
--- No error shall carry a password into a log.
+-- Prevents errors from writing a password to a log.
 SET log_error_verbosity = terse;
 
 DO $$
@@ -34,7 +34,7 @@ BEGIN
 END
 $$;
 
--- What an earlier version let its superuser, or `app`, make: it becomes the migrator's. A table takes its sequences along.
+-- Objects that an earlier version created as the superuser or `app` become the migrator's. Sequences follow their table.
 DO $$
 DECLARE
     name text;
@@ -58,7 +58,7 @@ BEGIN
 END
 $$;
 
--- Nobody else comes in, and nobody but the migrator makes anything. (Before Postgres 15 everybody could.)
+-- No other role may connect, and only the migrator may create objects. (Before Postgres 15 every role could.)
 DO $$
 BEGIN
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC, app', current_database());
@@ -72,7 +72,7 @@ GRANT USAGE, CREATE ON SCHEMA public TO migrator;
 
 GRANT USAGE ON SCHEMA public TO app;
 
--- Rows of every table that is there or will be, and numbers of every sequence.
+-- Rows of every existing and future table, and values of every sequence.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO app;
 
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO app;
@@ -81,7 +81,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE migrator IN SCHEMA public GRANT SELECT, INSERT
 
 ALTER DEFAULT PRIVILEGES FOR ROLE migrator IN SCHEMA public GRANT USAGE ON SEQUENCES TO app;
 
--- Which migrations have run is not the replicas' business.
+-- The replicas need no access to the list of migrations.
 DO $$
 BEGIN
     IF to_regclass('public._sqlx_migrations') IS NOT NULL THEN
