@@ -281,8 +281,8 @@ impl RecordCache {
             Stored::Refused if self.delete(id, deadline).await => {}
             Stored::Refused | Stored::Failed | Stored::TooLarge => {
                 self.0.missed.add(id);
-                // Other replicas serve the old entry until the repair, which follows the next probe. A failure that is
-                // not one of Redis requests none.
+                // Other replicas serve the old entry until the repair, which follows the next probe; so that is requested
+                // now. While Redis is down it would find nothing new.
                 if self.0.redis.knowledge().is_up() {
                     self.0.redis.knowledge().suspect();
                 }

@@ -89,7 +89,8 @@ pub(super) fn watch(hub: &Hub) {
     while !hub.is_ending() {
         let start = Instant::now();
         let announced = announcement::find(&hub.options.folder);
-        // Without a word of a run the last one stays: its stack may be gone, its report is not.
+        // Without an announcement the last run stays: its report outlives its stack. A journal that cannot be opened yet is
+        // tried again at the next look.
         if let Some(announced) = announced.filter(|now| followed.as_ref().map(|of| &of.announced) != Some(now)) {
             followed = Followed::open(announced).ok();
         }
@@ -109,7 +110,7 @@ impl Followed {
     }
 
     fn look(&mut self, held_by: Option<&Holder>) -> Option<RunState> {
-        // What cannot be read is shown as far as it was.
+        // After a read error the state so far is shown.
         let has_new = self.read().unwrap_or(false);
         let is_there = held_by.is_some_and(|holder| holder.pid() == self.announced.pid);
         let journal = &self.announced.journal;
@@ -125,7 +126,8 @@ impl Followed {
         Some(state.clone())
     }
 
-    /// Takes in what was added. Whether anything was.
+    /// Takes in the complete lines that were added, and tells whether there were any. A line of an unknown form is left
+    /// out, as in a journal of a newer version.
     fn read(&mut self) -> io::Result<bool> {
         (&self.file).take(AT_ONCE).read_to_end(&mut self.rest)?;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(false) };

@@ -20,10 +20,9 @@ use crate::report::{Outcome, Report};
 use crate::signals::Signals;
 use crate::target::Target;
 
-/// How long a server may take to accept the connection that shows it is there.
+/// Time limit for the server to accept the first connection.
 const REACH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the writing of results may go on after a signal: more than a disk needs, and less than the patience of whoever
-/// stopped reading a pipe.
+/// Time limit for writing the results after a signal: enough for a disk, and short when nothing reads a pipe any more.
 const WRITE_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]

@@ -162,7 +162,7 @@ proptest! {
 /// Ten minutes of it: `FUZZ_SECONDS=600 cargo test --release -p loadgen --lib fuzz`.
 #[test]
 fn fuzz() {
-    #[expect(clippy::disallowed_methods, reason = "how long to look is for whoever runs the test to say")]
+    #[expect(clippy::disallowed_methods, reason = "the caller of the test sets the duration")]
     let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
     let begin = std::time::Instant::now();
     let mut chance = fastrand::Rng::with_seed(begin.elapsed().as_nanos() as u64 ^ u64::from(std::process::id()));
