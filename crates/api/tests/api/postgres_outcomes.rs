@@ -163,8 +163,7 @@ async fn with_two_connections_for_three_replicas_some_misses_are_served_and_none
     // Enough time to be refused on a busy machine; the fallback matrix tests the default bounds.
     let patient = [("DB_ACQUIRE_TIMEOUT", "1s"), ("REQUEST_TIMEOUT", "2s")];
     let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &patient));
-    // The servers' own replica has one as well.
-    servers.sql("ALTER ROLE app CONNECTION LIMIT 3").await;
+    servers.sql("ALTER ROLE app CONNECTION LIMIT 2").await;
     servers.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'").await;
     let mut served = 0;
     let mut reads = JoinSet::new();
@@ -186,6 +185,43 @@ async fn with_two_connections_for_three_replicas_some_misses_are_served_and_none
     for replica in &replicas {
         assert_eq!(breaker(replica).await, 0, "a full Postgres is not one that is away");
     }
+}
+
+#[tokio::test]
+async fn no_replica_keeps_the_last_connections_from_another() {
+    let servers = Servers::alone();
+    let variables = [("CACHE", "off"), ("SINGLE_FLIGHT", "off")];
+    let replicas: [Replica; 3] = std::array::from_fn(|_| Replica::start_on(&servers, &variables));
+    servers.sql("ALTER ROLE app CONNECTION LIMIT 2").await;
+    servers.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'").await;
+    // Idle replicas: each is served in its turn, though there are more replicas than connections.
+    for replica in &replicas {
+        let start = Instant::now();
+        while read_at_once(replica, 1..=4).await.iter().all(|read| read.status != StatusCode::OK) {
+            assert!(start.elapsed() < Duration::from_secs(1) + SCHEDULING, "an idle replica holds the connections");
+        }
+    }
+    // Busy replicas: none is left out for long.
+    let mut waits = JoinSet::new();
+    let stop = tokio_util::sync::CancellationToken::new();
+    for replica in replicas {
+        let stop = stop.clone();
+        waits.spawn(async move {
+            let (mut served_at, mut longest) = (Instant::now(), Duration::ZERO);
+            while !stop.is_cancelled() {
+                let is_served = read_at_once(&replica, 1..=8).await.iter().any(|read| read.status == StatusCode::OK);
+                longest = longest.max(served_at.elapsed());
+                if is_served {
+                    served_at = Instant::now();
+                }
+            }
+            longest
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    stop.cancel();
+    let longest = waits.join_all().await;
+    assert!(longest.iter().all(|wait| *wait < Duration::from_secs(3) + SCHEDULING), "{longest:?}");
 }
 
 #[tokio::test]

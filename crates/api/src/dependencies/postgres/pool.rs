@@ -282,10 +282,11 @@ impl ConnectionPool {
         self.pool.manager().0.options.connect().await
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long, or will not be reused.
     pub(super) fn close_idle(&self) {
-        drop(self.pool.retain(|_, metrics| metrics.last_used() < LONGEST_IDLE));
-        self.pool.manager().spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE);
+        let connector = self.pool.manager();
+        drop(self.pool.retain(|pooled, metrics| metrics.last_used() < LONGEST_IDLE && connector.is_usable(pooled)));
+        connector.spares().retain(|spare| spare.at.elapsed() < LONGEST_IDLE && connector.is_usable(spare));
     }
 
     /// The number of connections: (idle, in use).

@@ -1,5 +1,12 @@
-//! Probes whether Postgres answers and takes writes. The prober holds no connection of its own: it takes one from the
-//! pool for each probe, so that it uses no extra connection where connections are few.
+//! Probes whether Postgres answers, takes writes, and has connections left. The prober holds no connection of its own:
+//! it takes one from the pool for each probe, so that it uses no extra connection where connections are few.
+//!
+//! # Connections that are scarce
+//! An open connection saves the next request the time to connect, but when the role has reached its limit it is one that
+//! another replica waits for. So each probe asks for that limit, too. While it is reached, this replica reuses no
+//! connection that is older than the last probe: idle ones are closed, and those in use when their statement has ended.
+//! Each replica gets its turn that way, also beside idle replicas and beside busier ones. Connections are not given up
+//! when other roles have filled Postgres, because those would take them.
 
 use std::time::Duration;
 
@@ -19,12 +26,26 @@ use crate::dependencies::{
 /// Opened when Postgres becomes available, so that the first requests do not have to connect.
 const WARM_CONNECTIONS: usize = 2;
 
-/// True on a standby, and when `default_transaction_read_only` is set.
-const QUESTION: &str = "SELECT current_setting('transaction_read_only') = 'on'";
+/// Whether Postgres refuses writes (it is a standby, or `default_transaction_read_only` is set), and whether the
+/// connections of this role have reached its limit.
+const QUESTION: &str = "
+    SELECT current_setting('transaction_read_only') = 'on', coalesce((
+        SELECT count(*) >= nullif(rolconnlimit, -1)
+        FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
+        WHERE rolname = session_user
+        GROUP BY rolconnlimit
+    ), false)";
 
 /// The bound of the first attempt, on a connection from the pool. The rest of the probe's time is for a fresh
 /// connection.
 const FIRST_ASK: Duration = Duration::from_millis(100);
+
+/// The answer to a probe.
+#[derive(Clone, Copy)]
+struct Told {
+    read_only: bool,
+    at_limit: bool,
+}
 
 /// The result of a probe.
 enum Seen {
@@ -63,12 +84,14 @@ impl Inner {
             seen => seen,
         };
         let latency = start.elapsed();
-        let observation =
-            match seen.map_or_else(|signal| self.reason(signal, answered), |read_only| Seen::Up { read_only }) {
-                Seen::Up { read_only: false } => Observation::up(latency),
-                Seen::Up { read_only: true } => Observation::read_only(latency, "read_only"),
-                Seen::Down(reason) => Observation::down(latency, reason),
-            };
+        let at_limit = matches!(seen, Ok(Told { at_limit: true, .. }));
+        let observation = match seen
+            .map_or_else(|signal| self.reason(signal, answered), |told| Seen::Up { read_only: told.read_only })
+        {
+            Seen::Up { read_only: false } => Observation::up(latency),
+            Seen::Up { read_only: true } => Observation::read_only(latency, "read_only"),
+            Seen::Down(reason) => Observation::down(latency, reason),
+        };
         let was_writable = self.knowledge.is_writable();
         let writable_again = observation.writable && !was_writable;
         let change = self.knowledge.record(observation);
@@ -80,20 +103,23 @@ impl Inner {
             self.guard.invite();
             self.warm().await;
         }
+        if at_limit {
+            self.pool.distrust(Instant::now());
+        }
         self.pool.close_idle();
     }
 
-    /// Whether Postgres is read-only.
-    async fn ask(&self, bound: Duration) -> Result<bool, Signal> {
+    /// Asks on a connection from the pool.
+    async fn ask(&self, bound: Duration) -> Result<Told, Signal> {
         let start = Instant::now();
         let mut lease = self.pool.acquire(Some(bound)).await.map_err(|NotAcquired { signal, .. }| signal)?;
         let stage = if lease.is_fresh { Stage::OnFresh } else { Stage::OnReused };
-        let question = sqlx::query_scalar(QUESTION);
+        let question = sqlx::query_as(QUESTION);
         let answer = within(Some(bound.saturating_sub(start.elapsed())), question.fetch_one(lease.connection())).await;
         match answer {
-            Some(Ok(read_only)) => {
+            Some(Ok((read_only, at_limit))) => {
                 lease.give_back();
-                Ok(read_only)
+                Ok(Told { read_only, at_limit })
             }
             Some(Err(error)) => Err(signal(&error, stage, Access::Read)),
             None => Err(Signal::Silent),
@@ -101,13 +127,14 @@ impl Inner {
     }
 
     /// Runs the same probe on a new connection.
-    async fn ask_apart(&self) -> Result<bool, Signal> {
+    async fn ask_apart(&self) -> Result<Told, Signal> {
         let asked = within(Some(PROBE_TIMEOUT), async {
             let mut connection = self.pool.connect_apart().await.map_err(|error| (error, Stage::Connecting))?;
-            sqlx::query_scalar(QUESTION).fetch_one(&mut connection).await.map_err(|error| (error, Stage::OnFresh))
+            sqlx::query_as(QUESTION).fetch_one(&mut connection).await.map_err(|error| (error, Stage::OnFresh))
         });
         match asked.await {
-            Some(answer) => answer.map_err(|(error, stage)| signal(&error, stage, Access::Read)),
+            Some(Ok((read_only, at_limit))) => Ok(Told { read_only, at_limit }),
+            Some(Err((error, stage))) => Err(signal(&error, stage, Access::Read)),
             None => Err(Signal::Silent),
         }
     }
