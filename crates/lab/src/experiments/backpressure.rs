@@ -23,13 +23,14 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("backpressure", "What goodput remains at 2, 5 and 10 times the capacity?")
         .from("004", "", "Backpressure: only 100 concurrent requests are allowed to the service; more are pushed back.")
         .expect(
-            "A request that comes when all places are taken is refused at once, which costs next to nothing; so the accepted \
-             ones get the whole capacity, and none of them waits long. Without a limit every request is taken in: those refused \
-             in the end have waited for it, and without time-outs all wait until nobody is there to read the answer.",
+            "A request that arrives at the limit is refused at once, which costs almost nothing. The accepted \
+             requests get the whole capacity, and none of them waits long. Without a limit every request is \
+             accepted: those that fail in the end have waited first, and without time-outs requests are still \
+             processed after their clients have given up.",
         )
         .change(
-            "A limit on requests in flight that refuses at once, small enough that the accepted ones meet their deadline, \
-             outside of everything that costs.",
+            "Limit the requests in flight and refuse the rest at once. The limit must be small enough that \
+             accepted requests meet their deadline, and must stand in front of all expensive work.",
         );
     let shape = || {
         let shape = Shape::default().with("CACHE", "off").with("DB_MAX_CONNECTIONS", CONNECTIONS);
@@ -57,17 +58,17 @@ fn hypotheses() -> Vec<Hypothesis> {
     for (name, factor) in FACTORS {
         let one = |says: &str, measure, bound| Says(name).that(says, "whole", measure, bound);
         all.push(one(&format!("at {factor} times the capacity, it is all used"), goodput(), Bound::at_least(0.9)));
-        all.push(one("who is refused learns it at once", Measure::bad(99.0), Bound::at_most(10.0)));
-        all.push(one("who is accepted is served in time", Measure::good(95.0), Bound::at_most(320.0)));
+        all.push(one("rejected requests are answered within 10 ms", Measure::bad(99.0), Bound::at_most(10.0)));
+        all.push(one("accepted requests are answered within 320 ms", Measure::good(95.0), Bound::at_most(320.0)));
     }
     let late = Says("no-limit").that(
-        "without the limit a refusal takes as long as the wait for a connection",
+        "without the limit, requests wait before they fail",
         "whole",
         Measure::bad(50.0),
         Bound::at_least(80.0),
     );
     let collapse = Says("no-limit-no-timeouts").that(
-        "without time-outs as well, most of the capacity goes into answers that come too late",
+        "without limit and time-outs, most answers come too late for their clients",
         "whole",
         goodput(),
         Bound::at_most(0.6),

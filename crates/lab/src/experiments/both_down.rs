@@ -12,10 +12,14 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("both-down", "What do clients get when neither Redis nor Postgres answers?")
         .from("004", "", outage::FALLBACK)
         .expect(
-            "Nothing can be served, so all that is left is to say so: 503 with `Retry-After`, within 300 ms, and soon within a \
-             few milliseconds. No replica ends, none is taken out, and all is back two seconds after the dependencies are.",
+            "Nothing can be served. Each request gets 503 with `Retry-After` within 300 ms, and within a few \
+             milliseconds once the breakers are open. No replica exits and none is taken out of the load \
+             balancer. Everything works again two seconds after the dependencies are back.",
         )
-        .change("A readiness check that does not ask dependencies: otherwise one outage takes every replica out.");
+        .change(
+            "Use a readiness check that does not depend on Postgres or Redis. Otherwise one outage removes every \
+             replica.",
+        );
     let both = |kind: FaultKind| [(Target::Redis, kind.clone()), (Target::Postgres, kind)];
     Experiment {
         about,
@@ -31,11 +35,11 @@ fn hypotheses(arm: &str) -> Vec<Hypothesis> {
     let says = Says(arm);
     let all = |percentile| Measure::Latency { of: Answers::All, percentile };
     let mut all = vec![
-        says.that("nothing is served", "broken", Measure::Success, Bound::at_most(0.0)),
+        says.that("no request succeeds", "broken", Measure::Success, Bound::at_most(0.0)),
         says.that("no answer takes longer than 300 ms", "broken", all(99.0), Bound::at_most(300.0)),
-        says.that("most come at once", "broken", all(50.0), Bound::at_most(20.0)),
-        says.recovers("database", "two seconds after the return Postgres is asked again"),
-        says.recovers("cache", "and the cache is used again"),
+        says.that("most answers come within 20 ms", "broken", all(50.0), Bound::at_most(20.0)),
+        says.recovers("database", "Postgres is used again within 2 s of its recovery"),
+        says.recovers("cache", "the cache is used again within 2 s of its recovery"),
         says.never_wrong("nginx"),
     ];
     all.extend(says.no_gateway_errors());

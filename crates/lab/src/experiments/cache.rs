@@ -21,11 +21,11 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              by the cache. It reduces the load on the database and the latency.",
         )
         .expect(
-            "A hundred records, asked for thousands of times: Postgres reads each about once per 30 s, whatever the load. A \
-             Postgres on the same machine with nothing else to do is nearly as fast as Redis, so what shows is the reads that \
-             it is spared rather than the latency.",
+            "A hundred records are read thousands of times, and Postgres reads each of them about once per 30 s, \
+             whatever the load. An idle Postgres on the same machine is nearly as fast as Redis, so the \
+             difference shows in the number of reads that reach Postgres rather than in the latency.",
         )
-        .change("Cache what is read often and changes seldom; measure the share of hits before and after.");
+        .change("Cache what is read often and changes rarely. Measure the hit ratio before and after.");
     let arm = |name: &str, shape| {
         Arm::new(name)
             .on(shape)
@@ -36,7 +36,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let arms = vec![arm("with", Shape::default()), arm("without", Shape::default().with("CACHE", "off"))];
     let with = |says: &str, measure, bound| Hypothesis::new(says, "with", "whole", measure, bound);
     let spared = Hypothesis::new(
-        "without the cache Postgres has to do at least eight times as much",
+        "without the cache Postgres gets at least eight times the reads",
         "without",
         "whole",
         reads().ratio_to("with"),
@@ -46,7 +46,7 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
         with("Postgres reads each record about once", reads(), Bound::at_most(RECORDS as f64 * 1.3)),
         spared,
         with(
-            "a typical answer is no slower than without",
+            "the median answer is no slower than without the cache",
             Measure::good(50.0).ratio_to("without"),
             Bound::at_most(1.0),
         ),

@@ -25,11 +25,15 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              Your API starts timing out. Users see 'connection refused' errors.",
         )
         .expect(
-            "Reads take 20 ms, so two connections do a hundred of them a second, and more are asked for. With a time-out for the \
-             wait some get 503 `database_busy` after 100 ms and the others their answer in time. Without one the queue grows \
-             for as long as the load lasts: seconds.",
+            "A read takes 20 ms, so two connections serve a hundred reads a second, and the load is higher. With \
+             a time-out for acquiring a connection, some requests get 503 `database_busy` after 100 ms and the \
+             others are answered in time. Without one the queue grows as long as the load lasts, and the latency \
+             reaches seconds.",
         )
-        .change("A time-out for the wait for a connection. Then connections where the database can bear more, or a cache.")
+        .change(
+            "Set a time-out for acquiring a connection. Then add connections if the database can take more, or \
+             add a cache.",
+        )
         .figure("latency with two connections", "seconds", "without", "starved", all(95.0));
     let outage::Times { breaks, heals, ends } = outage::times(scale);
     let slow = FaultKind::Slow { latency: READ, jitter: Duration::ZERO, bandwidth: None };
@@ -46,12 +50,12 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     };
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let hypotheses = vec![
-        Says("with").that("nothing hangs", "starved", all(99.0), Bound::at_most(320.0)),
-        Says("with").that("some are served", "starved", Measure::Success, Bound::at_least(10.0)),
-        Says("with").that("and others refused", "starved", Measure::Failures, Bound::at_least(1.0)),
-        Says("with").recovers("database", "two seconds after the return there is one for everybody"),
+        Says("with").that("no answer takes longer than 320 ms", "starved", all(99.0), Bound::at_most(320.0)),
+        Says("with").that("some requests succeed", "starved", Measure::Success, Bound::at_least(10.0)),
+        Says("with").that("the other requests get 503", "starved", Measure::Failures, Bound::at_least(1.0)),
+        Says("with").recovers("database", "requests succeed within 2 s of the recovery"),
         Says("without").that(
-            "without time-outs requests wait for a second and more",
+            "without time-outs, requests wait for more than a second",
             "starved",
             all(95.0),
             Bound::at_least(1_000.0),

@@ -13,13 +13,13 @@ use crate::{
 pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("failing-over", "The database fails over under load: what do readers and writers notice?")
         .expect(
-            "Readers notice nothing: a read whose connection has ended is tried once more on a fresh one. Writers get 503 \
-             `database_read_only` with `Retry-After` for as long as nothing can be written, and half a second more at most: \
-             a replica asks twice a second whether it can write again.",
+            "Readers notice nothing: a read whose connection was closed is retried once on a new one. Writers get \
+             503 `database_read_only` with `Retry-After` while the database is read-only, and for at most half a \
+             second longer, because a replica checks twice a second whether it can write again.",
         )
         .change(
-            "Retry reads, once, on a fresh connection. Do not retry writes: say that nothing was done, so that the client can. \
-             Drop connections that lead to a server which has become read-only.",
+            "Retry reads once, on a new connection. Do not retry writes: answer that nothing was written, so that \
+             the client can retry. Close connections to a server that has become read-only.",
         );
     let requests = [
         RequestPlan::get("/data/{id}").named("hot").weight(0.6).holding("body:\"version\":"),
@@ -44,18 +44,18 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let refused = Measure::KindLatency { kind: put(), of: Answers::Bad, percentile: 99.0 };
     let hypotheses = vec![
         says.none_fails("hot", "no read of a cached record fails"),
-        says.none_fails("cold", "nor one that Postgres answers"),
-        says.that("no read or write is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        says.none_fails("cold", "no read from Postgres fails"),
+        says.that("no answer takes longer than 320 ms", "whole", Measure::good(99.0), Bound::at_most(320.0)),
         says.that(
-            "writes are refused while nothing can be written",
+            "writes get 503 while the database is read-only",
             "read-only",
             Measure::KindFailures(put()),
             Bound::at_least(1.0),
         ),
         says.that("in time", "read-only", refused, Bound::at_most(300.0)),
-        says.recovers("write", "two seconds after the return a write succeeds"),
+        says.recovers("write", "a write succeeds within 2 s of the recovery"),
         says.that(
-            "a second after it none fails any more",
+            "no write fails one second after it is writable again",
             "settled",
             Measure::KindFailures(put()),
             Bound::at_most(0.0),

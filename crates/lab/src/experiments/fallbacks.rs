@@ -17,13 +17,14 @@ pub(super) fn experiment() -> Experiment {
              cache, the cache answers. If it is in neither, the answer is 503.",
         )
         .expect(
-            "No row hangs. What is in the cache is served whatever Postgres does; what is not is refused within 300 ms, and \
-             within 10 ms once the breaker is open. A broken Redis costs at most 80 ms of an answer, and 5 ms once its \
-             breaker is open. Two seconds after the return all is as before, without a restart.",
+            "No request hangs. What is in the cache is served whatever the state of Postgres; what is not is \
+             refused within 300 ms, and within 10 ms once the breaker is open. A broken Redis adds at most 80 ms \
+             to an answer, and 5 ms once its breaker is open. Two seconds after the dependency is back everything \
+             works as before, without a restart.",
         )
         .change(
-            "A time-out for every call, shorter than that of the caller; a breaker, so that only one request a second pays \
-             it; entries that are kept longer than they are fresh.",
+            "Set a time-out for every call, shorter than the caller's. Add a breaker, so that only one request a \
+             second pays for the time-out. Keep cache entries for longer than they are fresh.",
         );
     let rows = rows();
     let (read_only, hypotheses) = matrix::read_only();

@@ -212,28 +212,33 @@ impl Row {
         let says = self.answer.says();
         let mut all = vec![
             one(&format!("a replica answers {says}"), "judged", unexpected("replica"), Bound::at_most(0.0)),
-            one("the first answers take no longer", "first", slowest("replica"), Bound::at_most(self.first)),
+            one("the first answers are within the bound", "first", slowest("replica"), Bound::at_most(self.first)),
             one(&format!("nginx answers {says}"), "nginx", unexpected("nginx"), Bound::at_most(0.0)),
-            one("answers through nginx take no longer", "nginx", slowest("nginx"), Bound::at_most(self.first)),
+            one("answers through nginx are within the bound", "nginx", slowest("nginx"), Bound::at_most(self.first)),
         ];
         if let (Some(open), Some(dependency)) = (self.open, self.breaker()) {
             let median = Measure::Median { probe: "replica".to_owned(), part: self.part() };
             let state = Measure::MetricHighest(format!("breaker_state{{dependency=\"{dependency}\"}}"));
             all.push(one(&format!("the breaker of {dependency} opens"), "opened", state, Bound::at_least(2.0)));
-            all.push(one("once it is open, answers come at once", "open", median, Bound::at_most(open)));
+            all.push(one("answers are immediate once the breaker is open", "open", median, Bound::at_most(open)));
         }
         if self.answer == Answer::MissingOrBusy {
             let expect = Expect::status(&[503]);
             let not_refused = Measure::Unexpected { probe: "replica".to_owned(), expect };
-            all.push(one("some are served", "judged", not_refused, Bound::at_least(1.0)));
+            all.push(one("some requests are served", "judged", not_refused, Bound::at_least(1.0)));
         }
         if self.entry == Entry::Corrupt {
             let replaced = Measure::Metric("cache_requests_total{result=\"corrupt\"}".to_owned());
-            all.push(one("the entry is found corrupt once, and replaced", "whole", replaced, Bound::between(1.0, 1.0)));
+            all.push(one("the corrupt entry is found once and replaced", "whole", replaced, Bound::between(1.0, 1.0)));
         }
         if self.is_undone() {
             let back = Measure::Recover("back".to_owned());
-            all.push(one("a good answer soon after the return", "whole", back, Bound::at_most(RECOVERS_WITHIN)));
+            all.push(one(
+                "the first good answer comes within 2 s of the recovery",
+                "whole",
+                back,
+                Bound::at_most(RECOVERS_WITHIN),
+            ));
         }
         all
     }
@@ -266,11 +271,11 @@ pub(super) fn read_only() -> (Arm, Vec<Hypothesis>) {
     let refused = Expect::status(&[503]).code(&["database_read_only"]);
     let hypotheses = vec![
         one("writes get 503 `database_read_only`", "judged", unexpected("write", refused), Bound::at_most(0.0)),
-        one("and get it without delay", "judged", slowest("write"), Bound::at_most(300.0)),
-        one("reads go on", "judged", unexpected("read", Answer::Missing.expect()), Bound::at_most(0.0)),
-        one("and take no longer", "judged", slowest("read"), Bound::at_most(300.0)),
+        one("refused writes are answered within 300 ms", "judged", slowest("write"), Bound::at_most(300.0)),
+        one("reads are not affected", "judged", unexpected("read", Answer::Missing.expect()), Bound::at_most(0.0)),
+        one("reads are answered within 300 ms", "judged", slowest("read"), Bound::at_most(300.0)),
         one(
-            "a write succeeds soon after the return",
+            "a write succeeds within 2 s of the recovery",
             "whole",
             Measure::Recover("back".to_owned()),
             Bound::at_most(RECOVERS_WITHIN),

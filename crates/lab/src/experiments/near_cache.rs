@@ -16,13 +16,21 @@ const OLD: f64 = 200.0;
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("near-cache", "What does a cache in the process buy, and how old may it answer?")
-        .from("001", "", "Caches stand at every layer: in the client, at the edge, in the process, in a store they share.")
-        .expect(
-            "Hot records come from the replica's own memory: Redis is asked a small part as often. What was written is reported \
-             by Redis to each replica within milliseconds; should a report be lost, an entry ends by itself, so that no read is \
-             older than 200 ms. Without it every read begins after the write sees it.",
+        .from(
+            "001",
+            "",
+            "Caches stand at every layer: in the client, at the edge, in the process, in a store they share.",
         )
-        .change("Only for what may be a little old, with a bound on how old, and with reports of changes.");
+        .expect(
+            "Hot records come from the replica's own memory, and Redis gets a small part of the requests. Redis \
+             reports each change to every replica within milliseconds. If a report is lost, the entry expires by \
+             itself, so no read is more than 200 ms behind a write. Without the near cache a read always returns \
+             the last acknowledged write.",
+        )
+        .change(
+            "Use it only for data that may be slightly out of date, with a bound on the age and with \
+             invalidation.",
+        );
     let arm = |name: &str, shape: Shape| {
         let requests =
             [RequestPlan::get("/data/{id}").named("get").weight(0.98), RequestPlan::put("/data/{id}").weight(0.02)];
@@ -46,16 +54,26 @@ fn hypotheses() -> Vec<Hypothesis> {
     let asked = Measure::Metric("dependency_request_duration_seconds_count{dependency=\"redis\"}".to_owned());
     let says = Says("with");
     let mut all = vec![
-        says.that("Redis is asked at most half as often", "whole", asked.ratio_to("without"), Bound::at_most(0.5)),
-        says.that("no answer is later for it", "whole", Measure::good(50.0).ratio_to("without"), Bound::at_most(1.1)),
-        says.that("nothing fails", "whole", Measure::Failures, Bound::at_most(0.0)),
+        says.that("Redis gets at most half of the requests", "whole", asked.ratio_to("without"), Bound::at_most(0.5)),
+        says.that(
+            "answers do not become slower",
+            "whole",
+            Measure::good(50.0).ratio_to("without"),
+            Bound::at_most(1.1),
+        ),
+        says.that("no request fails", "whole", Measure::Failures, Bound::at_most(0.0)),
     ];
     for replica in 1..=REPLICAS {
         let probe = Target::Api(replica).to_string();
         let behind = || Measure::Behind { probe: probe.clone(), writer: "writer".to_owned() };
-        all.push(says.that("no read is older than 200 ms", "whole", behind(), Bound::at_most(OLD)));
+        all.push(says.that("no read is more than 200 ms behind a write", "whole", behind(), Bound::at_most(OLD)));
         all.push(says.never_wrong(&probe));
-        all.push(Says("without").that("without it no read is old", "whole", behind(), Bound::at_most(0.0)));
+        all.push(Says("without").that(
+            "without the near cache no read is behind a write",
+            "whole",
+            behind(),
+            Bound::at_most(0.0),
+        ));
     }
     all
 }

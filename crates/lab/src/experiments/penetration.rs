@@ -21,11 +21,11 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              the DB. Mitigation: a Bloom filter.",
         )
         .expect(
-            "That an id does not exist is remembered like a record, for 2 s: each id is read once in that time, however often it \
-             is asked for. Without, every request reads. Against ids that never come twice neither helps; a limit per client \
-             does (nginx has one).",
+            "The absence of an id is cached for 2 s like a record, so each id is read at most once in that time, \
+             however often it is requested. Without this, every request reads from Postgres. Neither helps \
+             against ids that are never repeated; a limit per client does (nginx has one).",
         )
-        .change("Cache what is missing, shortly. It needs no filter to be kept in step with the table.");
+        .change("Cache missing ids for a short time. Unlike a Bloom filter, this needs no copy of the table's ids.");
     let arm = |name: &str, shape| {
         let load = LoadPlan::rate(RATE, lasts).of_ids(UNKNOWN[0], UNKNOWN[0] + IDS - 1).good("404");
         Arm::new(name).on(shape).load(load)
@@ -36,10 +36,10 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let most = IDS * (lasts.as_secs() / REMEMBERED + 1);
     let requests = RATE * lasts.as_secs_f64();
     let hypotheses = vec![
-        Says("with").that("each id is read once in 2 s", "whole", reads(), Bound::at_most(most as f64)),
+        Says("with").that("each id is read at most once in 2 s", "whole", reads(), Bound::at_most(most as f64)),
         Says("with").that("every answer is 404", "whole", Measure::Failures, Bound::at_most(0.0)),
         Says("without").that(
-            "otherwise nearly every request is a read",
+            "without the cache nearly every request reads from Postgres",
             "whole",
             reads(),
             Bound::at_least(requests * 0.7),

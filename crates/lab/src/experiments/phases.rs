@@ -21,8 +21,8 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              data is cached it is served, else the answer is 503.",
         )
         .expect(
-            "More replicas do not help against a dead database: all fail with it. A cache does, for what is in it and still \
-             fresh. Time-outs bound how long the rest waits for its refusal.",
+            "More replicas do not help when the database is down: all of them fail. A cache helps for the entries \
+             that are in it and still fresh. Time-outs bound how long the other requests wait for their error.",
         )
         .change("Find the dependency that every request needs, and what can be answered without it.")
         .figure("a request while Postgres is down", "500 after 19 ms", "raw", "broken", bad())
@@ -55,14 +55,19 @@ fn hypotheses() -> Vec<Hypothesis> {
         let says = Says(name);
         let failures = |kind: &str| Measure::KindFailures(kind.to_owned());
         if phase < 3 {
-            all.push(says.that("without a cache nothing is served", "broken", Measure::Success, Bound::at_most(0.0)));
+            all.push(says.that("without a cache every request fails", "broken", Measure::Success, Bound::at_most(0.0)));
         } else {
-            all.push(says.that("what is cached is served", "broken", failures("hot"), Bound::at_most(0.0)));
-            all.push(says.that("what is not is refused", "broken", failures("cold"), Bound::at_least(1.0)));
+            all.push(says.that("reads of cached records succeed", "broken", failures("hot"), Bound::at_most(0.0)));
+            all.push(says.that(
+                "reads of records that are not cached get 503",
+                "broken",
+                failures("cold"),
+                Bound::at_least(1.0),
+            ));
         }
         let bad = Measure::Latency { of: Answers::Bad, percentile: 99.0 };
-        all.push(says.that("a refused connection is no reason to wait", "broken", bad, Bound::at_most(300.0)));
-        all.push(says.recovers("database", "the pool finds the way back by itself"));
+        all.push(says.that("errors are returned within 300 ms", "broken", bad, Bound::at_most(300.0)));
+        all.push(says.recovers("database", "Postgres is used again within 2 s of its recovery"));
     }
     all
 }

@@ -12,18 +12,22 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("postgres-pause", "What do clients notice when Postgres hangs under load?")
         .from("004", "", outage::FALLBACK)
         .expect(
-            "A hung Postgres accepts connections and answers nothing: only a time-out tells. The first requests pay it \
-             (180 ms), then the breaker is open and one request a second and replica pays it for the others. Without \
-             time-outs and breakers each of them waits until something else gives up: half a second until the replica's own \
-             prober has found out, or nginx' second and then another one on the next replica.",
+            "A hung Postgres accepts connections and never answers, so only a time-out detects it. The first \
+             requests pay for that time-out (180 ms). Then the breaker is open, and one request per second and \
+             replica pays. Without time-outs and breakers each request waits until something else gives up: half \
+             a second until the replica's prober notices, or nginx's read time-out of one second, and again on \
+             the next replica.",
         )
-        .change("A time-out on every call, below that of the caller. Then a breaker, so that not every request pays it.");
+        .change(
+            "Set a time-out on every call, shorter than the caller's. Then add a breaker, so that not every \
+             request pays for it.",
+        );
     let hang = [(Target::Postgres, FaultKind::Pause)];
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut hypotheses = outage::without_postgres("with");
     let waits = Measure::KindLatency { kind: "cold".to_owned(), of: Answers::Bad, percentile: 50.0 };
     hypotheses.push(Says("without").that(
-        "without time-outs and breakers what is not cached waits for half a second and more",
+        "without time-outs and breakers, reads that are not cached wait for at least half a second",
         "broken",
         waits,
         Bound::at_least(450.0),

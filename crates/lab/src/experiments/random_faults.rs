@@ -27,12 +27,17 @@ const LAST_CALM: Duration = Duration::from_secs(5);
 const LONGEST_MS: f64 = 1_600.0;
 
 pub(super) fn experiment(scale: Scale, seed: u64) -> Experiment {
-    let about = About::new("random-faults", "Faults come at random: does anything hang, or answer wrong, or stay broken?")
-        .expect(
-            "What fails is refused in time, nothing that is served is another record or an older version than was served before, \
-             and after the last fault all is as at the beginning. The schedule follows from the seed: `--seed` repeats it.",
-        )
-        .change("What a random schedule finds becomes an experiment of its own, with the one fault that did it.");
+    let about =
+        About::new("random-faults", "Faults come at random: does anything hang, or answer wrong, or stay broken?")
+            .expect(
+                "Requests that fail are refused in time. No answer contains another record, or an older version than \
+             was served before. After the last fault everything works as at the start. The schedule follows from \
+             the seed, and `--seed` repeats it.",
+            )
+            .change(
+                "Turn each finding of a random schedule into an experiment of its own, with the single fault that \
+             caused it.",
+            );
     let lasts = scale.seconds(25, 3_600);
     let requests = [
         RequestPlan::get("/data/{id}").named("hot").weight(0.7).holding("body:\"version\":"),
@@ -58,15 +63,15 @@ fn hypotheses() -> Vec<Hypothesis> {
     let says = Says(ARM);
     let slowest = Measure::Latency { of: Answers::All, percentile: 100.0 };
     let mut all = vec![
-        says.that("nothing hangs", "whole", slowest, Bound::at_most(LONGEST_MS)),
-        says.that("most requests do not notice", "whole", Measure::Success, Bound::at_least(70.0)),
-        says.that("after the last fault nothing fails any more", "after", Measure::Failures, Bound::at_most(0.0)),
+        says.that("no request hangs", "whole", slowest, Bound::at_most(LONGEST_MS)),
+        says.that("most requests succeed", "whole", Measure::Success, Bound::at_least(70.0)),
+        says.that("no request fails after the last recovery", "after", Measure::Failures, Bound::at_most(0.0)),
         says.never_wrong("nginx"),
     ];
     for replica in 1..=REPLICAS {
         let name = Api(replica).to_string();
         all.push(says.never_wrong(&name));
-        all.push(says.recovers(&name, "every replica is back within two seconds"));
+        all.push(says.recovers(&name, "every replica answers within 2 s of a recovery"));
     }
     all
 }

@@ -9,10 +9,13 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("redis-kill", "What do clients notice when Redis crashes under load?")
         .from("004", "", outage::FALLBACK)
         .expect(
-            "Nothing fails: every read goes to Postgres, past the cache. Connections are refused at once, so it costs next to \
-             nothing, and the breaker spares even that.",
+            "Nothing fails: every read bypasses Redis and goes to Postgres. Refused connections cost almost \
+             nothing, and once the breaker is open none are attempted.",
         )
-        .change("An error of the cache is a reason to ask the database, never an error for the client and never a 404.");
+        .change(
+            "Treat an error of the cache as a reason to read from the database, never as an error for the client, \
+             and never as a 404.",
+        );
     Experiment {
         about,
         arms: vec![outage::arm("killed", &[(Target::Redis, FaultKind::Kill)], scale)],

@@ -12,16 +12,17 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("redis-pause", "What do clients notice when Redis hangs under load?")
         .from("004", "", outage::FALLBACK)
         .expect(
-            "Two attempts of 40 ms, then Postgres: the first requests take 80 ms longer. Then the breaker is open and they \
-             take no longer than without a cache. Without time-outs and breakers every request waits for Redis until nginx \
-             gives up: a cache that was to make things faster takes the whole service with it.",
+            "The first requests make two attempts of 40 ms and then read from Postgres, so they take 80 ms \
+             longer. Then the breaker is open, and requests take as long as without a cache. Without time-outs \
+             and breakers every request waits for Redis until nginx gives up: the cache takes the whole service \
+             down.",
         )
-        .change("A time-out for the cache that is far below the request's own, and a breaker.");
+        .change("Set a time-out for the cache far below that of the request, and add a breaker.");
     let hang = [(Target::Redis, FaultKind::Pause)];
     let raw = Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut hypotheses = outage::without_redis("with");
     hypotheses.push(Says("without").that(
-        "without time-outs and breakers a hung cache costs answers that the database could have given",
+        "without time-outs and breakers, a hung cache makes requests fail",
         "broken",
         Measure::Goodput.ratio_to_window("with", "broken"),
         Bound::at_most(0.9),

@@ -19,11 +19,12 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              2179.60 per second, 4.588 ms: 1.6 times the rate.",
         )
         .expect(
-            "A stateless service scales with its replicas as long as nothing they share is the limit. Each replica has the same \
-             share of a core, and Postgres and nginx have room: close to three times. The notes' 1.6 is what remains when all \
-             instances share the same cores, and 100 requests are over too soon to tell.",
+            "A stateless service scales with its replicas until something they share is the limit. Here each \
+             replica has the same share of a core, and Postgres and nginx have capacity to spare, so the factor \
+             is close to three. The notes' 1.6 is what remains when all instances share the same cores, and 100 \
+             requests are too few to measure it.",
         )
-        .change("Give each replica its own CPU, and keep state out of it.")
+        .change("Give each replica CPU of its own, and keep state out of it.")
         .figure("requests per second, one instance", "1337", "one-100", "whole", Measure::Goodput)
         .figure("requests per second, three instances", "2180", "three-100", "whole", Measure::Goodput)
         .figure("time per request, one instance", "7.48 ms", "one-100", "whole", latency())
@@ -40,12 +41,12 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let one = |says: &str, measure: Measure, bound| Hypothesis::new(says, "three", "whole", measure, bound);
     let hypotheses = vec![
         one(
-            "three replicas serve close to three times as much",
+            "three replicas serve nearly three times the requests",
             Measure::Goodput.ratio_to("one"),
             Bound::at_least(2.7),
         ),
-        one("and each user waits less than half as long", latency().ratio_to("one"), Bound::at_most(0.5)),
-        one("nothing fails", Measure::Failures, Bound::at_most(0.0)),
+        one("the latency is less than half", latency().ratio_to("one"), Bound::at_most(0.5)),
+        one("no request fails", Measure::Failures, Bound::at_most(0.0)),
     ];
     Experiment { about, arms, hypotheses }
 }

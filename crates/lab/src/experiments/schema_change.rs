@@ -11,13 +11,14 @@ use crate::{
 pub(super) fn experiment(scale: Scale) -> Experiment {
     let about = About::new("schema-change", "A column changes its type under load: does a client notice?")
         .expect(
-            "Every connection has prepared its statements for the old type, and Postgres refuses to go on with them (0A000, \
-             \"cached plan must not change result type\"), on each connection and for as long as it lives. A replica that knows \
-             this runs the statement once more, prepared anew: nobody notices, twice, since the type changes back as well.",
+            "Every connection has prepared its statements for the old type. Postgres refuses them from then on \
+             (0A000, \"cached plan must not change result type\"), on each connection for as long as it is open. \
+             A replica that recognises this prepares the statement again and retries it once. Clients do not \
+             notice either change, since the type is also changed back.",
         )
         .change(
-            "Tell this SQLSTATE from others and try once more on a fresh statement. An `ALTER` that rewrites the table takes \
-             longer than any request may wait: change such columns in steps.",
+            "Recognise this SQLSTATE and retry once with a newly prepared statement. An `ALTER` that rewrites the \
+             table takes longer than any request may wait: change such columns in steps.",
         );
     let requests = [
         RequestPlan::get("/data/{id}").named("hot").weight(0.5).holding("body:\"version\":"),
@@ -35,9 +36,9 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let says = Says("altered");
     let hypotheses = vec![
         says.none_fails("hot", "no read of a cached record fails"),
-        says.none_fails("cold", "nor one that Postgres answers"),
-        says.none_fails("put", "nor a write"),
-        says.that("and none is late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        says.none_fails("cold", "no read from Postgres fails"),
+        says.none_fails("put", "no write fails"),
+        says.that("no answer takes longer than 320 ms", "whole", Measure::good(99.0), Bound::at_most(320.0)),
         says.never_wrong("nginx"),
     ];
     Experiment { about, arms: vec![arm], hypotheses }

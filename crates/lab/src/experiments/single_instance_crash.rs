@@ -19,10 +19,13 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              your entire application goes down. Zero redundancy means zero availability during failures.",
         )
         .expect(
-            "Alone it takes everything with it until it is started again. As one of three it is noticed by nobody: nginx sends \
-             what it did not answer to another replica, as long as the request may be repeated.",
+            "A single replica is an outage until it has been started again. With three replicas no client \
+             notices: nginx sends the unanswered requests to another replica if they are idempotent.",
         )
-        .change("Two replicas at least, a load balancer that retries what is idempotent, and no state in the process.")
+        .change(
+            "Run at least two replicas behind a load balancer that retries idempotent requests, and keep no state \
+             in the process.",
+        )
         .figure("availability while it is down", "0 %", "alone", "down", Measure::Success);
     let outage::Times { breaks, heals, ends } = outage::times(scale);
     let arm = |name: &str, replicas| {
@@ -37,14 +40,19 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     };
     let hypotheses = vec![
         Says("alone").that(
-            "nothing is served while the only replica is down",
+            "no request succeeds while the only replica is down",
             "down",
             Measure::Success,
             Bound::at_most(0.0),
         ),
-        Says("alone").recovers("nginx", "it is back as soon as it is started again"),
+        Says("alone").recovers("nginx", "the replica answers within 2 s of its restart"),
         Says("one-of-three").that("no GET fails", "whole", Measure::Failures, Bound::at_most(0.0)),
-        Says("one-of-three").that("nor is one late", "whole", Measure::good(99.0), Bound::at_most(320.0)),
+        Says("one-of-three").that(
+            "no answer takes longer than 320 ms",
+            "whole",
+            Measure::good(99.0),
+            Bound::at_most(320.0),
+        ),
     ];
     Experiment { about, arms: vec![arm("alone", 1), arm("one-of-three", 3)], hypotheses }
 }

@@ -13,14 +13,18 @@ use crate::{
 const LATENCIES: [u64; 3] = [50, 200, 2_000];
 
 pub(super) fn experiment(scale: Scale) -> Experiment {
-    let about = About::new("slow-dependency", "Redis or Postgres is slower by 50, 200 or 2,000 ms: what do time-outs buy?")
-        .from("001", "", "Latency: distinguish that of successes from that of errors, and look at the tail.")
-        .expect(
-            "A slow Redis is worse than none, since every request asks it: beyond 40 ms it is not waited for, and soon not asked. \
-             A Postgres that takes longer than 150 ms cannot be used at all; what is cached does not notice. Without time-outs \
-             and breakers each request is as slow as the slowest of what it asks.",
-        )
-        .change("Time-outs that come from what the caller can wait for, not from what the dependency usually takes.");
+    let about =
+        About::new("slow-dependency", "Redis or Postgres is slower by 50, 200 or 2,000 ms: what do time-outs buy?")
+            .from("001", "", "Latency: distinguish that of successes from that of errors, and look at the tail.")
+            .expect(
+                "A slow Redis is worse than none, since every request uses it. Calls that take longer than 40 ms time \
+             out, and soon the breaker stops them. A Postgres that takes longer than 150 ms cannot be used at \
+             all; cached reads are not affected. Without time-outs and breakers each request is as slow as the \
+             slowest dependency that it uses.",
+            )
+            .change(
+                "Derive time-outs from how long the caller can wait, not from how long the dependency usually takes.",
+            );
     let raw = || Shape::default().with("TIMEOUTS", "off").with("BREAKERS", "off");
     let mut arms = Vec::new();
     for (suffix, shape) in [("", Shape::default()), ("-without", raw())] {
@@ -53,18 +57,18 @@ fn hypotheses() -> Vec<Hypothesis> {
     for latency in LATENCIES {
         let name = format!("redis-{latency}");
         let says = Says(&name);
-        all.push(says.that("nothing fails for a slow Redis", "whole", Measure::Failures, Bound::at_most(0.0)));
-        all.push(says.that("and most do not notice", "late", Measure::good(50.0), Bound::at_most(20.0)));
+        all.push(says.that("no request fails when Redis is slow", "whole", Measure::Failures, Bound::at_most(0.0)));
+        all.push(says.that("most answers are as fast as before", "late", Measure::good(50.0), Bound::at_most(20.0)));
         let name = format!("postgres-{latency}");
         let says = Says(&name);
         let hot = Measure::KindLatency { kind: "hot".to_owned(), of: Answers::Good, percentile: 95.0 };
         let every = Measure::Latency { of: Answers::All, percentile: 99.0 };
-        all.push(says.none_fails("hot", "no read of what is cached fails for a slow Postgres"));
-        all.push(says.that("nor is it slow", "late", hot, Bound::at_most(50.0)));
-        all.push(says.that("what is not cached is answered or refused in time", "late", every, Bound::at_most(320.0)));
+        all.push(says.none_fails("hot", "no read of a cached record fails when Postgres is slow"));
+        all.push(says.that("reads of cached records stay fast", "late", hot, Bound::at_most(50.0)));
+        all.push(says.that("the other reads are answered within 320 ms", "late", every, Bound::at_most(320.0)));
     }
     all.push(Says("postgres-50").that(
-        "with 50 ms more it is served",
+        "reads succeed when Postgres is 50 ms slower",
         "whole",
         Measure::Success,
         Bound::at_least(99.0),

@@ -27,10 +27,14 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              at once. Mutex / single-flight: only one request fetches from DB; others wait for the cached result.",
         )
         .expect(
-            "300 requests a second for one record, and a read takes 50 ms: a dozen requests come until the first has its answer. \
-             With single flight each replica reads once and the others share what it found. Without, each of them reads.",
+            "There are 300 requests a second for one record and a read takes 50 ms, so about a dozen requests \
+             arrive before the first is answered. With single flight each replica reads once and the other \
+             requests share the result. Without it each of them reads from Postgres.",
         )
-        .change("One flight per key and process, and old entries served while one request renews them.");
+        .change(
+            "Allow one read per key and process at a time, and serve the expired entry while one request \
+             refreshes it.",
+        );
     let slow = FaultKind::Slow { latency: READ, jitter: Duration::ZERO, bandwidth: None };
     let arm = |name: &str, shape| {
         Arm::new(name)
@@ -51,10 +55,10 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let single = Shape::default().with("SINGLE_FLIGHT", "off");
     let reads = || Measure::MetricOfOneReplica(READS.to_owned());
     let hypotheses = vec![
-        Says("with").that("each replica reads once at most", "expired", reads(), Bound::at_most(1.0)),
+        Says("with").that("each replica reads from Postgres at most once", "expired", reads(), Bound::at_most(1.0)),
         Says("with").that("no request fails", "whole", Measure::Failures, Bound::at_most(0.0)),
         Says("without").that(
-            "without single flight a replica reads again and again",
+            "without single flight, replicas read more than once",
             "expired",
             reads(),
             Bound::at_least(2.0),

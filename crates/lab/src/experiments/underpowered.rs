@@ -24,14 +24,14 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
              slow loading times. In production, this causes a cascading failure as retry storms make things worse.",
         )
         .expect(
-            "Half of them fail, and quickly: 429 with `Retry-After` costs the server next to nothing. Clients that try again at \
-             once, up to three times, get no more through, since the limit is the limit; but the server has to refuse two or \
-             three times as many. Where a refusal is not as cheap that is the end of it. A budget of one retry for ten requests bounds it: a \
-             tenth more, whatever happens.",
+            "Half of the requests fail, and fast: a 429 with `Retry-After` costs the server almost nothing. \
+             Clients that retry at once, up to three times, do not get more requests through, because the limit \
+             stays the same, but the server must refuse two or three times as many. Where a refusal is expensive, \
+             that takes the server down. A budget of one retry per ten requests bounds the extra load to a tenth.",
         )
         .change(
-            "More replicas, or fewer requests. In clients: wait as long as `Retry-After` says, and a budget for retries (a tenth \
-             of the requests), so that an overload stays what it is.",
+            "Add replicas, or reduce the load. In clients, wait as long as `Retry-After` says and use a retry \
+             budget (a tenth of the requests), so that an overload does not grow.",
         )
         .figure("requests that succeed", "50 %", "refused", "settled", Measure::Success);
     let arm = |name: &str, retries| {
@@ -47,28 +47,38 @@ pub(super) fn experiment(scale: Scale) -> Experiment {
     let asked = || Measure::Metric("http_requests_total{http_route=\"/data/{id}\"}".to_owned());
     let hypotheses = vec![
         Says("refused").that("half of the requests succeed", "settled", Measure::Success, Bound::between(45.0, 55.0)),
-        Says("refused").that("a refusal is quick", "settled", Measure::bad(95.0), Bound::at_most(20.0)),
-        Says("refused").that("what is served is fast", "settled", Measure::good(95.0), Bound::at_most(320.0)),
+        Says("refused").that(
+            "rejected requests are answered within 20 ms",
+            "settled",
+            Measure::bad(95.0),
+            Bound::at_most(20.0),
+        ),
+        Says("refused").that(
+            "accepted requests are answered within 320 ms",
+            "settled",
+            Measure::good(95.0),
+            Bound::at_most(320.0),
+        ),
         Says("naive-retries").that(
-            "naive retries get no more through",
+            "naive retries do not increase the successful requests",
             "settled",
             Measure::Goodput.ratio_to_window("refused", "settled"),
             Bound::between(0.9, 1.1),
         ),
         Says("naive-retries").that(
-            "but the server is asked about twice as often",
+            "naive retries double the load on the server",
             "whole",
             asked().ratio_to("refused"),
             Bound::at_least(1.6),
         ),
         Says("retry-budget").that(
-            "with a budget it is asked a tenth more often",
+            "a retry budget adds a tenth to the load",
             "whole",
             asked().ratio_to("refused"),
             Bound::at_most(1.15),
         ),
         Says("retry-budget").that(
-            "and as many get through",
+            "as many requests succeed with the budget",
             "settled",
             Measure::Goodput.ratio_to_window("refused", "settled"),
             Bound::between(0.9, 1.1),

@@ -27,10 +27,15 @@ const SABOTAGED: [(&str, &str, Sabotage, &str); 6] = [
         "redis-pause",
         "with",
         |arm| switch(arm, &[("TIMEOUTS", "off"), ("BREAKERS", "off")]),
-        "no read of a record that was cached fails",
+        "no read of a cached record fails",
     ),
-    ("penetration", "with", |arm| switch(arm, &[("CACHE_MISSING", "1ms")]), "each id is read once in 2 s"),
-    ("stampede", "with", |arm| switch(arm, &[("SINGLE_FLIGHT", "off")]), "each replica reads once at most"),
+    ("penetration", "with", |arm| switch(arm, &[("CACHE_MISSING", "1ms")]), "each id is read at most once in 2 s"),
+    (
+        "stampede",
+        "with",
+        |arm| switch(arm, &[("SINGLE_FLIGHT", "off")]),
+        "each replica reads from Postgres at most once",
+    ),
     (
         "postgres-kill",
         "killed",
