@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use stack::{Endpoints, Sql, StackError};
+use stack::{Login, Sql, Stack, StackError};
 
 /// Time limit of one command, on a busy machine.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -12,8 +12,12 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Postgres(Sql);
 
 impl Postgres {
-    pub(crate) fn connect(endpoints: &Endpoints) -> Result<Self, StackError> {
-        Ok(Self(Sql::connect(published(endpoints.postgres_admin_url.as_ref())?)?))
+    pub(crate) fn connect(stack: &Stack) -> Result<Self, StackError> {
+        Self::open(&stack.url(Login::PostgresAdmin)?)
+    }
+
+    pub(crate) fn open(url: &str) -> Result<Self, StackError> {
+        Ok(Self(Sql::connect(url)?))
     }
 
     /// Runs one statement and ignores its rows.
@@ -32,9 +36,8 @@ impl Postgres {
 pub(crate) struct Redis(redis::Connection);
 
 impl Redis {
-    pub(crate) fn connect(endpoints: &Endpoints) -> Result<Self, StackError> {
-        let url = published(endpoints.redis_admin_url.as_ref())?;
-        Self::open(url, ANSWERS_WITHIN).map_err(|error| failed("reach Redis", error))
+    pub(crate) fn connect(stack: &Stack) -> Result<Self, StackError> {
+        Self::open(&stack.url(Login::RedisAdmin)?, ANSWERS_WITHIN).map_err(|error| failed("reach Redis", error))
     }
 
     /// A connection with this time-out for replies.
@@ -58,11 +61,6 @@ impl Redis {
     pub(crate) fn run(&mut self, words: &[&str]) -> Result<(), StackError> {
         self.command(words).map_err(|error| failed(&words.join(" "), error))
     }
-}
-
-fn published(url: Option<&String>) -> Result<&str, StackError> {
-    let missing = || StackError::Usage("this driver does not publish the dependencies to this machine".to_owned());
-    url.map(String::as_str).ok_or_else(missing)
 }
 
 fn failed(what: &str, error: impl std::error::Error) -> StackError {

@@ -7,6 +7,7 @@ mod cut;
 mod docker;
 mod events;
 mod fault;
+mod known_containers;
 mod observe;
 mod proxies;
 mod scale;
@@ -16,15 +17,15 @@ mod up;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-use self::{container::Container, docker::docker, events::Events};
+use self::{container::Container, docker::docker, events::Events, known_containers::KnownContainers};
 use crate::{
-    DriverKind, Endpoints, HostEnvironment, Operation, Project, StackError, State, Status, Target, Topology, UpOptions,
+    DriverKind, Endpoints, HostEnvironment, Login, Operation, Project, StackError, State, Status, Target, Topology,
+    UpOptions,
     driver::{Driver, Logs, Starter},
     fault::ServerFault,
     folder::Folder,
@@ -89,24 +90,19 @@ impl ComposeRecord {
         }
     }
 
-    fn endpoints(&self) -> Result<Endpoints, StackError> {
+    fn url(&self, login: Login) -> Result<Option<String>, StackError> {
         let containers = self.containers()?;
         let find = |target| containers.iter().find(|(name, _)| *name == target).map(|(_, container)| container);
-        let replicas = || containers.iter().filter(|(name, _)| matches!(name, Target::Api(_)));
         let told = |target: Target| address::Told {
             container: find(target),
-            replica: replicas().next().map(|(_, container)| container),
+            replica: containers.iter().find(|(name, _)| matches!(name, Target::Api(_))).map(|(_, container)| container),
         };
-        Ok(Endpoints {
-            base_url: self.base_url(),
-            replicas: replicas()
-                .map(|(name, container)| ReplicaEndpoint { name: *name, url: replica_url(Some(container)) })
-                .collect(),
-            postgres_url: told(Target::Postgres).as_the_replicas("DATABASE")?,
-            postgres_admin_url: told(Target::Postgres).postgres_admin()?,
-            redis_url: told(Target::Redis).as_the_replicas("REDIS")?,
-            redis_admin_url: told(Target::Redis).redis_admin()?,
-        })
+        match login {
+            Login::Postgres => told(Target::Postgres).as_the_replicas("DATABASE"),
+            Login::PostgresAdmin => told(Target::Postgres).postgres_admin(),
+            Login::Redis => told(Target::Redis).as_the_replicas("REDIS"),
+            Login::RedisAdmin => told(Target::Redis).redis_admin(),
+        }
     }
 }
 
@@ -137,13 +133,13 @@ impl Starter for ComposeStarter {
     ) -> Result<(), StackError> {
         let repair = |record: &ComposeRecord| {
             // Before the first start there is no replica that knows the address, and nothing to repair.
-            record.endpoints()?.postgres_admin_url.map_or(Ok(()), |url| repair(&url))
+            record.url(Login::PostgresAdmin)?.map_or(Ok(()), |url| repair(&url))
         };
         up::up(folder, options, &repair, operation)
     }
 
     fn connect(&self, folder: &Folder) -> Box<dyn Driver> {
-        Box::new(ComposeStack { folder: folder.clone(), watched: Mutex::new(None) })
+        Box::new(ComposeStack { folder: folder.clone(), known: KnownContainers::default() })
     }
 
     fn stop(
@@ -161,8 +157,8 @@ impl Starter for ComposeStarter {
 #[derive(Debug)]
 struct ComposeStack {
     folder: Folder,
-    /// The last result for a watcher, valid until the next event.
-    watched: Mutex<Option<(Events, Vec<Target>)>>,
+    /// For what is asked for many times a second.
+    known: KnownContainers,
 }
 
 impl ComposeStack {
@@ -175,14 +171,6 @@ impl ComposeStack {
         let record = Record::load(&self.folder)?.filter(is_mine);
         let record = record.ok_or_else(|| StackError::NotRunning { folder: self.folder.root().to_owned() })?;
         Ok((record.part(&self.folder)?, record.stage))
-    }
-
-    fn look_for_dead(&self, record: &ComposeRecord) -> Result<Vec<Target>, StackError> {
-        let containers = record.containers()?;
-        let lives = |target: &Target| {
-            containers.iter().any(|(name, container)| name == target && container.state() != State::Stopped)
-        };
-        Ok(targets(record, &containers).into_iter().filter(|target| !lives(target)).collect())
     }
 }
 
@@ -258,7 +246,16 @@ impl Driver for ComposeStack {
     }
 
     fn endpoints(&self) -> Result<Endpoints, StackError> {
-        self.record()?.endpoints()
+        let record = self.record()?;
+        let containers = self.known.containers(&record.name)?;
+        let replica = |(name, container): &(Target, Container)| {
+            matches!(name, Target::Api(_)).then(|| ReplicaEndpoint { name: *name, url: replica_url(Some(container)) })
+        };
+        Ok(Endpoints { base_url: record.base_url(), replicas: containers.iter().filter_map(replica).collect() })
+    }
+
+    fn url(&self, login: Login) -> Result<Option<String>, StackError> {
+        self.record()?.url(login)
     }
 
     fn state(&self, target: Target) -> Result<State, StackError> {
@@ -384,17 +381,11 @@ impl Driver for ComposeStack {
         if stage != Stage::Running {
             return Ok(Vec::new());
         }
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((events, dead)) = &mut *watched {
-            if events.any() {
-                *dead = self.look_for_dead(&record)?;
-            }
-            return Ok(dead.clone());
-        }
-        let events = Events::follow(&record.name);
-        let dead = self.look_for_dead(&record)?;
-        *watched = Some((events, dead.clone()));
-        Ok(dead)
+        let containers = self.known.containers(&record.name)?;
+        let lives = |target: &Target| {
+            containers.iter().any(|(name, container)| name == target && container.state() != State::Stopped)
+        };
+        Ok(targets(&record, &containers).into_iter().filter(|target| !lives(target)).collect())
     }
 }
 

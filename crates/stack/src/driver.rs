@@ -12,8 +12,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Endpoints, Operation, Project, StackError, State, Status, Target, Topology, fault::ServerFault, folder::Folder,
-    probe::Reach, record::Record, supervise::table::Identity, topology::Restart,
+    Endpoints, Login, Operation, Project, StackError, State, Status, Target, Topology, fault::ServerFault,
+    folder::Folder, probe::Reach, record::Record, supervise::table::Identity, topology::Restart,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     fn targets(&self) -> Result<Vec<Target>, StackError>;
     /// The status without faults and session, which a driver does not know.
     fn status(&self) -> Result<Status, StackError>;
+    /// Cheap enough to be asked for many times a second.
     fn endpoints(&self) -> Result<Endpoints, StackError>;
+    /// The URL of a server, with the account's password; `None` while it cannot be reached from this machine.
+    fn url(&self, login: Login) -> Result<Option<String>, StackError>;
     /// The state according to the kernel or the engine: `Up` means that it runs, whether it answers or not.
     fn state(&self, target: Target) -> Result<State, StackError>;
     /// The state as a client sees it.
@@ -181,4 +184,15 @@ impl Watched {
         self.dead = dead;
         new
     }
+}
+
+/// The URL of a server, or an error that says that it has none.
+pub(crate) fn url(driver: &dyn Driver, login: Login) -> Result<String, StackError> {
+    driver.url(login)?.ok_or_else(|| {
+        let server = match login {
+            Login::Postgres | Login::PostgresAdmin => "Postgres",
+            Login::Redis | Login::RedisAdmin => "Redis",
+        };
+        StackError::Usage(format!("{server} of this stack is not reachable from this machine"))
+    })
 }

@@ -63,7 +63,7 @@ pub use session::{Holder, Session};
 pub use sql::{Sql, SqlError};
 pub use stack::{Stack, down};
 pub use status::{
-    Dependencies, DependencyStatus, Endpoints, ReplicaEndpoint, ReplicaStatus, ServerStatus, State, Status,
+    Dependencies, DependencyStatus, Endpoints, Login, ReplicaEndpoint, ReplicaStatus, ServerStatus, State, Status,
 };
 pub use target::Target;
 pub use topology::{Restart, Topology};

@@ -31,7 +31,8 @@ use serde::{Deserialize, Serialize};
 
 use self::{postgres::Role, programs::Programs, redis::User};
 use crate::{
-    DriverKind, Endpoints, HostEnvironment, Operation, Project, StackError, State, Status, Target, Topology, UpOptions,
+    DriverKind, Endpoints, HostEnvironment, Login, Operation, Project, StackError, State, Status, Target, Topology,
+    UpOptions,
     driver::{Driver, Logs, Starter},
     fault::ServerFault,
     folder::Folder,
@@ -238,11 +239,18 @@ impl Driver for ProcessStack {
         Ok(Endpoints {
             base_url: record.url(Target::Nginx),
             replicas: record.replicas().map(|name| ReplicaEndpoint { name, url: record.url(name) }).collect(),
-            postgres_url: Some(postgres::url(&self.folder, &record, Role::App)?),
-            postgres_admin_url: Some(postgres::url(&self.folder, &record, Role::Superuser)?),
-            redis_url: Some(redis::url(&self.folder, &record, User::App)?),
-            redis_admin_url: Some(redis::url(&self.folder, &record, User::Admin)?),
         })
+    }
+
+    fn url(&self, login: Login) -> Result<Option<String>, StackError> {
+        let record = self.record()?;
+        let url = match login {
+            Login::Postgres => postgres::url(&self.folder, &record, Role::App),
+            Login::PostgresAdmin => postgres::url(&self.folder, &record, Role::Superuser),
+            Login::Redis => redis::url(&self.folder, &record, User::App),
+            Login::RedisAdmin => redis::url(&self.folder, &record, User::Admin),
+        };
+        url.map(Some)
     }
 
     fn state(&self, target: Target) -> Result<State, StackError> {

@@ -3,10 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use crate::{
-    DriverKind, Endpoints, FaultGuard, FaultKind, Healed, HostEnvironment, Injected, Interrupt, Logs, Operation,
+    DriverKind, Endpoints, FaultGuard, FaultKind, Healed, HostEnvironment, Injected, Interrupt, Login, Logs, Operation,
     Session, StackError, Status, Target, Topology, UpOptions, Watched,
     compose::ComposeStarter,
-    driver::{Driver, Starter},
+    driver::{self, Driver, Starter},
     fault::{
         healing,
         injection::{self, Giver, Site},
@@ -94,8 +94,17 @@ impl Stack {
         Ok(status)
     }
 
+    /// The addresses that speak HTTP. Cheap enough to be asked for many times a second.
     pub fn endpoints(&self) -> Result<Endpoints, StackError> {
         self.driver.endpoints()
+    }
+
+    /// The URL of a server behind the replicas, with the account's password.
+    ///
+    /// # Errors
+    /// Also when the server cannot be reached from this machine.
+    pub fn url(&self, login: Login) -> Result<String, StackError> {
+        driver::url(&*self.driver, login)
     }
 
     pub fn topology(&self) -> Result<Topology, StackError> {

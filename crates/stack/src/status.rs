@@ -121,29 +121,24 @@ impl Status {
     }
 }
 
-/// Addresses for programs, with passwords where needed. Not printed by `lab status`.
-#[derive(Clone)]
+/// The addresses that speak HTTP. They contain no password.
+#[derive(Debug, Clone)]
 pub struct Endpoints {
     pub base_url: String,
     pub replicas: Vec<ReplicaEndpoint>,
-    /// The URL that the replicas use; `None` if it cannot be reached from this machine.
-    pub postgres_url: Option<String>,
-    /// The database's superuser, for experiments that lock tables or limit connections.
-    pub postgres_admin_url: Option<String>,
-    /// The URL that the replicas use: only the commands and keys that they need.
-    pub redis_url: Option<String>,
-    /// Redis' own administrator, for experiments.
-    pub redis_admin_url: Option<String>,
 }
 
-impl std::fmt::Debug for Endpoints {
-    /// Omits the addresses that contain a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoints")
-            .field("base_url", &self.base_url)
-            .field("replicas", &self.replicas)
-            .finish_non_exhaustive()
-    }
+/// An account of a server behind the replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// The role that the replicas use.
+    Postgres,
+    /// The database's superuser, for experiments that lock tables or limit connections.
+    PostgresAdmin,
+    /// The user that the replicas use: only the commands and keys that they need.
+    Redis,
+    /// Redis' own administrator, for experiments.
+    RedisAdmin,
 }
 
 #[derive(Debug, Clone)]

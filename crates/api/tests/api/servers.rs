@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, postgres::PgConnectOptions, raw_sql};
-use stack::{DriverKind, HostEnvironment, Operation, Project, Stack, UpOptions};
+use stack::{DriverKind, HostEnvironment, Login, Operation, Project, Stack, UpOptions};
 use tempfile::TempDir;
 
 pub struct Servers {
@@ -104,12 +104,13 @@ impl Servers {
         };
         let stack = Stack::up(&options, &Operation::default()).expect("the servers start");
         let endpoints = stack.endpoints().expect("the servers have addresses");
+        let url = |login| stack.url(login).expect("the servers have passwords");
         Self {
             base_url: endpoints.base_url,
-            database_url: endpoints.postgres_url.expect("the process driver publishes it"),
-            redis_url: endpoints.redis_url.expect("the process driver publishes it"),
-            database_admin_url: endpoints.postgres_admin_url.expect("the process driver publishes it"),
-            redis_admin_url: endpoints.redis_admin_url.expect("the process driver publishes it"),
+            database_url: url(Login::Postgres),
+            redis_url: url(Login::Redis),
+            database_admin_url: url(Login::PostgresAdmin),
+            redis_admin_url: url(Login::RedisAdmin),
             folder,
         }
     }

@@ -8,14 +8,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use stack::{Stack, StackError};
+use stack::{Login, Stack, StackError};
 
 use crate::{Console, Settings};
 
 pub(super) fn psql(stack: &Stack, admin: bool, more: &[OsString], settings: &Settings) -> Result<(), StackError> {
-    let endpoints = stack.endpoints()?;
-    let url = if admin { endpoints.postgres_admin_url } else { endpoints.postgres_url };
-    let url = Address::parse(&published(url)?)?;
+    let login = if admin { Login::PostgresAdmin } else { Login::Postgres };
+    let url = Address::parse(&stack.url(login)?)?;
     let mut command = Command::new(find("psql", settings)?);
     command.env("PGPASSWORD", &url.password).env("PGCONNECT_TIMEOUT", "5");
     command.args(["--host", &url.host, "--port", &url.port, "--username", &url.user, "--dbname", &url.path]);
@@ -23,7 +22,7 @@ pub(super) fn psql(stack: &Stack, admin: bool, more: &[OsString], settings: &Set
 }
 
 pub(super) fn redis_cli(stack: &Stack, more: &[OsString], settings: &Settings) -> Result<(), StackError> {
-    let url = Address::parse(&published(stack.endpoints()?.redis_admin_url)?)?;
+    let url = Address::parse(&stack.url(Login::RedisAdmin)?)?;
     let program = find("redis-cli", settings).or_else(|error| find("valkey-cli", settings).map_err(|_| error))?;
     let mut command = Command::new(program);
     command.env("REDISCLI_AUTH", &url.password).args(["-h", &url.host, "-p", &url.port]);
@@ -107,10 +106,6 @@ fn decoded(text: &str) -> String {
         };
     }
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn published(url: Option<String>) -> Result<String, StackError> {
-    url.ok_or_else(|| StackError::Usage("this stack does not publish it to this machine".to_owned()))
 }
 
 /// In the search path, or in the folders where Debian installs each version of Postgres.

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use stack::{Endpoints, FaultKind, Operation, ServerFault, Stack, StackError, Target};
+use stack::{FaultKind, Operation, ServerFault, Stack, StackError, Target};
 
 use crate::admin::{Postgres, Redis};
 
@@ -144,17 +144,16 @@ impl Fault {
     }
 
     pub(super) fn bring_about(self, stack: &Stack, operation: &Operation<'_>) -> Result<(), StackError> {
-        let endpoints = stack.endpoints()?;
         match self {
             Self::Server(kind, target) => stack.inject(kind.into(), target, operation).map(drop),
-            Self::Flush => redis(&endpoints, &["FLUSHALL"]),
-            Self::HoldWrites => redis(&endpoints, &["CLIENT", "PAUSE", HOLD_MS, "WRITE"]),
+            Self::Flush => redis(stack, &["FLUSHALL"]),
+            Self::HoldWrites => redis(stack, &["CLIENT", "PAUSE", HOLD_MS, "WRITE"]),
             // Port 1 of this machine: a primary that refuses every connection.
-            Self::RefuseWrites => redis(&endpoints, &["REPLICAOF", "127.0.0.1", "1"]),
-            Self::Poison(number) => redis(&endpoints, &["EVAL", POISON, "0", &number.to_string()]),
-            Self::ReadOnly => set_read_only(&endpoints, true),
-            Self::Retype => Postgres::connect(&endpoints)?.run(RETYPE),
-            Self::Terminate => Postgres::connect(&endpoints)?.run(TERMINATE),
+            Self::RefuseWrites => redis(stack, &["REPLICAOF", "127.0.0.1", "1"]),
+            Self::Poison(number) => redis(stack, &["EVAL", POISON, "0", &number.to_string()]),
+            Self::ReadOnly => set_read_only(stack, true),
+            Self::Retype => Postgres::connect(stack)?.run(RETYPE),
+            Self::Terminate => Postgres::connect(stack)?.run(TERMINATE),
             Self::Late => stack.inject(LATE, Target::Postgres, operation).map(drop),
         }
     }
@@ -164,20 +163,20 @@ impl Fault {
         match self {
             Self::Server(_, target) => stack.heal(Some(target), operation).map(drop),
             Self::Late => stack.heal(Some(Target::Postgres), operation).map(drop),
-            Self::HoldWrites => redis(&stack.endpoints()?, &["CLIENT", "UNPAUSE"]),
-            Self::RefuseWrites => redis(&stack.endpoints()?, &["REPLICAOF", "NO", "ONE"]),
-            Self::ReadOnly => set_read_only(&stack.endpoints()?, false),
+            Self::HoldWrites => redis(stack, &["CLIENT", "UNPAUSE"]),
+            Self::RefuseWrites => redis(stack, &["REPLICAOF", "NO", "ONE"]),
+            Self::ReadOnly => set_read_only(stack, false),
             Self::Flush | Self::Poison(_) | Self::Retype | Self::Terminate => Ok(()),
         }
     }
 }
 
-fn redis(endpoints: &Endpoints, words: &[&str]) -> Result<(), StackError> {
-    Redis::connect(endpoints)?.run(words)
+fn redis(stack: &Stack, words: &[&str]) -> Result<(), StackError> {
+    Redis::connect(stack)?.run(words)
 }
 
-fn set_read_only(endpoints: &Endpoints, on: bool) -> Result<(), StackError> {
-    let mut postgres = Postgres::connect(endpoints)?;
+fn set_read_only(stack: &Stack, on: bool) -> Result<(), StackError> {
+    let mut postgres = Postgres::connect(stack)?;
     postgres.run(&format!("ALTER SYSTEM SET default_transaction_read_only = {}", if on { "on" } else { "off" }))?;
     postgres.run("SELECT pg_reload_conf()")
 }

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Endpoints, Operation, Silent, Stack, StackError, UpOptions, down};
+use stack::{Login, Operation, ReplicaEndpoint, Silent, Stack, StackError, UpOptions, down};
 
 use super::{
     Broken, Head, History, Item, Last, Line,
@@ -129,7 +129,7 @@ struct Recorder<'a> {
     plan: &'a Plan,
     log: &'a Log,
     operation: &'a Operation<'a>,
-    endpoints: Endpoints,
+    replicas: Vec<ReplicaEndpoint>,
     bases: Vec<Base>,
     clock: Clock,
 }
@@ -150,11 +150,11 @@ impl<'a> Recorder<'a> {
         for replica in &endpoints.replicas {
             bases.push(Base { name: replica.name.to_string(), address: address(&replica.url)? });
         }
-        Ok(Self { stack, plan, log, operation, endpoints, bases, clock: Clock(Instant::now()) })
+        Ok(Self { stack, plan, log, operation, replicas: endpoints.replicas, bases, clock: Clock(Instant::now()) })
     }
 
     fn run(&self) -> Result<(), StackError> {
-        let known = Postgres::connect(&self.endpoints)?.records()?;
+        let known = Postgres::connect(self.stack)?.records()?;
         let newest = known.last().map_or(0, |(id, ..)| *id);
         for record in known.into_iter().filter(|(id, ..)| FIRST_PAGE.contains(id)) {
             self.log.add(Line::Initial { item: Item::from(record) });
@@ -164,6 +164,7 @@ impl<'a> Recorder<'a> {
         if !self.becomes_well()? {
             return Err(StackError::Conflict("the replicas do not become healthy".to_owned()));
         }
+        let (postgres, redis) = (self.stack.url(Login::PostgresAdmin)?, self.stack.url(Login::RedisAdmin)?);
         let stop = AtomicBool::new(false);
         let (bases, log, clock) = (self.bases.as_slice(), self.log, self.clock);
         let load = Load { bases, population: &population, log, clock, stop: &stop };
@@ -174,10 +175,8 @@ impl<'a> Recorder<'a> {
                 let is_writer = number < WRITERS;
                 scope.spawn(move || if is_writer { client.write_until_stopped() } else { client.read_until_stopped() });
             }
-            if let Some(url) = &self.endpoints.redis_admin_url {
-                scope.spawn(|| witness::watch_redis(url, clock, log, &stop));
-            }
-            scope.spawn(|| witness::watch_postgres(&self.endpoints, clock, log, &stop));
+            scope.spawn(|| witness::watch_redis(&redis, clock, log, &stop));
+            scope.spawn(|| witness::watch_postgres(&postgres, clock, log, &stop));
             self.break_one_after_the_other()
         })?;
         self.compare(&population)?;
@@ -186,7 +185,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn schedule(&self) -> Vec<Step> {
-        let replicas = u32::try_from(self.endpoints.replicas.len()).unwrap_or(u32::MAX);
+        let replicas = u32::try_from(self.replicas.len()).unwrap_or(u32::MAX);
         schedule(self.plan.seed, self.plan.duration, replicas, &self.plan.aim)
     }
 
@@ -258,7 +257,7 @@ impl<'a> Recorder<'a> {
     /// Returns false on a time-out.
     fn becomes_well(&self) -> Result<bool, StackError> {
         let give_up = Instant::now() + QUIET_WITHIN;
-        let replicas = &self.endpoints.replicas;
+        let replicas = &self.replicas;
         let is_well = |url: &str| {
             let healthy = stack::get(&format!("{url}/health"), Duration::from_secs(3));
             healthy.is_ok_and(|health| health.status == 200 && health.body.contains(r#""status":"pass","version""#))
@@ -281,7 +280,7 @@ impl<'a> Recorder<'a> {
         self.operation.progress.end("done");
         self.operation.progress.begin("comparing the replicas with Postgres");
         let ids = population.to_compare(COMPARED);
-        let records = Postgres::connect(&self.endpoints)?.records()?;
+        let records = Postgres::connect(self.stack)?.records()?;
         let known = population.all();
         let mut missing = known.clone();
         // This includes records that no client knows: a POST in doubt may have created them.

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stack::{Endpoints, StackError};
+use stack::StackError;
 
 use super::{
     Broken, Line,
@@ -33,10 +33,10 @@ pub(super) fn watch_redis(url: &str, clock: Clock, log: &Log, stop: &AtomicBool)
 }
 
 /// Records every silence of Postgres until it is stopped.
-pub(super) fn watch_postgres(endpoints: &Endpoints, clock: Clock, log: &Log, stop: &AtomicBool) {
+pub(super) fn watch_postgres(url: &str, clock: Clock, log: &Log, stop: &AtomicBool) {
     let mut connection = None;
     let note = |from, to| log.add(silence("postgres", from, to, false));
-    watch(POSTGRES_IS_SLOW, clock, stop, note, || commit(&mut connection, endpoints).is_ok());
+    watch(POSTGRES_IS_SLOW, clock, stop, note, || commit(&mut connection, url).is_ok());
 }
 
 fn silence(server: &str, from: u64, to: u64, redis: bool) -> Line {
@@ -83,10 +83,10 @@ fn set(connection: &mut Option<Redis>, url: &str) -> bool {
 }
 
 /// A transaction with an id is written to the log and flushed, like a write of the replicas.
-fn commit(connection: &mut Option<Postgres>, endpoints: &Endpoints) -> Result<(), StackError> {
+fn commit(connection: &mut Option<Postgres>, url: &str) -> Result<(), StackError> {
     let postgres = match connection {
         Some(postgres) => postgres,
-        None => connection.insert(Postgres::connect(endpoints)?),
+        None => connection.insert(Postgres::open(url)?),
     };
     let committed = postgres.run("SELECT pg_current_xact_id()");
     if committed.is_err() {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use stack::Login;
 
 use crate::support::{Place, get, wait_for_answer, wait_until};
 
@@ -64,13 +65,14 @@ fn the_same_commands_work_on_containers() {
     assert!(json["driver"] == "compose" && json["replicas"][0]["container"].is_string(), "{json}");
     assert!(status.servers().all(|(.., server)| server.state.as_str() == "up"), "{status:?}");
 
-    let endpoints = stack::Stack::connect(&place.folder()).unwrap().endpoints().unwrap();
-    for (url, user) in [(endpoints.postgres_url, "app"), (endpoints.postgres_admin_url, "observer")] {
-        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url.unwrap()]).output().unwrap();
+    let stack = stack::Stack::connect(&place.folder()).unwrap();
+    for (login, user) in [(Login::Postgres, "app"), (Login::PostgresAdmin, "observer")] {
+        let url = stack.url(login).unwrap();
+        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), user, "{psql:?}");
     }
-    for (url, user) in [(endpoints.redis_url, "app"), (endpoints.redis_admin_url, "admin")] {
-        let url = url.unwrap();
+    for (login, user) in [(Login::Redis, "app"), (Login::RedisAdmin, "admin")] {
+        let url = stack.url(login).unwrap();
         let (credentials, address) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
         let (name, password) = credentials.split_once(':').unwrap();
         let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
@@ -79,7 +81,7 @@ fn the_same_commands_work_on_containers() {
         connection.read_to_string(&mut answer).unwrap();
         assert_eq!((name, answer.as_str()), (user, "+OK\r\n+PONG\r\n+OK\r\n"));
     }
-    for replica in endpoints.replicas {
+    for replica in stack.endpoints().unwrap().replicas {
         assert_eq!(get(&format!("{}/readyz", replica.url)).0, 200);
     }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::process::{Signal, geteuid};
+use stack::Login;
 
 use crate::support::{PATIENCE, Place, get, send, wait_for_answer, wait_until};
 
@@ -217,13 +218,13 @@ fn programs_get_addresses_and_passwords_that_work() {
     let place = Place::new();
     place.up(&["--replicas", "2"]);
     let stack = stack::Stack::connect(&place.folder()).unwrap();
-    let endpoints = stack.endpoints().unwrap();
-    for (url, user) in [(endpoints.postgres_url, "app"), (endpoints.postgres_admin_url, "postgres")] {
-        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url.unwrap()]).output().unwrap();
+    for (login, user) in [(Login::Postgres, "app"), (Login::PostgresAdmin, "postgres")] {
+        let url = stack.url(login).unwrap();
+        let psql = Command::new("psql").args(["-Atc", "SELECT current_user", &url]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&psql.stdout).trim(), user, "{psql:?}");
     }
-    for (url, user) in [(endpoints.redis_url, "app"), (endpoints.redis_admin_url, "admin")] {
-        let url = url.unwrap();
+    for (login, user) in [(Login::Redis, "app"), (Login::RedisAdmin, "admin")] {
+        let url = stack.url(login).unwrap();
         let (credentials, address) = url.strip_prefix("redis://").unwrap().split_once('@').unwrap();
         let (name, password) = credentials.split_once(':').unwrap();
         let mut connection = TcpStream::connect(address.strip_suffix("/0").unwrap()).unwrap();
@@ -232,6 +233,7 @@ fn programs_get_addresses_and_passwords_that_work() {
         connection.read_to_string(&mut answer).unwrap();
         assert_eq!((name, answer.as_str()), (user, "+OK\r\n+PONG\r\n+OK\r\n"));
     }
+    let endpoints = stack.endpoints().unwrap();
     for replica in endpoints.replicas {
         let metrics = stack::get(&replica.metrics_url(), PATIENCE).unwrap();
         assert!(metrics.status == 200 && metrics.body.contains("# HELP"), "{metrics:?}");

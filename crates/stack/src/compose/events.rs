@@ -36,7 +36,9 @@ impl Events {
         let mut child = command.spawn().ok();
         if let Some(output) = child.as_mut().and_then(|child| child.stdout.take()) {
             std::thread::spawn(move || {
-                for _ in BufReader::new(output).lines().map_while(Result::ok) {
+                // Health checks are executions in a container; their result is an event of its own, when it changes.
+                let actions = BufReader::new(output).lines().map_while(Result::ok);
+                for _ in actions.filter(|action| !action.starts_with("exec_")) {
                     let _ = tell.try_send(());
                 }
             });

@@ -6,7 +6,7 @@ use redis::{Commands, Connection, RedisError};
 use serde_json::{Value, json};
 
 use super::{held, injection::Site};
-use crate::{StackError, agent::AgentTask};
+use crate::{Login, StackError, agent::AgentTask, driver};
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// A working Redis answers in a tenth of a millisecond.
@@ -18,8 +18,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const MARK: &str = "lab:mark";
 
 fn url(site: &Site<'_>) -> Result<String, StackError> {
-    let unpublished = || StackError::Usage("Redis of this stack is not reachable from this machine".to_owned());
-    site.driver.endpoints()?.redis_admin_url.ok_or_else(unpublished)
+    driver::url(site.driver, Login::RedisAdmin)
 }
 
 fn failed(what: &str) -> impl Fn(RedisError) -> StackError {

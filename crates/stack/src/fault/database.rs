@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{FaultKind, full_disk, held, injection::Site};
 use crate::{
-    StackError,
+    Login, StackError,
     agent::AgentTask,
+    driver,
     sql::{Sql, SqlError},
 };
 
@@ -20,26 +21,18 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// A lock ends with the connection that holds it; Postgres notices within milliseconds.
 const LONGEST_UNLOCK: Duration = Duration::from_secs(10);
 
-fn unpublished() -> StackError {
-    StackError::Usage("Postgres of this stack is not reachable from this machine".to_owned())
-}
-
-fn admin_url(site: &Site<'_>) -> Result<String, StackError> {
-    site.driver.endpoints()?.postgres_admin_url.ok_or_else(unpublished)
-}
-
 pub(super) fn as_admin(site: &Site<'_>) -> Result<Sql, StackError> {
-    Ok(Sql::connect(&admin_url(site)?)?)
+    Ok(Sql::connect(&driver::url(site.driver, Login::PostgresAdmin)?)?)
 }
 
 pub(super) fn as_application(site: &Site<'_>) -> Result<Result<Sql, SqlError>, StackError> {
-    let url = site.driver.endpoints()?.postgres_url.ok_or_else(unpublished)?;
+    let url = driver::url(site.driver, Login::Postgres)?;
     Ok(Sql::connect(&url))
 }
 
 /// The user of the replicas, checked for use in a statement.
 fn user(site: &Site<'_>) -> Result<String, StackError> {
-    let url = site.driver.endpoints()?.postgres_url.ok_or_else(unpublished)?;
+    let url = driver::url(site.driver, Login::Postgres)?;
     let user = url.split("://").nth(1).and_then(|rest| rest.split([':', '@']).next()).unwrap_or_default();
     if user.is_empty() || user.contains(['"', '\'', '\\', '%']) {
         return Err(StackError::Usage(format!(
@@ -77,7 +70,7 @@ pub(super) fn check_row(site: &Site<'_>, table: &str, row: i64) -> Result<Value,
 
 pub(super) fn lock_table(site: &Site<'_>, id: u64, table: &str) -> Result<String, StackError> {
     let statement = format!("LOCK TABLE \"{table}\" IN ACCESS EXCLUSIVE MODE");
-    held::begin(site, id, &AgentTask::HoldLock { url: admin_url(site)?, statement })?;
+    held::begin(site, id, &AgentTask::HoldLock { url: driver::url(site.driver, Login::PostgresAdmin)?, statement })?;
     Ok(format!("the table `{table}` is locked"))
 }
 
@@ -88,7 +81,7 @@ pub(super) fn is_table_locked(site: &Site<'_>, table: &str) -> Result<Option<Str
 
 pub(super) fn lock_row(site: &Site<'_>, id: u64, table: &str, row: i64) -> Result<String, StackError> {
     let statement = format!("SELECT 1 FROM \"{table}\" WHERE id = {row} FOR UPDATE");
-    held::begin(site, id, &AgentTask::HoldLock { url: admin_url(site)?, statement })?;
+    held::begin(site, id, &AgentTask::HoldLock { url: driver::url(site.driver, Login::PostgresAdmin)?, statement })?;
     Ok(format!("the row {row} of `{table}` is locked"))
 }
 
