@@ -106,7 +106,9 @@ pub fn judge(run: &Run<'_>) -> Verdict {
     }
     for arm in &run.arms {
         let repeat = if run.begin.repeats > 1 { format!(", run {}", arm.repeat) } else { String::new() };
-        invalid.extend(alone::faults(arm).into_iter().map(|why| format!("{}{repeat}: {why}", arm.arm.name)));
+        invalid.extend(
+            alone::faults(arm, run.begin.allowance).into_iter().map(|why| format!("{}{repeat}: {why}", arm.arm.name)),
+        );
     }
     let hypotheses = &run.begin.experiment.hypotheses;
     let judged: Vec<Judged> = hypotheses.iter().enumerate().map(|(place, one)| judge_one(run, place, one)).collect();
@@ -138,7 +140,7 @@ fn judge_one(run: &Run<'_>, place: usize, hypothesis: &Hypothesis) -> Judged {
     }
     let allowance = if hypothesis.measure.is_time() { run.begin.allowance } else { 0.0 };
     for arm in run.of_arm(&hypothesis.arm) {
-        let observed = match alone::faults(arm).first() {
+        let observed = match alone::faults(arm, run.begin.allowance).first() {
             Some(why) => Err(why.clone()),
             None => observe(run, arm, &hypothesis.window, &hypothesis.measure),
         };

@@ -54,7 +54,8 @@ pub struct HowArguments {
     #[arg(long)]
     pub driver: Option<DriverArgument>,
 
-    /// How much more than its bound a time may be on this machine, in percent of the bound; it stands in the report
+    /// How much more than its bound a time may be on this machine, in percent of the bound, the load generator's delay
+    /// included; it stands in the report
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub allowance: u16,
 

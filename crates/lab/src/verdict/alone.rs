@@ -13,7 +13,8 @@ const MAX_BUSY: f64 = 0.95;
 const MAX_LAG_MS: f64 = 16.0;
 
 /// The reasons why it cannot be judged; empty if it can.
-pub(super) fn faults(arm: &ArmRun<'_>) -> Vec<String> {
+/// The run's allowance for times applies to the generator's delay, too.
+pub(super) fn faults(arm: &ArmRun<'_>, allowance: f64) -> Vec<String> {
     let mut faults = arm.invalid.clone();
     match arm.gate {
         Some((true, _)) => {}
@@ -26,7 +27,7 @@ pub(super) fn faults(arm: &ArmRun<'_>) -> Vec<String> {
     }
     if arm.arm.load.is_some() && arm.has_ended {
         match arm.load {
-            Some((report, _)) => faults.extend(of_the_load(report)),
+            Some((report, _)) => faults.extend(of_the_load(report, allowance)),
             None if faults.is_empty() => faults.push("the load left no record".to_owned()),
             None => {}
         }
@@ -34,7 +35,7 @@ pub(super) fn faults(arm: &ArmRun<'_>) -> Vec<String> {
     faults
 }
 
-fn of_the_load(report: &Report) -> Vec<String> {
+fn of_the_load(report: &Report, allowance: f64) -> Vec<String> {
     let mut faults = Vec::new();
     let summary = &report.summary;
     if summary.planned == 0 {
@@ -58,7 +59,7 @@ fn of_the_load(report: &Report) -> Vec<String> {
         ));
     }
     if let Some(lag) = report.generator.lag_p99_ms
-        && lag > MAX_LAG_MS
+        && lag > MAX_LAG_MS * (1.0 + allowance)
     {
         faults.push(format!(
             "the load generator sent its requests up to {lag:.0} ms late (p99): the machine is too busy"

@@ -173,7 +173,7 @@ fn ratio(
 ) -> Result<Observed, String> {
     let other = run.of_arm(to_arm).find(|other| other.repeat == arm.repeat);
     let other = other.ok_or_else(|| format!("the arm {to_arm} did not run"))?;
-    if let Some(why) = super::alone::faults(other).first() {
+    if let Some(why) = super::alone::faults(other, run.begin.allowance).first() {
         return Err(format!("the arm {to_arm} is invalid: {why}"));
     }
     let above = observe(run, arm, window, measure)?;

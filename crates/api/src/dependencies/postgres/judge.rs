@@ -216,7 +216,9 @@ impl Signal {
             Self::BreakerOpen => "the breaker is open: nothing is sent",
             Self::NoTime => "nothing is left of the request's time: nothing is sent",
             Self::PoolFull => "all connections are in use for as long as a request may wait",
-            Self::TooManyConnections => "Postgres has no connection left; waited for like a full pool",
+            Self::TooManyConnections => {
+                "Postgres has no connection left, or answers other attempts to connect but this one not in time; waited for like a full pool"
+            }
             Self::Unreachable => "refused, reset, unknown host",
             Self::ConnectSlow => "connecting takes longer than a request may wait, and the prober sees Postgres up",
             Self::ConnectTimeout => "no answer to connecting in time",

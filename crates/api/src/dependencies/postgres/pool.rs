@@ -49,6 +49,10 @@ const FULL_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::fro
 /// While Postgres has no connection left, one attempt to connect is made in this time.
 const FULL_PAUSE: Duration = Duration::from_millis(40);
 
+/// For this long after Postgres refused a connection because it had none left, connecting that takes too long counts as
+/// the same: two probes, which renew it while it lasts.
+const FULL_MEMORY: Duration = Duration::from_secs(1);
+
 /// The bound of one connection attempt, independent of the waiting request. A healthy Postgres needs milliseconds, a
 /// busy machine tens of milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -69,6 +73,10 @@ struct Shared {
     spare_made: Notify,
     /// Microseconds after `start` until which Postgres counts as full; 0: not full.
     full_until: AtomicU64,
+    /// Microseconds after `start` at which Postgres was last known to be full; 0: never.
+    full_at: AtomicU64,
+    /// Microseconds after `start` at which Postgres last accepted or refused a connection; 0: never.
+    answered_at: AtomicU64,
 }
 
 /// Why no connection was made.
@@ -155,7 +163,14 @@ impl Connector {
         let is_full = connected
             .as_ref()
             .is_err_and(|error| signal(error, Stage::Connecting, Access::Read) == Signal::TooManyConnections);
-        let until = if is_full { self.micros(Instant::now() + FULL_PAUSE) } else { 0 };
+        let now = Instant::now();
+        if is_full {
+            self.note_full(now);
+        }
+        if matches!(connected, Ok(_) | Err(sqlx::Error::Database(_))) {
+            self.0.answered_at.store(self.micros(now), Ordering::Relaxed);
+        }
+        let until = if is_full { self.micros(now + FULL_PAUSE) } else { 0 };
         self.0.full_until.store(until, Ordering::Relaxed);
         connected.map(|connection| PooledConnection { connection, at, place }).map_err(NotMade::Failed)
     }
@@ -171,6 +186,21 @@ impl Connector {
         let next = self.micros(now + FULL_PAUSE);
         until <= self.micros(now)
             && self.0.full_until.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    fn note_full(&self, at: Instant) {
+        self.0.full_at.store(self.micros(at), Ordering::Relaxed);
+    }
+
+    /// Whether Postgres is up but gives out connections too slowly for all that wait: it was full a moment ago, or has
+    /// answered another attempt since `start`.
+    fn is_short_of_connections(&self, start: Instant) -> bool {
+        let is_after = |at: &AtomicU64, moment: Instant| {
+            let at = at.load(Ordering::Relaxed);
+            at != 0 && at >= self.micros(moment)
+        };
+        let lately = Instant::now().checked_sub(FULL_MEMORY).unwrap_or(self.0.start);
+        is_after(&self.0.full_at, lately) || is_after(&self.0.answered_at, start)
     }
 
     fn take_spare(&self) -> Option<PooledConnection> {
@@ -209,6 +239,8 @@ impl ConnectionPool {
             spares: Mutex::default(),
             spare_made: Notify::new(),
             full_until: AtomicU64::new(0),
+            full_at: AtomicU64::new(0),
+            answered_at: AtomicU64::new(0),
         }));
         let pool = Pool::builder(connector)
             .max_size(max_size as usize)
@@ -227,8 +259,13 @@ impl ConnectionPool {
             let left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
             let refused = match self.try_acquire(left).await {
                 Err(refused) if refused.signal == Signal::TooManyConnections => refused,
-                // Postgres had no connection left before, and that used up the time.
-                Err(late) if late.signal == Signal::ConnectTimeout => return Err(was_refused.unwrap_or(late)),
+                // Postgres had no connection for this request, and that used up the time.
+                Err(late)
+                    if late.signal == Signal::ConnectTimeout && self.pool.manager().is_short_of_connections(start) =>
+                {
+                    let short = NotAcquired { signal: Signal::TooManyConnections, error: None };
+                    return Err(was_refused.unwrap_or(short));
+                }
                 acquired => return acquired,
             };
             if left.is_some_and(|left| left <= wait) {
@@ -275,6 +312,14 @@ impl ConnectionPool {
     pub(super) fn distrust(&self, moment: Instant) {
         let connector = self.pool.manager();
         connector.0.trusted_from.fetch_max(connector.micros(moment), Ordering::Relaxed);
+    }
+
+    /// Gives up every connection, because the role has reached its limit: idle ones at the next
+    /// [`close_idle`](Self::close_idle), and those in use when they are given back.
+    pub(super) fn take_turns(&self) {
+        let now = Instant::now();
+        self.distrust(now);
+        self.pool.manager().note_full(now);
     }
 
     /// Opens a connection outside of the pool, for one probe.

@@ -104,7 +104,7 @@ impl Inner {
             self.warm().await;
         }
         if at_limit {
-            self.pool.distrust(Instant::now());
+            self.pool.take_turns();
         }
         self.pool.close_idle();
     }

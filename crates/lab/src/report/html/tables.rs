@@ -225,7 +225,7 @@ pub(super) fn generator(run: &Run<'_>) -> String {
         return html;
     }
     html + "<p class=\"caption\">It shares the cores with the stack. An arm is invalid when more than 0.1 % was not sent, the busiest thread \
-            ran or waited for a core more than 95 % of the time, or requests went out more than 16 ms late (p99). Sent \
+            ran or waited for a core more than 95 % of the time, or requests went out more than 16 ms late (p99; with an allowance for times, more than that). Sent \
             again was what met the server's end of an idle connection, on a new one (RFC 9112, 9.3.1).</p>\n"
 }
 
