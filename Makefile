@@ -1,7 +1,7 @@
 # One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load fallbacks history put-back images e2e servers browser deny kubernetes
+.PHONY: help up down test lint bench bench-load fallbacks history put-back images e2e servers browser deny kubernetes instructions instructions-check
 
 # OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -29,7 +29,7 @@ servers:
 
 # As the servers: installed when missing, or named.
 browser:
-	deploy/ensure-browser.sh
+	deploy/ensure-programs.sh browser
 
 lint: ## Check formatting, clippy and the shell scripts
 	cargo fmt --all --check
@@ -44,6 +44,19 @@ deny: ## Check licences and advisories of the dependencies (needs cargo-deny)
 bench: ## Measure each path beside its physical limit and record the table (about five minutes, on a machine with nothing else to do)
 	cargo build --release -p api --bins --example bare -p lab --bin lab -p loadgen --bin load
 	load-tests/benchmark.sh
+
+instructions: ## Count the instructions per request of each path under callgrind, and record them (two minutes, also on a busy machine)
+	deploy/ensure-programs.sh valgrind
+	cargo build --release -p api --bins --example bare
+	cargo build -p lab -p loadgen --features lab/browser
+	TOOLS=target/debug load-tests/instructions.sh
+
+# Without the bare route, whose build takes longer than everything else.
+instructions-check: ## Fail when a path takes more than 5 % more instructions per request than recorded
+	deploy/ensure-programs.sh valgrind
+	cargo build --release --locked -p api
+	cargo build -p lab -p loadgen --features lab/browser
+	TOOLS=target/debug load-tests/instructions.sh --check
 
 bench-load: ## Measure the load generator against wrk and oha
 	cargo build --release -p loadgen

@@ -6,6 +6,7 @@ pub mod knowledge;
 #[cfg(test)]
 mod outcomes_page;
 pub mod postgres;
+pub mod pulse;
 pub mod redis;
 
 /// The cause of an outcome.

@@ -17,6 +17,7 @@ pub mod problem;
 pub mod records;
 pub mod routes;
 pub mod server;
+pub mod short_text;
 pub mod startup;
 pub mod state;
 pub mod telemetry;

@@ -16,7 +16,6 @@
 //! The caller closes the pools last.
 
 use std::{
-    convert::Infallible,
     io,
     os::fd::AsFd,
     pin::Pin,
@@ -36,12 +35,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    http::receipt::Peer,
-    middleware::{self, request_body::LeftUnread},
-    routes::Routes,
-    state::AppState,
-};
+use crate::{http::receipt::Peer, middleware, routes::Routes, state::AppState};
 
 mod refusal;
 
@@ -55,7 +49,8 @@ const LAST_REQUESTS: Duration = Duration::from_millis(250);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` is cancelled, then drains. Returns how many connections had to be cut.
-pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdown: CancellationToken) -> usize {
+pub async fn run(listener: TcpListener, routes: Routes, shutdown: CancellationToken) -> usize {
+    let state = routes.state();
     let config = state.config.server.clone();
     let connections = TaskTracker::new();
     let drain = CancellationToken::new();
@@ -68,9 +63,9 @@ pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdow
     };
     tokio::select! {
         () = stop_accepting => {}
-        () = accept(&listener, &state, &routes, &connections, &drain, &places) => {}
+        () = accept(&listener, &routes, &connections, &drain, &places) => {}
     }
-    if let Err(error) = accept_waiting(listener, &state, &routes, &connections, &drain, &places) {
+    if let Err(error) = accept_waiting(listener, &routes, &connections, &drain, &places) {
         tracing::warn!(error = %error, "cannot accept the connections in the backlog");
     }
     drain.cancel();
@@ -84,7 +79,6 @@ pub async fn run(listener: TcpListener, state: AppState, routes: Routes, shutdow
 
 async fn accept(
     listener: &TcpListener,
-    state: &AppState,
     routes: &Routes,
     connections: &TaskTracker,
     drain: &CancellationToken,
@@ -97,7 +91,7 @@ async fn accept(
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, state.clone(), routes.clone(), drain.clone(), place));
+                connections.spawn(serve(stream, routes.clone(), drain.clone(), place));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -113,7 +107,6 @@ async fn accept(
 /// connection only after the next poll of its driver.
 fn accept_waiting(
     listener: TcpListener,
-    state: &AppState,
     routes: &Routes,
     connections: &TaskTracker,
     drain: &CancellationToken,
@@ -125,7 +118,7 @@ fn accept_waiting(
             Ok((stream, _)) => {
                 stream.set_nonblocking(true)?;
                 let stream = TcpStream::from_std(stream)?;
-                connections.spawn(serve(stream, state.clone(), routes.clone(), drain.clone(), place));
+                connections.spawn(serve(stream, routes.clone(), drain.clone(), place));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -136,19 +129,14 @@ fn accept_waiting(
 }
 
 /// Serves one connection to its end; `_place` is one of `MAX_CONNECTIONS`.
-async fn serve(
-    stream: TcpStream,
-    state: AppState,
-    routes: Routes,
-    drain: CancellationToken,
-    _place: OwnedSemaphorePermit,
-) {
+async fn serve(stream: TcpStream, routes: Routes, drain: CancellationToken, _place: OwnedSemaphorePermit) {
+    let state = routes.state();
     // Each answer is written at once, so waiting to fill a packet only costs 40 ms. An error is not fatal: the client
     // may have disconnected.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY");
     }
-    let _open = Open::new(&state);
+    let _open = Open::new(state);
     let header_timeout = state.config.server.header_timeout;
     // A write checks whether its client is still connected. The duplicate is dropped at the end of this function, with
     // the connection.
@@ -156,20 +144,13 @@ async fn serve(
     let peer = socket.as_ref().ok().map(|socket| Peer::new(Arc::downgrade(socket)));
     let unread = Arc::new(AtomicBool::new(false));
     let left_unread = Arc::clone(&unread);
-    let serving = state.clone();
+    let serving = routes.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         if let Some(peer) = peer.as_ref().filter(|_| !request.method().is_safe()) {
             request.extensions_mut().insert(peer.clone());
         }
         let left_unread = (!request.body().is_end_stream()).then(|| Arc::clone(&left_unread));
-        let answer = middleware::handle(serving.clone(), routes.clone(), request);
-        async move {
-            let answer = answer.await?;
-            if let Some(left_unread) = left_unread {
-                left_unread.store(answer.extensions().get::<LeftUnread>().is_some(), Ordering::Relaxed);
-            }
-            Ok::<_, Infallible>(answer)
-        }
+        middleware::handle(serving.clone(), request, left_unread)
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -195,7 +176,7 @@ async fn serve(
     match ended {
         Ok(()) if unread.load(Ordering::Relaxed) => refusal::linger(io.into_inner()).await,
         Ok(()) => {}
-        Err(error) => refusal::conclude(&state, &error, io.into_inner(), &read_buf).await,
+        Err(error) => refusal::conclude(&routes, &error, io.into_inner(), &read_buf).await,
     }
 }
 

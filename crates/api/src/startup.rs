@@ -25,13 +25,14 @@ use crate::{
     config::Config,
     dependencies::{
         postgres::{Postgres, connect_options},
+        pulse::Pulse,
         redis::Redis,
     },
     lab_faults::{self, LabFault},
     metrics::{Metrics, requests::RequestMetrics},
     middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
-    routes::{self, admission::Admission},
+    routes::{Routes, admission::Admission},
     server,
     state::{AppState, Parts},
     telemetry,
@@ -72,6 +73,8 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     background.spawn(state.redis.clone().maintain(interval, stop_background.clone(), repair));
     background.spawn(state.records.clone().keep_near(stop_background.clone()));
     background.spawn(state.postgres.clone().probe(interval, stop_background.clone()));
+    let (pulse, stop_pulse) = (state.clone(), stop_background.clone());
+    background.spawn(async move { stop_pulse.run_until_cancelled(pulse.pulse.beat()).await });
 
     let config = &state.config;
     if config.server.lab_faults {
@@ -91,7 +94,7 @@ async fn serve_until_signal(config: Config) -> Result<ExitCode, Failure> {
     );
 
     let shutdown = CancellationToken::new();
-    let server = server::run(listener, state.clone(), routes::router(state.clone()), shutdown.clone());
+    let server = server::run(listener, Routes::new(state.clone()), shutdown.clone());
     let shutdown_signals = async {
         let signal = signals.next().await;
         tracing::info!(signal, "shutting down");
@@ -140,6 +143,7 @@ fn assemble(config: Config) -> Result<AppState, Failure> {
         request_metrics: RequestMetrics::new(metrics.clone()),
         admission: config.limits.concurrency.map(Admission::new),
         waiting: Waiting::new(Instant::now()),
+        pulse: Pulse::default(),
         rate_limit,
         draining: AtomicBool::new(false),
         access_log,

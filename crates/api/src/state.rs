@@ -14,7 +14,7 @@ use resilience::{rate_limit::RateLimit, waiting::Waiting};
 use crate::{
     cache::records::RecordCache,
     config::Config,
-    dependencies::{postgres::Postgres, redis::Redis},
+    dependencies::{postgres::Postgres, pulse::Pulse, redis::Redis},
     metrics::{Metrics, requests::RequestMetrics},
     middleware::access_log::AccessLog,
     records::{reads::Reads, writes::Writes},
@@ -52,6 +52,8 @@ pub struct Parts {
     pub admission: Option<Admission>,
     /// How long requests wait before they begin.
     pub waiting: Waiting,
+    /// Keeps the time-outs of calls cheap.
+    pub pulse: Pulse,
     /// `MAX_RPS`.
     pub rate_limit: Option<RateLimit>,
     /// Set when the process is shutting down.

@@ -14,13 +14,13 @@
 //! for all callers that waited for it, and for no others.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::SetOnce;
 
 /// Clones share the flights.
 pub struct SingleFlight<K, V> {
@@ -42,8 +42,8 @@ pub enum Role {
 pub struct FlightLost;
 
 type Flights<K, V> = Arc<Mutex<HashMap<K, Slot<V>>>>;
-type Guard<'a, K, V> = MutexGuard<'a, HashMap<K, Slot<V>>>;
-type Landed<V> = watch::Receiver<Option<V>>;
+/// The result of a flight, or `None` when the flight was lost; empty until it has ended.
+type Landed<V> = Arc<SetOnce<Option<V>>>;
 
 /// The flights of one key. A slot is in the map as long as it has a flight; between the end of one flight and the start
 /// of the next it has only the waiting one.
@@ -110,12 +110,17 @@ where
         F: FnOnce() -> Fetch,
         Fetch: Future<Output = V> + Send + 'static,
     {
-        let flights = lock(&self.flights);
-        // Between two flights the waiting one is about to start.
-        match flights.get(&key).and_then(|slot| slot.flying.as_ref().or(slot.waiting.as_ref())) {
-            Some(flight) => (Role::Follower, flight.clone()),
-            None => (Role::Leader, self.begin(flights, key, fetch)),
+        let mut flights = lock(&self.flights);
+        let entry = flights.entry(key);
+        if let Entry::Occupied(slot) = &entry
+            && let Some(flight) = slot.get().current()
+        {
+            return (Role::Follower, Arc::clone(flight));
         }
+        let (flight, landed) = self.take_place(entry);
+        drop(flights);
+        launch(flight, fetch());
+        (Role::Leader, landed)
     }
 
     fn join_next<F, Fetch>(&self, key: K, fetch: F) -> (Role, Landed<V>)
@@ -124,44 +129,61 @@ where
         Fetch: Future<Output = V> + Send + 'static,
     {
         let mut flights = lock(&self.flights);
-        match flights.get_mut(&key) {
-            Some(Slot { waiting: Some(next), .. }) => (Role::Follower, next.clone()),
-            Some(Slot { flying: Some(present), waiting }) => {
-                let (mut flight, landed) = self.flight(key, Stage::Waiting);
-                let mut present = present.clone();
-                *waiting = Some(landed.clone());
-                drop(flights);
-                tokio::spawn(async move {
-                    // An error means that the running flight was lost; it has ended too.
-                    drop(present.wait_for(Option::is_some).await);
-                    drop(present);
-                    flight.take_off();
-                    flight.land(fetch().await);
-                });
-                (Role::Leader, landed)
+        let mut entry = flights.entry(key.clone());
+        if let Entry::Occupied(slot) = &mut entry {
+            match slot.get_mut() {
+                Slot { waiting: Some(next), .. } => return (Role::Follower, Arc::clone(next)),
+                Slot { flying: Some(present), waiting } => {
+                    let (mut flight, landed) = self.flight(key, Stage::Waiting);
+                    let present = Arc::clone(present);
+                    *waiting = Some(Arc::clone(&landed));
+                    drop(flights);
+                    tokio::spawn(async move {
+                        // A running flight that is lost has ended too.
+                        present.wait().await;
+                        drop(present);
+                        flight.take_off();
+                        flight.land(fetch().await);
+                    });
+                    return (Role::Leader, landed);
+                }
+                Slot { flying: None, waiting: None } => {}
             }
-            Some(Slot { flying: None, waiting: None }) | None => (Role::Leader, self.begin(flights, key, fetch)),
         }
-    }
-
-    /// Starts a flight at once: `key` is free.
-    fn begin<F, Fetch>(&self, mut flights: Guard<'_, K, V>, key: K, fetch: F) -> Landed<V>
-    where
-        F: FnOnce() -> Fetch,
-        Fetch: Future<Output = V> + Send + 'static,
-    {
-        let (flight, landed) = self.flight(key.clone(), Stage::Flying);
-        flights.insert(key, Slot { flying: Some(landed.clone()), waiting: None });
+        let (flight, landed) = self.take_place(entry);
         drop(flights);
-        let fetch = fetch();
-        tokio::spawn(async move { flight.land(fetch.await) });
-        landed
+        launch(flight, fetch());
+        (Role::Leader, landed)
     }
 
-    /// The caller holds the lock and stores the receiver in the place that `stage` names.
+    /// The flight that runs in this place, which is free.
+    fn take_place(&self, entry: Entry<'_, K, Slot<V>>) -> (Flight<K, V>, Landed<V>) {
+        let (flight, landed) = self.flight(entry.key().clone(), Stage::Flying);
+        entry.insert_entry(Slot { flying: Some(Arc::clone(&landed)), waiting: None });
+        (flight, landed)
+    }
+
+    /// The caller holds the lock and stores the result in the place that `stage` names.
     fn flight(&self, key: K, stage: Stage) -> (Flight<K, V>, Landed<V>) {
-        let (land, landed) = watch::channel(None);
-        (Flight { flights: Arc::clone(&self.flights), key, stage, land, value: None }, landed)
+        let landed = Landed::default();
+        (Flight { flights: Arc::clone(&self.flights), key, stage, land: Arc::clone(&landed), value: None }, landed)
+    }
+}
+
+/// Runs a flight in a task of its own. The box is moved instead of the future: a task is moved several times.
+fn launch<K, V>(flight: Flight<K, V>, fetch: impl Future<Output = V> + Send + 'static)
+where
+    K: Eq + Hash + Clone + Send + 'static,
+    V: Send + Sync + 'static,
+{
+    let fetch = Box::pin(fetch);
+    tokio::spawn(async move { flight.land(fetch.await) });
+}
+
+impl<V> Slot<V> {
+    /// The flight that a call joins. Between two flights the waiting one is about to start.
+    fn current(&self) -> Option<&Landed<V>> {
+        self.flying.as_ref().or(self.waiting.as_ref())
     }
 }
 
@@ -173,15 +195,15 @@ enum Stage {
 }
 
 /// A flight that has its place. Dropping it frees the place and then notifies the waiters, however it ended.
-struct Flight<K: Eq + Hash, V> {
+struct Flight<K: Eq + Hash + Clone, V> {
     flights: Flights<K, V>,
     key: K,
     stage: Stage,
-    land: watch::Sender<Option<V>>,
+    land: Landed<V>,
     value: Option<V>,
 }
 
-impl<K: Eq + Hash, V> Flight<K, V> {
+impl<K: Eq + Hash + Clone, V> Flight<K, V> {
     /// From waiting to running: from now on no caller of `run_next` joins it.
     fn take_off(&mut self) {
         if let Some(slot) = lock(&self.flights).get_mut(&self.key) {
@@ -196,35 +218,31 @@ impl<K: Eq + Hash, V> Flight<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V> Drop for Flight<K, V> {
+impl<K: Eq + Hash + Clone, V> Drop for Flight<K, V> {
     fn drop(&mut self) {
         let mut flights = lock(&self.flights);
-        if let Some(slot) = flights.get_mut(&self.key) {
+        if let Entry::Occupied(mut entry) = flights.entry(self.key.clone()) {
+            let slot = entry.get_mut();
             match self.stage {
                 Stage::Waiting => slot.waiting = None,
                 Stage::Flying => slot.flying = None,
             }
-            if slot.waiting.is_none() && slot.flying.is_none() {
-                flights.remove(&self.key);
+            if slot.current().is_none() {
+                entry.remove();
             }
         }
         drop(flights);
         // The key is freed before the result is published, so that a caller that has the result cannot join the old
-        // flight. Without a result the sender is dropped after this, which tells the waiters that the flight was lost.
-        if let Some(value) = self.value.take() {
-            self.land.send_replace(Some(value));
-        }
+        // flight. Only this flight sets its result, so it is not set yet.
+        drop(self.land.set(self.value.take()));
     }
 }
 
-async fn result<V: Clone>(mut landed: Landed<V>) -> Result<V, FlightLost> {
-    match landed.wait_for(Option::is_some).await {
-        Ok(value) => value.clone().ok_or(FlightLost),
-        Err(_) => Err(FlightLost),
-    }
+async fn result<V: Clone>(landed: Landed<V>) -> Result<V, FlightLost> {
+    landed.wait().await.clone().ok_or(FlightLost)
 }
 
-fn lock<K, V>(flights: &Mutex<HashMap<K, Slot<V>>>) -> Guard<'_, K, V> {
+fn lock<K, V>(flights: &Mutex<HashMap<K, Slot<V>>>) -> MutexGuard<'_, HashMap<K, Slot<V>>> {
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

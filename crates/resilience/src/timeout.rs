@@ -45,18 +45,19 @@ pub enum Expired {
     Stalled,
 }
 
-/// Runs `future` for `bound` (`None`: without limit), and longer where this process stalled, but not beyond `until`.
+/// Runs `future` for `bound` from `now` on (`None`: without limit), and longer where this process stalled, but not beyond `until`.
 ///
 /// # Errors
 /// See [`Expired`].
 pub async fn within<T>(
+    now: Instant,
     bound: Option<Duration>,
     until: Deadline,
     future: impl Future<Output = T>,
 ) -> Result<T, Expired> {
     let Some(bound) = bound else { return Ok(future.await) };
     let mut future = pin!(future);
-    let mut due = Instant::now() + bound;
+    let mut due = now + bound;
     let mut extensions = 0;
     loop {
         if let Ok(value) = timeout_at(due, &mut future).await {
@@ -93,7 +94,7 @@ mod tests {
     /// Runs `within` in a task of its own up to its first wait.
     async fn begin(until: Deadline) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), Expired>>) {
         let (answer, answered) = oneshot::channel();
-        let call = tokio::spawn(async move { within(Some(BOUND), until, answered).await.map(drop) });
+        let call = tokio::spawn(async move { within(Instant::now(), Some(BOUND), until, answered).await.map(drop) });
         tokio::task::yield_now().await;
         (answer, call)
     }
@@ -101,7 +102,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dependency_that_does_not_answer_in_time_is_silent() {
         let start = Instant::now();
-        let ended = within(Some(BOUND), Deadline::NEVER, std::future::pending::<()>()).await;
+        let ended = within(start, Some(BOUND), Deadline::NEVER, std::future::pending::<()>()).await;
         assert_eq!((ended, start.elapsed()), (Err(Expired::Silent), BOUND));
     }
 

@@ -9,9 +9,9 @@
 //! brace. An entry that cannot be decoded, or that belongs to another key, is [`Corrupt`]. That concerns one key only,
 //! and is handled like a miss.
 
-use std::{fmt, io::Write as _, time::Duration};
+use std::{fmt, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::now_ms;
 
@@ -87,18 +87,18 @@ pub enum Kind {
 impl Kind {
     /// When the format changes, the letters change too, so that a replica of another version does not read entries that
     /// it does not understand. (Capital letters were the format without a length.)
-    const fn letter(self) -> char {
+    const fn letter(self) -> u8 {
         match self {
-            Self::Record => 'r',
-            Self::Missing => 'm',
-            Self::Page => 'p',
-            Self::Hold => 'h',
+            Self::Record => b'r',
+            Self::Missing => b'm',
+            Self::Page => b'p',
+            Self::Hold => b'h',
         }
     }
 
     fn of_letter(letter: u8) -> Option<Self> {
         let kinds = [Self::Record, Self::Missing, Self::Page, Self::Hold];
-        kinds.into_iter().find(|kind| kind.letter() == char::from(letter))
+        kinds.into_iter().find(|kind| kind.letter() == letter)
     }
 }
 
@@ -121,8 +121,11 @@ impl Entry {
         let fresh_until_ms = stored_ms.saturating_add(fresh_ms).min(MAX_TIME_MS);
         let (length, letter) = ((body.len() as u64).min(MAX_LENGTH), kind.letter());
         let mut encoded = Vec::with_capacity(HEAD + body.len());
-        // Writing to a Vec cannot fail.
-        let _infallible = write!(encoded, "{stamp}{stored_ms:013}{fresh_until_ms:013}{length:08}{letter}");
+        encoded.extend_from_slice(&padded::<STAMP>(stamp.0));
+        encoded.extend_from_slice(&padded::<TIME>(stored_ms));
+        encoded.extend_from_slice(&padded::<TIME>(fresh_until_ms));
+        encoded.extend_from_slice(&padded::<LENGTH>(length));
+        encoded.push(letter);
         encoded.extend_from_slice(body);
         Self { stamp, stored_ms, fresh_until_ms, kind, encoded: encoded.into() }
     }
@@ -179,8 +182,9 @@ impl Entry {
     }
 
     /// The body as it is sent.
-    pub fn body(&self) -> Bytes {
-        self.encoded.slice(HEAD..)
+    pub fn into_body(mut self) -> Bytes {
+        self.encoded.advance(HEAD);
+        self.encoded
     }
 
     pub(super) fn encoded(&self) -> &[u8] {
@@ -214,8 +218,28 @@ impl Entry {
     }
 }
 
+/// The decimal digits of a number that has at most `N`, with leading zeros.
+fn padded<const N: usize>(mut number: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+    }
+    digits
+}
+
+/// The number in decimal digits; `None` if it is none, or too large.
 fn digits(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0u64, |number, byte| {
+    // Up to 19 digits fit.
+    let (fitting, rest) = text.split_at(text.len().min(19));
+    let mut are_digits = true;
+    let mut number = 0u64;
+    for byte in fitting {
+        let digit = byte.wrapping_sub(b'0');
+        are_digits &= digit < 10;
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+    }
+    rest.iter().try_fold(are_digits.then_some(number)?, |number, byte| {
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 { number.checked_mul(10)?.checked_add(u64::from(digit)) } else { None }
     })

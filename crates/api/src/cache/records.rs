@@ -16,7 +16,7 @@
 //! A write that may or may not have taken effect puts its key on hold: the entry is removed, and none is stored for a
 //! short time.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use deadpool_redis::redis::{Cmd, Value};
 use resilience::deadline::Deadline;
@@ -37,6 +37,7 @@ use crate::{
     dependencies::redis::{Redis, RedisError},
     metrics::Metrics,
     records::model::Record,
+    short_text::ShortText,
 };
 
 /// The prefix of a record's key; the id follows. It contains the type and a format version. A new entry format gets a
@@ -135,16 +136,16 @@ impl RecordCache {
         near.find(id)
     }
 
-    /// Looks up an id in Redis.
+    /// Looks up an id in Redis. `now` is the current time.
     ///
     /// # Errors
     /// The cache cannot answer: a bypass, never "not found".
-    pub async fn find(&self, id: i64, deadline: Deadline) -> Result<Found, Bypass> {
+    pub async fn find(&self, id: i64, now: Instant, deadline: Deadline) -> Result<Found, Bypass> {
         if self.0.missed.concerns(id) {
             return Err(Bypass::MissedWrite);
         }
         let ticket = self.0.near.as_ref().and_then(|near| near.begin(id));
-        match self.0.redis.call(deadline, &look_up(id)).await {
+        match self.0.redis.call_at(now, deadline, &look_up(id)).await {
             Ok(Raw(_)) if !self.0.redis.is_settled() => Err(Bypass::Settling),
             Ok(Raw(None)) => Ok(Found::default()),
             Ok(Raw(Some(bytes))) => {
@@ -160,10 +161,10 @@ impl RecordCache {
     }
 
     fn decode(&self, bytes: Vec<u8>, id: i64) -> Found {
-        let stamp = bytes.get(..20).and_then(Stamp::decode);
+        let stamp = bytes.first_chunk::<20>().copied();
         let entry = if bytes.len() > MAX_ENTRY { None } else { Entry::decode_record(bytes, id).ok() };
         match entry {
-            None => Found { entry: None, seen: stamp, corrupt: true },
+            None => Found { entry: None, seen: stamp.and_then(|stamp| Stamp::decode(&stamp)), corrupt: true },
             Some(entry) if entry.kind() == Kind::Hold => Found::default(),
             Some(mut entry) => {
                 let longest = self.0.fresh.max(self.0.missing);
@@ -292,7 +293,7 @@ impl RecordCache {
 
     async fn delete(&self, id: i64, deadline: Deadline) -> bool {
         let mut delete = Cmd::new();
-        delete.arg("DEL").arg(key(id)).arg(GENERATION);
+        delete.arg("DEL").arg(key(id).as_str()).arg(GENERATION);
         let deleted = self.0.redis.call::<Value>(deadline, &delete).await.is_ok();
         self.changed_here(id);
         deleted
@@ -311,7 +312,7 @@ impl RecordCache {
             Kind::Record | Kind::Page => milliseconds(self.0.keep),
         };
         let stored = self.0.store.run::<u8>(&self.0.redis, deadline, |command| {
-            command.arg(1 + usize::from(ends_pages)).arg(key(id));
+            command.arg(1 + usize::from(ends_pages)).arg(key(id).as_str());
             if ends_pages {
                 command.arg(GENERATION);
             }
@@ -350,14 +351,12 @@ fn hold() -> Entry {
 
 /// The command that reads an entry. It is not GET; the documentation of the parent module says why.
 fn look_up(id: i64) -> Cmd {
-    let mut command = Cmd::with_capacity(2, 32);
-    command.arg("GETEX").arg(key(id));
+    let mut command = Cmd::with_capacity(2, 40);
+    command.arg("GETEX").arg(key(id).as_str());
     command
 }
 
-fn key(id: i64) -> String {
-    let mut name = String::with_capacity(32);
-    // Writing to a String cannot fail.
-    let _infallible = write!(name, "{PREFIX}{id}");
-    name
+/// Ids are not negative.
+fn key(id: i64) -> ShortText {
+    ShortText::new().text(PREFIX).number(id.unsigned_abs())
 }

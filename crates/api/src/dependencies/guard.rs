@@ -1,6 +1,6 @@
 //! What both dependencies share: an optional breaker with its metric, and the durations of calls by outcome.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use prometheus::{Histogram, IntCounter};
 use resilience::{
@@ -8,7 +8,10 @@ use resilience::{
     retry::{RetryOutcome, RetryRefused},
 };
 use strum::{EnumCount, VariantArray};
-use tokio::time::Instant;
+use tokio::{
+    task::unconstrained,
+    time::{Instant, sleep},
+};
 
 use super::{CallOutcome, Verdict};
 use crate::metrics::Metrics;
@@ -113,10 +116,42 @@ impl Retries {
     }
 }
 
-/// Runs `future` for at most `bound` (`None`: without limit).
+/// Runs `future` for at most `bound` (`None`: without limit). The timer is set when the future first has to wait: a future
+/// that completes at once, such as taking an idle connection, costs none.
 pub(super) async fn within<T>(bound: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
-    match bound {
-        Some(bound) => tokio::time::timeout(bound, future).await.ok(),
-        None => Some(future.await),
+    let Some(bound) = bound else { return Some(future.await) };
+    let mut future = pin!(future);
+    let mut timer = pin!(None);
+    poll_fn(|context| {
+        if let Poll::Ready(value) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(value));
+        }
+        if timer.is_none() {
+            // Unconstrained: the timer fires also when the future uses up the task's budget each time.
+            timer.set(Some(unconstrained(sleep(bound))));
+        }
+        match timer.as_mut().as_pin_mut().map(|timer| timer.poll(context)) {
+            Some(Poll::Ready(())) => Poll::Ready(None),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_bound_holds_for_a_future_that_waits() {
+        let start = Instant::now();
+        let bound = Some(Duration::from_millis(40));
+        assert_eq!(within(bound, std::future::ready(1)).await, Some(1));
+        assert_eq!(within(Some(Duration::ZERO), std::future::ready(2)).await, Some(2));
+        assert_eq!(within(bound, sleep(Duration::from_millis(39))).await, Some(()));
+        assert_eq!(start.elapsed(), Duration::from_millis(39));
+        assert_eq!(within(bound, std::future::pending::<()>()).await, None);
+        assert_eq!(start.elapsed(), Duration::from_millis(79));
+        assert_eq!(within(None, sleep(Duration::from_secs(60))).await, Some(()));
     }
 }

@@ -213,7 +213,8 @@ impl Inner {
             (Again::Transaction, lease) => lease,
             (Again::Prepared | Again::FreshConnection | Again::No, _) => None,
         };
-        let second = self.attempt(deadline, lease, statement).await;
+        // The box keeps the future small: there is hardly ever a second attempt.
+        let second = Box::pin(self.attempt(deadline, lease, statement)).await;
         match &second.result {
             Ok(_) => self.retries.succeeded.inc(),
             Err(_) if second.signal.ruling().connection == Connection::None => self.retries.not_sent.inc(),
@@ -261,7 +262,7 @@ impl Inner {
         let taken = Instant::now();
         let mut lease = match lease {
             Some(lease) => lease,
-            None => match self.acquire(deadline, S::ACCESS).await {
+            None => match self.acquire(taken, deadline, S::ACCESS).await {
                 Ok(lease) => lease,
                 Err(not) => return self.failed(taken, not.signal, not.error, None),
             },
@@ -282,8 +283,8 @@ impl Inner {
     }
 
     /// Acquires a connection; for a write one that has answered a ping or is new.
-    async fn acquire(&self, deadline: Deadline, access: Access) -> Result<Lease, NotAcquired> {
-        let lease = self.acquire_any(deadline).await?;
+    async fn acquire(&self, now: Instant, deadline: Deadline, access: Access) -> Result<Lease, NotAcquired> {
+        let lease = self.acquire_any(now, deadline).await?;
         if access == Access::Read || lease.is_fresh {
             return Ok(lease);
         }
@@ -296,15 +297,15 @@ impl Inner {
             Some(Err(_)) => {
                 drop(lease);
                 self.pool.distrust(taken);
-                self.acquire_any(deadline).await
+                self.acquire_any(Instant::now(), deadline).await
             }
             // Only a ping was sent, so the write is not in doubt.
             None => Err(NotAcquired { signal: Signal::ConnectTimeout, error: None }),
         }
     }
 
-    async fn acquire_any(&self, deadline: Deadline) -> Result<Lease, NotAcquired> {
-        let Ok(bound) = deadline.cap(Instant::now(), self.acquire_timeout) else {
+    async fn acquire_any(&self, now: Instant, deadline: Deadline) -> Result<Lease, NotAcquired> {
+        let Ok(bound) = deadline.cap(now, self.acquire_timeout) else {
             return Err(NotAcquired { signal: Signal::NoTime, error: None });
         };
         self.pool.acquire(bound).await.map_err(|not| {

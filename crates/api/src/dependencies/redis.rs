@@ -105,8 +105,20 @@ impl Redis {
     /// # Errors
     /// See [`RedisError`].
     pub(crate) async fn call<T: FromRedisValue>(&self, deadline: Deadline, command: &Cmd) -> Result<T, RedisError> {
+        self.call_at(Instant::now(), deadline, command).await
+    }
+
+    /// As [`call`](Self::call), for a caller that has just asked the clock: `start` is the current time.
+    ///
+    /// # Errors
+    /// See [`RedisError`].
+    pub(crate) async fn call_at<T: FromRedisValue>(
+        &self,
+        start: Instant,
+        deadline: Deadline,
+        command: &Cmd,
+    ) -> Result<T, RedisError> {
         let inner = &*self.0;
-        let start = Instant::now();
         let until = deadline.minus(TIMER_RESERVE);
         let deadline = deadline.child(start, inner.timeout).minus(TIMER_RESERVE);
         #[expect(clippy::disallowed_methods, reason = "the jitter of a real wait; the laws are tested in `resilience`")]
@@ -117,8 +129,11 @@ impl Redis {
             _ => Failure::Final,
         };
         let outcome = |outcome| inner.retries.count(outcome);
-        let result =
-            inner.retry.call(deadline, chance, failure, outcome, |_| inner.attempt(deadline, until, command)).await;
+        let attempt = |number| {
+            let now = if number == 1 { start } else { Instant::now() };
+            inner.attempt(now, deadline, until, command)
+        };
+        let result = inner.retry.call(deadline, chance, failure, outcome, attempt).await;
         let ruling = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling();
         inner.durations.observe(ruling.outcome, start.elapsed());
         result.map_err(|signal| signal.ruling().error.unwrap_or(RedisError::Error))
@@ -193,15 +208,15 @@ impl Redis {
 impl Inner {
     async fn attempt<T: FromRedisValue>(
         &self,
+        now: Instant,
         deadline: Deadline,
         until: Deadline,
         command: &Cmd,
     ) -> Result<T, Signal> {
-        let now = Instant::now();
         let admitted = self.guard.admit(now).map_err(|_| Signal::BreakerOpen)?;
         let result = match deadline.cap(now, self.attempt_timeout) {
             Err(_) => return Err(Signal::NoTime),
-            Ok(bound) => self.send(bound, until, command).await,
+            Ok(bound) => self.send(now, bound, until, command).await,
         };
         let verdict = result.as_ref().err().copied().unwrap_or(Signal::Answered).ruling().verdict;
         settle(admitted, verdict);
@@ -226,6 +241,7 @@ impl Inner {
 
     async fn send<T: FromRedisValue>(
         &self,
+        now: Instant,
         bound: Option<Duration>,
         until: Deadline,
         command: &Cmd,
@@ -234,7 +250,7 @@ impl Inner {
             return Err(Signal::NoConnection);
         };
         let mut connection = (*published).clone();
-        let error = match within(bound, until, command.query_async(&mut connection)).await {
+        let error = match within(now, bound, until, command.query_async(&mut connection)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
             Err(Expired::Silent) => return Err(Signal::Silent),

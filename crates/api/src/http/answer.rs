@@ -1,9 +1,6 @@
 //! The result of a read or write, and its headers: `Cache-Status` (RFC 9211), `Server-Timing`, `Age`, `ETag`.
 
-use std::{
-    fmt::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     body::Body,
@@ -11,9 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use http_body_util::{Either, Full};
 
 use super::conditions::{OfCollection, ReadConditions};
-use crate::error::Error;
+use crate::{error::Error, short_text::ShortText};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -24,6 +22,12 @@ pub const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Valid only now and for this replica, so it must not be stored (RFC 9111, 5.2.2.5).
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The headers of an answer with those that the middleware adds: the map never grows.
+const USUAL_HEADERS: usize = 12;
+
+/// The body of an answer: one piece, which is the usual case and needs no allocation, or any other body.
+pub type AnswerBody = Either<Full<Bytes>, Body>;
 
 /// The result of a look-up in the cache: the log field and the metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::VariantArray, strum::IntoStaticStr)]
@@ -115,30 +119,24 @@ impl CacheStatus {
     }
 }
 
-impl fmt::Display for CacheStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CacheStatus {
+    fn text(self) -> ShortText {
+        let text = ShortText::new();
         match self {
-            Self::Near { ttl } => write!(f, "near; hit; ttl={ttl}"),
-            Self::Hit { ttl } => write!(f, "redis; hit; ttl={ttl}"),
-            Self::Stale { .. } => f.write_str("redis; hit; detail=stale"),
+            Self::Near { ttl } => text.text("near; hit; ttl=").number(ttl),
+            Self::Hit { ttl } => text.text("redis; hit; ttl=").number(ttl),
+            Self::Stale { .. } => text.text("redis; hit; detail=stale"),
             Self::Forward { why, stored, collapsed } => {
-                match why {
+                let text = match why {
                     // RFC 9211, 2.2: the cache has no usable answer for this URI.
-                    Forward::Miss | Forward::Corrupt => f.write_str("redis; fwd=uri-miss")?,
-                    Forward::Stale => f.write_str("redis; fwd=stale")?,
-                    Forward::Request => f.write_str("redis; fwd=request")?,
-                    Forward::Bypass(reason) => write!(f, "redis; fwd=bypass; detail={reason}")?,
-                }
-                if *stored {
-                    f.write_str("; stored")?;
-                }
-                if *collapsed {
-                    f.write_str("; collapsed")?;
-                }
-                if *why == Forward::Corrupt {
-                    f.write_str("; detail=corrupt")?;
-                }
-                Ok(())
+                    Forward::Miss | Forward::Corrupt => text.text("redis; fwd=uri-miss"),
+                    Forward::Stale => text.text("redis; fwd=stale"),
+                    Forward::Request => text.text("redis; fwd=request"),
+                    Forward::Bypass(reason) => text.text("redis; fwd=bypass; detail=").text(reason),
+                };
+                let text = if stored { text.text("; stored") } else { text };
+                let text = if collapsed { text.text("; collapsed") } else { text };
+                if why == Forward::Corrupt { text.text("; detail=corrupt") } else { text }
             }
         }
     }
@@ -239,34 +237,43 @@ impl From<Error> for Answer {
     }
 }
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let provenance = self.provenance;
+impl Answer {
+    /// The response, and what the log says about it.
+    pub(crate) fn into_parts(self) -> (Response<AnswerBody>, Observed) {
+        let Provenance { cache, redis, database } = self.provenance;
         let mut response = match self.content {
-            Ok(content) => content.into_response(),
-            Err(error) => error.into_response(),
+            Ok(content) => content.into_response().map(Either::Left),
+            Err(error) => error.into_response().map(Either::Right),
         };
-        provenance.write(response.headers_mut());
-        let cache = provenance.cache.map(CacheStatus::result);
-        response.extensions_mut().insert(Observed { cache, redis: provenance.redis, database: provenance.database });
-        response
+        self.provenance.write(response.headers_mut());
+        (response, Observed { cache: cache.map(CacheStatus::result), redis, database })
     }
 }
 
-impl IntoResponse for Content {
+impl IntoResponse for Answer {
     fn into_response(self) -> Response {
+        let (mut response, observed) = self.into_parts();
+        response.extensions_mut().insert(observed);
+        response.map(Body::new)
+    }
+}
+
+impl Content {
+    fn into_response(self) -> Response<Full<Bytes>> {
         let with = |status: StatusCode, body: Bytes| {
-            let mut response = Response::new(Body::from(body));
+            let mut response = Response::new(Full::new(body));
             *response.status_mut() = status;
             let headers = response.headers_mut();
+            *headers = HeaderMap::with_capacity(USUAL_HEADERS);
             if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
                 headers.insert(header::CONTENT_TYPE, JSON);
             }
             headers.insert(header::CACHE_CONTROL, NO_CACHE);
             response
         };
-        let tagged = |mut response: Response, version: u64| {
-            response.headers_mut().insert(header::ETAG, etag(version));
+        let tagged = |mut response: Response<Full<Bytes>>, version: u64| {
+            let etag = ShortText::new().text("\"").number(version).text("\"");
+            response.headers_mut().insert(header::ETAG, etag.value());
             response
         };
         match self {
@@ -274,7 +281,8 @@ impl IntoResponse for Content {
             Self::NotModified { version } => tagged(with(StatusCode::NOT_MODIFIED, Bytes::new()), version),
             Self::Created { id, body } => {
                 let mut response = tagged(with(StatusCode::CREATED, body), 1);
-                response.headers_mut().insert(header::LOCATION, value(format_args!("/data/{id}")));
+                let location = ShortText::new().text("/data/").number(id.unsigned_abs());
+                response.headers_mut().insert(header::LOCATION, location.value());
                 response
             }
             Self::Page(body) => with(StatusCode::OK, body),
@@ -287,54 +295,27 @@ impl IntoResponse for Content {
 impl Provenance {
     fn write(self, headers: &mut HeaderMap) {
         if let Some(cache) = self.cache {
-            headers.insert(CACHE_STATUS, value(format_args!("{cache}")));
+            headers.insert(CACHE_STATUS, cache.text().value());
             if let CacheStatus::Stale { age } = cache {
                 headers.insert(header::AGE, HeaderValue::from(age));
             }
         }
-        let timing = match (self.redis.map(Tenths), self.database.map(Tenths)) {
-            (Some(redis), Some(db)) => value(format_args!("redis;dur={redis}, db;dur={db}")),
-            (Some(redis), None) => value(format_args!("redis;dur={redis}")),
-            (None, Some(db)) => value(format_args!("db;dur={db}")),
+        let redis = |text: ShortText, duration| milliseconds(text.text("redis;dur="), duration);
+        let database = |text: ShortText, duration| milliseconds(text.text("db;dur="), duration);
+        let timing = match (self.redis, self.database) {
+            (Some(first), Some(second)) => database(redis(ShortText::new(), first).text(", "), second),
+            (Some(only), None) => redis(ShortText::new(), only),
+            (None, Some(only)) => database(ShortText::new(), only),
             (None, None) => return,
         };
-        headers.insert(SERVER_TIMING, timing);
-    }
-}
-
-fn etag(version: u64) -> HeaderValue {
-    value(format_args!("\"{version}\""))
-}
-
-/// Formats a header value on the stack and copies it once. All values formatted here are short and visible ASCII.
-fn value(arguments: fmt::Arguments<'_>) -> HeaderValue {
-    let mut text = Text { bytes: [0; 96], length: 0 };
-    let written = text.write_fmt(arguments).map(|()| HeaderValue::from_bytes(&text.bytes[..text.length]));
-    written.ok().and_then(Result::ok).unwrap_or(HeaderValue::from_static("-"))
-}
-
-struct Text {
-    bytes: [u8; 96],
-    length: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
+        headers.insert(SERVER_TIMING, timing.value());
     }
 }
 
 /// Milliseconds with one decimal, without floating-point formatting.
-struct Tenths(Duration);
-
-impl fmt::Display for Tenths {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tenths = (self.0.as_micros() + 50) / 100;
-        write!(f, "{}.{}", tenths / 10, tenths % 10)
-    }
+fn milliseconds(text: ShortText, duration: Duration) -> ShortText {
+    let tenths = (u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).saturating_add(50)) / 100;
+    text.number(tenths / 10).text(".").number(tenths % 10)
 }
 
 #[cfg(test)]
@@ -343,11 +324,26 @@ mod tests {
 
     #[test]
     fn the_cache_status_is_as_documented() {
-        let forward = |why, stored, collapsed| CacheStatus::Forward { why, stored, collapsed }.to_string();
-        assert_eq!(CacheStatus::Near { ttl: 27 }.to_string(), "near; hit; ttl=27");
-        assert_eq!(CacheStatus::Hit { ttl: 27 }.to_string(), "redis; hit; ttl=27");
-        assert_eq!(CacheStatus::Stale { age: 31 }.to_string(), "redis; hit; detail=stale");
+        let forward =
+            |why, stored, collapsed| CacheStatus::Forward { why, stored, collapsed }.text().as_str().to_owned();
+        assert_eq!(CacheStatus::Near { ttl: 27 }.text().as_str(), "near; hit; ttl=27");
+        assert_eq!(CacheStatus::Hit { ttl: 27 }.text().as_str(), "redis; hit; ttl=27");
+        assert_eq!(CacheStatus::Stale { age: 31 }.text().as_str(), "redis; hit; detail=stale");
         assert_eq!(forward(Forward::Miss, true, false), "redis; fwd=uri-miss; stored");
+        assert_eq!(forward(Forward::Corrupt, true, false), "redis; fwd=uri-miss; stored; detail=corrupt");
         assert_eq!(forward(Forward::Bypass("timeout"), false, true), "redis; fwd=bypass; detail=timeout; collapsed");
+    }
+    #[test]
+    fn the_server_timing_has_tenths_of_milliseconds() {
+        let timing = |redis, database| {
+            let micros = |micros: Option<u64>| micros.map(Duration::from_micros);
+            let mut headers = HeaderMap::new();
+            Provenance { cache: None, redis: micros(redis), database: micros(database) }.write(&mut headers);
+            headers.get(SERVER_TIMING).map(|value| value.to_str().expect("ASCII").to_owned())
+        };
+        assert_eq!(timing(Some(449), None).as_deref(), Some("redis;dur=0.4"));
+        assert_eq!(timing(None, Some(12_950)).as_deref(), Some("db;dur=13.0"));
+        assert_eq!(timing(Some(0), Some(1_000_000)).as_deref(), Some("redis;dur=0.0, db;dur=1000.0"));
+        assert_eq!(timing(None, None), None);
     }
 }

@@ -9,14 +9,16 @@ use std::{
     io::{self, Write},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::http::{Method, Uri};
 use prometheus::IntCounter;
-use serde::Serialize;
-use time::{OffsetDateTime, macros::format_description};
 
+mod json;
+mod timestamp;
+
+use self::{json::JsonLine, timestamp::Timestamps};
 use super::route::Route;
 use crate::{http::answer::Observed, metrics::requests::Outcome};
 
@@ -34,7 +36,9 @@ const GATHER: Duration = Duration::from_millis(5);
 pub(super) struct Line {
     pub(super) route: Route,
     /// `None`: the head could not be parsed.
-    head: Option<(Method, Uri)>,
+    method: Option<Method>,
+    /// `None`: the head could not be parsed, or there is no log.
+    uri: Option<Uri>,
 }
 
 /// The handle to the log. Clones share one buffer. Dropping the last clone writes the remaining lines.
@@ -57,80 +61,53 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Buffer {
     lines: Vec<u8>,
+    timestamps: Timestamps,
     closed: bool,
 }
 
-/// The fields in the order in which they are written.
-#[derive(Serialize)]
-struct Fields<'a> {
-    timestamp: &'a str,
-    level: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    trace_id: &'a str,
-    instance: &'a str,
-    method: &'a str,
-    route: &'static str,
-    path: &'a str,
-    status: u16,
-    code: &'static str,
-    cache: &'static str,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    redis_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    db_ms: Option<f64>,
-    target: &'static str,
-}
-
 impl Line {
-    pub(super) fn new(method: Method, route: Route, uri: &Uri) -> Self {
-        Self { route, head: Some((method, uri.clone())) }
+    /// `uri` is only used for the log.
+    pub(super) fn new(method: Method, route: Route, uri: Option<Uri>) -> Self {
+        Self { route, method: Some(method), uri }
     }
 
     /// For a request whose head could not be parsed: without method and path.
     pub(super) fn without_head() -> Self {
-        Self { route: Route::Unmatched, head: None }
+        Self { route: Route::Unmatched, method: None, uri: None }
     }
 
     /// The method; empty when the head could not be parsed.
     pub(super) fn method(&self) -> &str {
-        self.head.as_ref().map_or("", |(method, _)| method.as_str())
+        self.method.as_ref().map_or("", Method::as_str)
     }
 
     pub(super) fn write(
         &self,
         log: &AccessLog,
         instance: &str,
-        (request_id, trace_id): (&str, &str),
+        (request_id, trace_id): (&[u8], &[u8]),
         outcome: Outcome,
         duration: Duration,
-        seen: Option<Observed>,
+        seen: Observed,
     ) {
-        let path = self.head.as_ref().map_or("", |(_, uri)| uri.path());
-        let seen = seen.unwrap_or_default();
-        // Microseconds are precise enough.
-        let milliseconds = |duration: Duration| duration.as_micros() as f64 / 1e3;
-        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
-        let mut timestamp = [0; 32];
-        let written = OffsetDateTime::now_utc().format_into(&mut &mut timestamp[..], format).unwrap_or(0);
-        log.append(&Fields {
-            timestamp: str::from_utf8(&timestamp[..written]).unwrap_or_default(),
-            level: "INFO",
-            message: "request",
-            request_id,
-            trace_id,
-            instance,
-            method: self.method(),
-            route: self.route.as_str(),
-            path: path.get(..MAX_PATH).unwrap_or(path),
-            status: outcome.status(),
-            code: outcome.code(),
-            cache: seen.cache.map_or("", |cache| cache.as_str()),
-            duration_ms: milliseconds(duration),
-            redis_ms: seen.redis.map(milliseconds),
-            db_ms: seen.database.map(milliseconds),
-            target: "access",
+        let path = self.uri.as_ref().map_or("", Uri::path);
+        log.append(|line| {
+            let line = line
+                .word("level", b"INFO")
+                .word("message", b"request")
+                .word("request_id", request_id)
+                .word("trace_id", trace_id)
+                .word("instance", instance.as_bytes())
+                .word("method", self.method().as_bytes())
+                .word("route", self.route.as_str().as_bytes())
+                .text("path", path.get(..MAX_PATH).unwrap_or(path))
+                .number("status", outcome.status().into())
+                .word("code", outcome.code().as_bytes())
+                .word("cache", seen.cache.map_or("", |cache| cache.as_str()).as_bytes())
+                .milliseconds("duration_ms", duration);
+            let line = seen.redis.into_iter().fold(line, |line, redis| line.milliseconds("redis_ms", redis));
+            let line = seen.database.into_iter().fold(line, |line, database| line.milliseconds("db_ms", database));
+            line.word("target", b"access").end();
         });
     }
 }
@@ -147,17 +124,17 @@ impl AccessLog {
         Ok(Self(Arc::new(Writer { shared, thread: Some(thread) })))
     }
 
-    fn append(&self, fields: &Fields<'_>) {
+    /// Appends a line, which `write` writes after its first field, the time.
+    fn append(&self, write: impl FnOnce(JsonLine<'_>)) {
         let mut buffer = self.0.shared.lock();
-        if buffer.lines.len() >= BUFFER {
+        let Buffer { lines, timestamps, .. } = &mut *buffer;
+        if lines.len() >= BUFFER {
             self.0.shared.dropped.inc();
             return;
         }
-        let was_empty = buffer.lines.is_empty();
-        // Writing strings and numbers to memory cannot fail.
-        if serde_json::to_writer(&mut buffer.lines, fields).is_ok() {
-            buffer.lines.push(b'\n');
-        }
+        let was_empty = lines.is_empty();
+        let timestamp = timestamps.text(SystemTime::now());
+        write(JsonLine::new(lines).word("timestamp", &timestamp));
         drop(buffer);
         if was_empty {
             self.0.shared.filled.notify_one();

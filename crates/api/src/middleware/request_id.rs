@@ -1,8 +1,8 @@
 //! The request id: the client's or the proxy's when it is well-formed, else a new one.
 
-use std::array;
-
 use axum::http::{HeaderMap, HeaderValue};
+
+use super::{X_REQUEST_ID, hex};
 
 /// Longest accepted id: enough for a UUID, a trace id or a proxy's own format, and short enough for a log line.
 const MAX_LENGTH: usize = 128;
@@ -14,7 +14,7 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     /// Takes `X-Request-Id` when it occurs once and is well-formed, else generates one from 128 random bits.
     pub fn take_or_make(headers: &HeaderMap) -> Self {
-        let mut given = headers.get_all("x-request-id").iter();
+        let mut given = headers.get_all(X_REQUEST_ID).iter();
         match (given.next(), given.next()) {
             (Some(id), None) if is_sane(id.as_bytes()) => Self(id.clone()),
             _ => Self::make(),
@@ -23,10 +23,8 @@ impl RequestId {
 
     #[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]
     fn make() -> Self {
-        let bits = fastrand::u128(..);
-        let digits: [u8; 32] = array::from_fn(|i| b"0123456789abcdef"[(bits >> (4 * i) & 0xf) as usize]);
-        // Hexadecimal digits are always a valid header value.
-        Self(HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("-")))
+        // Not zero: the trace has the same id. Hexadecimal digits are always a valid header value.
+        Self(HeaderValue::from_bytes(&hex::digits(fastrand::u128(1..))).unwrap_or(HeaderValue::from_static("-")))
     }
 
     /// The id as text.
@@ -34,16 +32,21 @@ impl RequestId {
         self.0.to_str().unwrap_or("-")
     }
 
-    /// The id as a header value.
-    pub fn header(&self) -> HeaderValue {
-        self.0.clone()
+    /// The id as bytes: visible ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Moves the id out as a header value, because a copy would allocate. Afterwards the id is `-`.
+    pub fn take_header(&mut self) -> HeaderValue {
+        std::mem::replace(&mut self.0, HeaderValue::from_static("-"))
     }
 }
 
 fn is_sane(id: &[u8]) -> bool {
     !id.is_empty()
         && id.len() <= MAX_LENGTH
-        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+        && id.iter().fold(true, |sane, byte| sane & (byte.is_ascii_alphanumeric() | matches!(byte, b'.' | b'_' | b'-')))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use super::request_id::RequestId;
+use super::{TRACEPARENT, hex, request_id::RequestId};
 
 /// `00-` trace id `-` span id `-` flags.
 const LENGTH: usize = 55;
@@ -24,7 +24,7 @@ pub struct Trace([u8; LENGTH]);
 impl Trace {
     /// Continues the trace of the request, or begins a new one.
     pub fn continue_or_begin(headers: &HeaderMap, request_id: &RequestId) -> Self {
-        let mut given = headers.get_all("traceparent").iter();
+        let mut given = headers.get_all(TRACEPARENT).iter();
         let parent = match (given.next(), given.next()) {
             (Some(parent), None) => sane(parent.as_bytes()),
             _ => None,
@@ -32,14 +32,17 @@ impl Trace {
         let mut text = BEGUN;
         match parent {
             Some(parent) => text.copy_from_slice(parent),
-            None if is_id(request_id.as_str().as_bytes(), TRACE_ID.len()) => {
-                text[TRACE_ID].copy_from_slice(request_id.as_str().as_bytes());
+            None => {
+                let id = request_id.as_bytes();
+                match id.len() == TRACE_ID.len() && hex::is_id(id) {
+                    true => text[TRACE_ID].copy_from_slice(id),
+                    false => text[TRACE_ID].copy_from_slice(&hex::digits(random_trace_id())),
+                }
             }
-            None => write_hex(random_trace_id(), &mut text[TRACE_ID]),
         }
         // The answer is version 00, whatever version the parent had.
         text[..2].copy_from_slice(b"00");
-        write_hex(random_span_id(), &mut text[SPAN_ID]);
+        text[SPAN_ID].copy_from_slice(&hex::digits(random_span_id())[16..]);
         Self(text)
     }
 
@@ -71,26 +74,13 @@ fn sane(text: &[u8]) -> Option<&[u8]> {
         _ => false,
     };
     let dashes = known[2] == b'-' && known[35] == b'-' && known[52] == b'-';
-    let version = known[..2].iter().all(is_hex) && known[..2] != *b"ff";
-    let ids = is_id(&known[TRACE_ID], TRACE_ID.len()) && is_id(&known[SPAN_ID], SPAN_ID.len());
-    (ends && dashes && version && ids && known[FLAGS].iter().all(is_hex)).then_some(known)
+    let version = are_hex(&known[..2]) && known[..2] != *b"ff";
+    let ids = hex::is_id(&known[TRACE_ID]) && hex::is_id(&known[SPAN_ID]);
+    (ends && dashes && version && ids && are_hex(&known[FLAGS])).then_some(known)
 }
 
-/// Whether the text is an id. An id of zeros only is invalid.
-fn is_id(text: &[u8], length: usize) -> bool {
-    text.len() == length && text.iter().all(is_hex) && text.iter().any(|digit| *digit != b'0')
-}
-
-/// Lower case only, as the standard requires.
-fn is_hex(byte: &u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
-}
-
-fn write_hex(mut bits: u128, digits: &mut [u8]) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(bits & 0xf) as usize];
-        bits >>= 4;
-    }
+fn are_hex(text: &[u8]) -> bool {
+    text.iter().all(|byte| hex::is_digit(*byte))
 }
 
 #[expect(clippy::disallowed_methods, reason = "an identifier, not a decision: nothing is to be repeated by a seed")]

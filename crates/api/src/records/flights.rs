@@ -166,7 +166,8 @@ impl Source {
             self.records.saw(id, entry);
         }
         let stored = match (&entry, seen) {
-            (Ok(entry), Some(seen)) => self.records.store(id, entry, seen, deadline).await == Stored::Yes,
+            // The box keeps the future of a read past the cache small.
+            (Ok(entry), Some(seen)) => Box::pin(self.records.store(id, entry, seen, deadline)).await == Stored::Yes,
             _ => false,
         };
         Fetched { entry, stored, database }

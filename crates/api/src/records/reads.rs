@@ -94,19 +94,19 @@ impl Reads {
         let (entry, ttl) = self.0.records.find_near(id)?;
         let provenance = Provenance { cache: Some(CacheStatus::Near { ttl }), ..Provenance::default() };
         let (entry, provenance) = self.count((Ok(entry), provenance));
-        Some(Answer { content: entry.and_then(|entry| content(id, &entry, known)), provenance })
+        Some(Answer { content: entry.and_then(|entry| content(id, entry, known)), provenance })
     }
 
     /// Reads one record; the answer is 304 if `known` accepts its version. With `past_cache` it is read from Postgres.
     pub async fn record(&self, id: i64, known: impl Fn(u64) -> bool, past_cache: bool, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.count(self.find_record(id, past_cache, deadline).await);
-        Answer { content: entry.and_then(|entry| content(id, &entry, known)), provenance }
+        Answer { content: entry.and_then(|entry| content(id, entry, known)), provenance }
     }
 
     /// Reads one page. With `past_cache` it is read from Postgres.
     pub async fn page(&self, page: PageKey, past_cache: bool, deadline: Deadline) -> Answer {
         let (entry, provenance) = self.count(Box::pin(self.find_page(page, past_cache, deadline)).await);
-        Answer { content: entry.map(|entry| Content::Page(entry.body())), provenance }
+        Answer { content: entry.map(|entry| Content::Page(entry.into_body())), provenance }
     }
 
     fn count(&self, read: Read) -> Read {
@@ -121,7 +121,7 @@ impl Reads {
             return self.forward_record(id, None, Forwarded::bypass("off", Provenance::default()), deadline).await;
         }
         let start = Instant::now();
-        let found = self.0.records.find(id, deadline).await;
+        let found = self.0.records.find(id, start, deadline).await;
         let provenance = Provenance { redis: Some(start.elapsed()), ..Provenance::default() };
         let records::Found { entry, seen, corrupt } = match found {
             Ok(found) => found,
@@ -129,21 +129,21 @@ impl Reads {
                 return self.forward_record(id, None, Forwarded::bypass(why.as_str(), provenance), deadline).await;
             }
         };
-        let why = match &entry {
-            _ if past_cache => Forward::Request,
-            None if corrupt => Forward::Corrupt,
-            None => Forward::Miss,
+        let (why, old) = match entry {
+            old if past_cache => (Forward::Request, old),
+            None if corrupt => (Forward::Corrupt, None),
+            None => (Forward::Miss, None),
             Some(entry) => match entry.fresh_for() {
                 Some(ttl) => {
                     let cache = Some(CacheStatus::Hit { ttl });
                     // The most frequent case. What follows is in a boxed future.
-                    return (Ok(entry.clone()), Provenance { cache, ..provenance });
+                    return (Ok(entry), Provenance { cache, ..provenance });
                 }
-                None if self.is_being_renewed(id, entry) => return stale(entry.clone(), provenance),
-                None => Forward::Stale,
+                None if self.is_being_renewed(id, &entry) => return stale(entry, provenance),
+                None => (Forward::Stale, Some(entry)),
             },
         };
-        self.forward_record(id, Some(seen), Forwarded { why, old: entry, provenance }, deadline).await
+        self.forward_record(id, Some(seen), Forwarded { why, old, provenance }, deadline).await
     }
 
     /// Whether another request renews this entry and the entry may be served in the meantime: shortly after its fresh
@@ -257,13 +257,15 @@ impl Forwarded {
     }
 }
 
-fn content(id: i64, entry: &Entry, known: impl Fn(u64) -> bool) -> Result<Content, Error> {
+fn content(id: i64, entry: Entry, known: impl Fn(u64) -> bool) -> Result<Content, Error> {
     match entry.kind() {
         Kind::Missing | Kind::Hold => Err(Error::NoRecord(id)),
         Kind::Record | Kind::Page => {
             let version = entry.stamp.version();
-            let body = entry.body();
-            Ok(if known(version) { Content::NotModified { version } } else { Content::Record { body, version } })
+            Ok(match known(version) {
+                true => Content::NotModified { version },
+                false => Content::Record { body: entry.into_body(), version },
+            })
         }
     }
 }

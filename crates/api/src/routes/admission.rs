@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
 use resilience::{
     adaptive::{AdaptiveConfig, AdaptiveLimit, AdaptivePlace},
     admission::{self, AdmissionLimit, Overloaded},
@@ -77,13 +80,24 @@ impl FromRequestParts<AppState> for Place {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Error> {
+        Self::take(&parts.headers, state)
+    }
+}
+
+impl Place {
+    /// Takes a place for a request with these headers.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub(super) fn take(headers: &HeaderMap, state: &AppState) -> Result<Self, Error> {
+        state.pulse.request();
         if let Some(limit) = &state.rate_limit {
             limit.try_take(Instant::now()).inspect_err(|_| shed(state, "rate_limited"))?;
         }
         let Some(limit) = &state.admission else {
             return Ok(Self(None));
         };
-        let taken = limit.try_admit(|| waited(parts, state)).inspect_err(|_| shed(state, "overloaded"))?;
+        let taken = limit.try_admit(|| waited(headers, state)).inspect_err(|_| shed(state, "overloaded"))?;
         Ok(Self(Some(taken)))
     }
 }
@@ -91,9 +105,9 @@ impl FromRequestParts<AppState> for Place {
 /// How long the request has waited since nginx sent it, for example in the socket of a paused replica. `None`:
 /// time-outs are off, or the request did not come through nginx. A request is not refused for its waiting time: nginx
 /// sets the time only once, so the copy that it sends to another replica looks old.
-fn waited(parts: &Parts, state: &AppState) -> Option<Duration> {
+fn waited(headers: &HeaderMap, state: &AppState) -> Option<Duration> {
     state.config.limits.request_timeout?;
-    let sent = receipt::sent_at(&parts.headers)?;
+    let sent = receipt::sent_at(headers)?;
     let age = (OffsetDateTime::now_utc() - sent).whole_microseconds();
     Some(state.waiting.observe(Instant::now(), i64::try_from(age).ok()?))
 }

@@ -37,9 +37,17 @@ struct PageQuery {
     after: Option<i64>,
 }
 
-/// The hot path. The handler takes the whole request and reads it in place: extractors for the id and the headers would
-/// copy them.
-pub(super) async fn get_record(State(state): State<AppState>, _place: Place, request: Request) -> Answer {
+/// HEAD, and GET with a body.
+pub(super) async fn get_record(State(state): State<AppState>, request: Request) -> Answer {
+    read_record(&state, request, Instant::now()).await
+}
+
+/// The hot path. It takes the whole request and reads it in place: extractors for the id and the headers would copy them.
+pub(super) async fn read_record<B>(state: &AppState, request: axum::http::Request<B>, received: Instant) -> Answer {
+    let _place = match Place::take(request.headers(), state) {
+        Ok(place) => place,
+        Err(error) => return error.into(),
+    };
     let freshness = Freshness::of(request.headers());
     let asked = id_of(&request).and_then(|id| Ok((id, ReadConditions::of(request.headers())?)));
     match asked {
@@ -51,7 +59,8 @@ pub(super) async fn get_record(State(state): State<AppState>, _place: Place, req
             }
             // The request is dropped here to keep the future of a hit small.
             drop(request);
-            let (past_cache, deadline) = (freshness.is_past_cache(), deadline(&state));
+            let past_cache = freshness.is_past_cache();
+            let deadline = Deadline::after(received, state.config.limits.request_timeout);
             let answer = state.reads.record(id, |version| conditions.know(version), past_cache, deadline).await;
             answer.permitted(&conditions)
         }
@@ -79,7 +88,7 @@ pub(super) async fn create_record(
 ) -> Result<Answer, Error> {
     let (head, body) = request.into_parts();
     let conditions = OfCollection::of(&head.headers)?;
-    let new = read_record(&state, &head.headers, body).await?;
+    let new = read_new_record(&state, &head.headers, body).await?;
     let key = IdempotencyKey::of(&head.headers, &new)?;
     let receipt = receipt(&state, &head);
     match conditions {
@@ -97,7 +106,7 @@ pub(super) async fn replace_record(
     let id = id_of(&request)?;
     let conditions = WriteConditions::of(request.headers())?;
     let (head, body) = request.into_parts();
-    let new = read_record(&state, &head.headers, body).await?;
+    let new = read_new_record(&state, &head.headers, body).await?;
     let receipt = receipt(&state, &head);
     Ok(state.writes.replace(id, new, conditions, receipt, deadline(&state)).await)
 }
@@ -126,14 +135,14 @@ fn receipt(state: &AppState, head: &Parts) -> Receipt {
     Receipt::new(&head.headers, head.extensions.get::<Peer>().cloned(), OffsetDateTime::now_utc(), window)
 }
 
-async fn read_record(state: &AppState, headers: &HeaderMap, body: Body) -> Result<NewRecord, Error> {
+async fn read_new_record(state: &AppState, headers: &HeaderMap, body: Body) -> Result<NewRecord, Error> {
     let body = body::read(headers, body, state.config.server.body_timeout).await?;
     NewRecord::from_json(&body)
 }
 
-/// The last segment of the path, which the router matched as `{id}`.
-fn id_of(request: &Request) -> Result<i64, Error> {
-    parse_id(request.uri().path().rsplit('/').next().unwrap_or_default())
+/// The last segment of the path, which was matched as `{id}`.
+fn id_of<B>(request: &axum::http::Request<B>) -> Result<i64, Error> {
+    parse_id(request.uri().path().strip_prefix("/data/").unwrap_or_default())
 }
 
 fn parse_id(text: &str) -> Result<i64, Error> {

@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{middleware, problem::Code, state::AppState};
+use crate::{middleware, problem::Code, routes::Routes};
 
 /// Time for writing the answer to a slow client, and for reading what the client sends in the meantime. If the
 /// connection were closed earlier, the kernel would reset it at the client's next bytes, and the answer could be lost
@@ -22,13 +22,13 @@ use crate::{middleware, problem::Code, state::AppState};
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers a client whose head was refused, if hyper has not, and closes the connection.
-pub(super) async fn conclude(state: &AppState, error: &hyper::Error, mut stream: TcpStream, head: &Bytes) {
+pub(super) async fn conclude(routes: &Routes, error: &hyper::Error, mut stream: TcpStream, head: &Bytes) {
     let Some(refusal) = Refusal::of(error, head) else {
         // The client has disconnected: no answer can be sent.
         tracing::debug!(error = %error, "connection ended");
         return;
     };
-    let answer = middleware::refuse_head(state.clone(), refusal.code, refusal.detail);
+    let answer = middleware::refuse_head(routes.clone(), refusal.code, refusal.detail);
     if !refusal.is_answered {
         let written = tokio::time::timeout(LINGER, async {
             stream.write_all(&answer).await?;

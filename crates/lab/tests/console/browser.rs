@@ -50,7 +50,7 @@ impl Browser {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("these tests need chromium and chromedriver: deploy/ensure-browser.sh");
+            .expect("these tests need chromium and chromedriver: deploy/ensure-programs.sh browser");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map(Result::unwrap);
         let said = lines.find(|line| line.contains("successfully on port")).expect("chromedriver's port");
         let port: u16 = said.rsplit(' ').next().unwrap().trim_end_matches('.').parse().unwrap();

@@ -11,7 +11,10 @@ fn record(id: i64, stamp: i64) -> Entry {
 fn an_entry_comes_back_as_it_was_stored() {
     let entry = record(7, 3);
     let back = Entry::decode_record(entry.encoded().to_vec(), 7).expect("whole");
-    assert_eq!((back.stamp, back.kind(), back.body()), (entry.stamp, Kind::Record, entry.body()));
+    assert_eq!(
+        (back.stamp, back.kind(), back.clone().into_body()),
+        (entry.stamp, Kind::Record, entry.clone().into_body())
+    );
     assert_eq!((back.age(), back.fresh_for(), back.old_for()), (0, Some(30), Duration::ZERO));
 }
 
@@ -105,11 +108,11 @@ proptest! {
         for bytes in [bytes, near] {
             if let Ok(entry) = Entry::decode_record(bytes.clone(), id) {
                 prop_assert_eq!(entry.encoded(), &bytes[..]);
-                prop_assert!(entry.body().len() == bytes.len() - HEAD && id >= 0);
+                prop_assert!(entry.clone().into_body().len() == bytes.len() - HEAD && id >= 0);
             }
             if let Ok(mut entry) = Entry::decode_page(bytes.clone()) {
                 let (start, end) = (&br#"{"items":["#[..], &b"}"[..]);
-                prop_assert!(entry.body().starts_with(start) && entry.body().ends_with(end));
+                prop_assert!(entry.clone().into_body().starts_with(start) && entry.clone().into_body().ends_with(end));
                 entry.limit_freshness(Duration::from_secs(30));
                 let _whatever_they_are = (entry.fresh_for(), entry.old_for(), entry.age(), entry.lifetime_ms());
             }
@@ -120,7 +123,7 @@ proptest! {
     fn every_record_comes_back((id, entry) in any_record()) {
         let back = Entry::decode_record(entry.encoded().to_vec(), id).expect("whole");
         prop_assert!(same(&back, &entry));
-        prop_assert_eq!(back.encoded().len(), HEAD + back.body().len());
+        prop_assert_eq!(back.encoded().len(), HEAD + back.clone().into_body().len());
     }
 
     #[test]
@@ -151,7 +154,7 @@ proptest! {
     #[test]
     fn no_time_or_length_changes_the_width_of_the_head(now in any::<u64>(), fresh in any::<u64>(), stamp in any::<i64>()) {
         let entry = Entry::new(Kind::Page, Stamp::of_version(stamp), now, Duration::from_millis(fresh), br#"{"items":[]}"#);
-        prop_assert_eq!(entry.body(), &br#"{"items":[]}"#[..]);
+        prop_assert_eq!(entry.clone().into_body(), &br#"{"items":[]}"#[..]);
         match Entry::decode_page(entry.encoded().to_vec()) {
             Ok(back) => prop_assert!(same(&back, &entry)),
             Err(Corrupt) => prop_assert!(now > now_ms(), "only an entry from the future is refused"),

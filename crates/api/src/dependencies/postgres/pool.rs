@@ -255,8 +255,8 @@ impl ConnectionPool {
         let start = Instant::now();
         let mut wait = FULL_WAIT.0;
         let mut was_refused = None;
+        let mut left = bound;
         loop {
-            let left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
             let refused = match self.try_acquire(left).await {
                 Err(refused) if refused.signal == Signal::TooManyConnections => refused,
                 // Postgres had no connection for this request, and that used up the time.
@@ -268,25 +268,30 @@ impl ConnectionPool {
                 }
                 acquired => return acquired,
             };
-            if left.is_some_and(|left| left <= wait) {
+            if bound.is_some_and(|bound| bound.saturating_sub(start.elapsed()) <= wait) {
                 return Err(refused);
             }
             tokio::time::sleep(wait).await;
             was_refused = Some(refused);
             wait = (wait * 2).min(FULL_WAIT.1);
+            left = bound.map(|bound| bound.saturating_sub(start.elapsed()));
         }
     }
 
     /// Waits for a turn and then for a connection, so that it is known which of the two took the time.
     async fn try_acquire(&self, bound: Option<Duration>) -> Result<Lease, NotAcquired> {
         let not = |signal, error| Err(NotAcquired { signal, error });
-        let start = Instant::now();
-        let turn = match within(bound, Arc::clone(&self.turns).acquire_owned()).await {
-            Some(Ok(turn)) => turn,
-            Some(Err(_)) => return not(Signal::Unreachable, None),
-            None => return not(Signal::PoolFull, None),
+        let (turn, waited) = match Arc::clone(&self.turns).try_acquire_owned() {
+            Ok(turn) => (turn, Duration::ZERO),
+            Err(_) => {
+                let start = Instant::now();
+                match within(bound, Arc::clone(&self.turns).acquire_owned()).await {
+                    Some(Ok(turn)) => (turn, start.elapsed()),
+                    Some(Err(_)) => return not(Signal::Unreachable, None),
+                    None => return not(Signal::PoolFull, None),
+                }
+            }
         };
-        let waited = start.elapsed();
         let left = bound.map(|bound| bound.saturating_sub(waited));
         match within(left, self.pool.get()).await {
             Some(Ok(object)) => {

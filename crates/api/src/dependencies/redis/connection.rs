@@ -160,7 +160,7 @@ impl SharedConnection {
 }
 
 async fn send(connection: &mut Held, command: &Cmd) -> Signal {
-    match within(Some(PROBE_TIMEOUT), Deadline::NEVER, command.query_async::<Value>(connection)).await {
+    match within(Instant::now(), Some(PROBE_TIMEOUT), Deadline::NEVER, command.query_async::<Value>(connection)).await {
         Ok(Ok(_)) => Signal::Answered,
         Ok(Err(error)) => signal(&error),
         Err(Expired::Silent) => Signal::Silent,
