@@ -9,9 +9,11 @@ def page(record, engine, total, short):
     reads = "\n".join(
         f"| {step} | {sent} | {failures} | {slow} | {slowest:.0f} |" for step, sent, failures, slow, slowest in record.traffic
     )
-    explained = "".join(f"\n- {line}" for line in record.failures)
+    explained = "".join(f"\n- {line}" for line in record.failures) + ("\n" if record.failures else "")
     unmet = "".join(f"\n- did not hold: {text}" for text in record.failed) or "\nEvery condition held."
     return f"""# The stack on a Swarm of three nodes
+
+Each step's times count from its fault or command; [docs/swarm.md](../../docs/swarm.md) says what the steps are.
 
 | step | seconds |
 | --- | ---: |
@@ -20,11 +22,10 @@ def page(record, engine, total, short):
 | reads under load | sent | failed | above 200 ms | slowest [ms] |
 | --- | ---: | ---: | ---: | ---: |
 {reads}
-{explained}
-{unmet}
+{explained}{unmet}
 
 Recorded by `make swarm{"-short" if short else ""}` in {total:.0f} s: three Docker engines {engine} in network namespaces of one
-machine with {os.cpu_count()} cores ({processor()}), Linux {platform.release()}.
+machine with {os.cpu_count()} cores ({processor()}), Linux {platform.release().partition("-")[0]}.
 """
 
 

@@ -5,6 +5,7 @@ import http.client
 import json
 import signal
 import subprocess
+import time
 
 from names import STATE
 from process import Failed
@@ -13,6 +14,8 @@ PORT = 8080
 # Even arrivals to each node, requests per second. nginx allows one client 500.
 RATE = 100
 SLOW_MS = 200
+# Seconds of load before anything is counted: what is measured is a fault, and not a cold start.
+WARMUP = 2
 # `at` is in seconds since 1970: when the request was sent.
 Failure = collections.namedtuple("Failure", "at node what")
 
@@ -52,12 +55,25 @@ class Traffic:
         self.processes = {}
 
     def start(self):
+        """Returns after the warm-up."""
         for node, file in self.files.items():
             command = [self.load, "run", f"http://{node.address}:{PORT}/data/{{id}}", "--ids", "1..1000", "--duration", "10m"]
-            command += ["--rate", str(RATE), "--timeout", "2s", "--json", f"{file}.json", "--raw", f"{file}.ndjson"]
+            command += [
+                "--rate",
+                str(RATE),
+                "--timeout",
+                "2s",
+                "--warmup",
+                f"{WARMUP}s",
+                "--json",
+                f"{file}.json",
+                "--raw",
+                f"{file}.ndjson",
+            ]
             self.processes[node] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
             )
+        time.sleep(WARMUP + 0.5)  # how long the load is to last, not a wait for something; `started` says whether it was enough
 
     def stop(self):
         """Ends them and reads their results."""
