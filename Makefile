@@ -1,7 +1,8 @@
 # One target per task; CI runs the same targets. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint bench bench-load fallbacks history put-back images e2e servers browser deny kubernetes instructions instructions-check
+.PHONY: help up down test lint bench bench-load instructions instructions-check fallbacks history put-back images e2e servers browser deny \
+	kubernetes swarm swarm-short swarm-machine
 
 # OBSERVE=1 also starts Prometheus.
 UP_FLAGS := $(if $(OBSERVE),--observe)
@@ -81,3 +82,15 @@ e2e: images ## Prove the compose stack on a real Docker engine (about three minu
 
 kubernetes: ## Validate deploy/kubernetes and deploy/swarm: render, schemas, policies (no cluster; needs python3-venv)
 	deploy/kubernetes/test.sh
+
+swarm: swarm-machine images ## Run the stack on a real Swarm of three nodes on this machine, break it, and record what clients notice (root; three minutes)
+	cargo build -q --release -p loadgen
+	deploy/swarm/local/run.py --load target/release/load --report load-tests/results/swarm.md
+
+swarm-short: swarm-machine images ## The same with a lost node and a rolling update only (root; one and a half minutes)
+	cargo build -q -p loadgen
+	deploy/swarm/local/run.py --short --load target/debug/load
+
+# Before the images are built.
+swarm-machine:
+	@deploy/swarm/local/run.py --check

@@ -390,6 +390,9 @@ check "scaled back to 3, three instances answer" within 15 instances 3
 end_loops
 check "no GET failed while scaling" no_failed_request
 
+check "no GET failed on a silent replica while the list of replicas changes" \
+    "$work/clone/deploy/e2e/changing.py" "$(inspect '{{.Config.Image}}' "$(containers nginx)")"
+
 victim=$(containers api | sed -n 1p)
 begin_requests
 crash "$victim"

@@ -87,6 +87,11 @@ def faults(compose, stack):
                 or "rollback_config" not in two["deploy"]
             ):
                 yield f"{name}: an update that fails stays"
+            if (
+                two["deploy"].get("update_config", {}).get("order") == "start-first"
+                and "max_replicas_per_node" in two["deploy"].get("placement", {})
+            ):
+                yield f"{name}: an update waits for ever where each node has as many as it may"
         for kind in ("configs", "secrets"):
             for used in two.get(kind, []):
                 if used["source"] not in stack[kind]:
@@ -135,6 +140,7 @@ MUTATIONS = (
     lambda s: service(s, "api")["deploy"].update(replicas=2),
     lambda s: service(s, "api")["deploy"].pop("endpoint_mode"),
     lambda s: service(s, "api")["deploy"]["update_config"].pop("failure_action"),
+    lambda s: service(s, "api")["deploy"]["placement"].update(max_replicas_per_node=2),
     lambda s: service(s, "api").update(restart="always"),
     lambda s: service(s, "api")["networks"].append("front"),
     lambda s: service(s, "nginx")["healthcheck"].update(interval="30s"),

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Behaves as the official image does where docker-compose.yml relies on it: the first start makes a cluster in $PGDATA
-# with POSTGRES_USER, POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) and POSTGRES_DB; later starts use it as it is. Not here:
-# other *_FILE variables and /docker-entrypoint-initdb.d.
+# with POSTGRES_USER, POSTGRES_PASSWORD (or POSTGRES_PASSWORD_FILE) and POSTGRES_DB, and runs /docker-entrypoint-initdb.d/*.sh
+# on it; later starts use it as it is. Not here: other *_FILE variables and other kinds of files in that folder.
 set -euo pipefail
 
 if [ "${1:-}" = "" ] || [ "${1:0:1}" = - ]; then
@@ -35,6 +35,22 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo "listen_addresses = '*'" >>"$new/postgresql.conf"
     if [ "$database" != postgres ]; then
         postgres --single -D "$new" postgres <<<"CREATE DATABASE \"${database//\"/\"\"}\"" >/dev/null
+    fi
+    # As in the official image: reached through the socket only, so that no client finds the half-made database; a script that
+    # is not executable is sourced.
+    scripts=(/docker-entrypoint-initdb.d/*.sh)
+    if [ -e "${scripts[0]}" ]; then
+        pg_ctl --pgdata "$new" --wait --silent --options "-c listen_addresses=''" start
+        for script in "${scripts[@]}"; do
+            echo "running $script"
+            if [ -x "$script" ]; then
+                "$script"
+            else
+                # shellcheck source=/dev/null
+                . "$script"
+            fi
+        done
+        pg_ctl --pgdata "$new" --wait --silent --mode fast stop
     fi
     if [ -d "$PGDATA" ]; then
         rmdir "$PGDATA" # only when it is empty
