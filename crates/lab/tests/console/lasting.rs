@@ -9,9 +9,9 @@ use crate::{
 
 /// From frame to frame; the page takes them as fast as it can.
 const EVERY: &str = "5ms";
-/// Until all that is bounded is full: 900 points and 100 events.
-const WARM_UP: u64 = 1_500;
-const FRAMES: u64 = 3_000;
+/// Until all that is bounded is full: 900 points.
+const WARM_UP: u64 = 1_000;
+const FRAMES: u64 = 800;
 /// In a day of one frame a second.
 const DAY: u64 = 86_400;
 /// What a day may add to the page's heap, beside what the page has when it is new.
@@ -49,6 +49,8 @@ fn size(scene: &Scene, frames: u64) -> Size {
 
 pub(crate) fn a_day_in_a_tab_adds_nothing(scene: &mut Scene) {
     let port = scene.console.port();
+    // Each frame asks every replica: with one of them there are more frames.
+    scene.stack.lab(&["scale", "1"]);
     scene.console.interrupt();
     scene.console = Console::start(&scene.stack, port, &["--every", EVERY]);
     let browser = &scene.browser;

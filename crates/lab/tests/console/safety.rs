@@ -59,5 +59,12 @@ pub(crate) fn a_console_that_is_killed_leaves_nothing_broken(scene: &mut Scene) 
     wait_for("Redis, undone by what the console left", || (stack.state("redis") == "up").then_some(()));
     wait_for("a free stack", || stack.status()["session"].is_null().then_some(()));
     assert!(stack.status()["observability"]["console"].is_null(), "a console that is gone is not announced");
+
+    let mut projector = Console::start(stack, port, &["--read-only"]);
+    let refused = projector.exchange("POST", "/act/fault", &[&projector.cookie()], "target=redis&kind=pause");
+    assert_eq!(refused.status, 403, "{refused:?}");
+    assert!(refused.body.contains("\"code\":\"read_only\""), "{refused:?}");
+    assert!(projector.exchange("GET", "/", &[], "").body.contains("This console only shows"));
+    projector.interrupt();
     scene.console = Console::start(stack, port, &[]);
 }

@@ -147,4 +147,6 @@ pub(crate) fn a_stream_that_was_cut_goes_on(scene: &mut Scene) {
     browser.wait_text(".topbar .locked", "it has the token");
     browser.open(&scene.console.link);
     browser.wait("document.querySelector('.topbar .heal fieldset:enabled')");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|text| text.contains("/stream")), "more than the cut: {complaints:?}");
 }
