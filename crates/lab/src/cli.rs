@@ -135,6 +135,9 @@ pub enum Command {
     /// What `lab console` starts to undo its faults if it crashes
     #[command(hide = true)]
     Keeper { why: String },
+    /// What the console starts to judge the journal of a run that it watches: prints the verdict as JSON
+    #[command(hide = true)]
+    Judge { journal: PathBuf },
     /// What `lab fault` starts for faults that outlast it
     #[command(hide = true)]
     Agent,
@@ -209,6 +212,10 @@ pub struct ConsoleArguments {
     /// Do not open a browser, only print the address
     #[arg(long)]
     pub no_open: bool,
+
+    /// How often the page is renewed. For tests: in a day of seconds nothing may grow
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1s", hide = true)]
+    pub every: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,7 @@ pub fn run(cli: &Cli, settings: &Settings, console: &Console) -> Result<(), Stac
             Stack::connect(folder)?.restart(restart, &operation)
         }
         Command::Console(arguments) => console::run(arguments, folder, settings, console, &operation),
+        Command::Judge { journal } => report::judge(journal, console),
         Command::Keeper { why } => crate::console::keep(folder, why, &operation),
         Command::Psql { admin, more } => tools::psql(&Stack::connect(folder)?, *admin, more, settings),
         Command::RedisCli { more } => tools::redis_cli(&Stack::connect(folder)?, more, settings),

@@ -7,7 +7,8 @@
 //! - What is done: [`server`] lets a [`form`] through [`security`] and turns it into one of the [`actions`], which needs the
 //!   [`hold`] of the stack; [`effects`] measures what it does, [`events`] keeps it, and the [`keeper`] undoes it when the
 //!   console is gone.
-//! - What teaches: the [`tour`] and the request [`lens`]; a [`run`] of the lab is watched through its journal.
+//! - What teaches: the [`tour`] and the request [`lens`]; a [`run`] of the lab is watched through its journal, and its
+//!   [`reports`] open from the page.
 
 mod actions;
 mod announcement;
@@ -26,6 +27,7 @@ mod page;
 mod problem;
 mod processes;
 mod replica;
+mod reports;
 mod run;
 mod sampler;
 mod security;
@@ -59,6 +61,8 @@ pub(crate) struct ConsoleOptions {
     /// `None`: the first free one from 7070; 0: any.
     pub(crate) port: Option<u16>,
     pub(crate) is_read_only: bool,
+    /// From one look at the stack, and one frame of the page, to the next.
+    pub(crate) every: Duration,
     /// This program as the user calls it, with its state folder where that is not the usual one.
     pub(crate) program: String,
     /// This program's file.
@@ -114,6 +118,7 @@ pub(crate) fn start(options: ConsoleOptions) -> Result<RunningConsole, StackErro
             token,
             epoch: OffsetDateTime::now_utc().unix_timestamp(),
             is_read_only: options.is_read_only,
+            every: options.every,
             program: options.program,
             agent: options.agent,
             up: options.up,

@@ -178,7 +178,7 @@
           dash,
           points: { show: false },
           // Without a cursor the legend tells the last second.
-          value: (chart, value, series, index) => told(index === null ? chart.data[series].at(-1) : value,
+          value: (chart, value, series, index) => told(columns[CHARTS[name][series - 1][0]].at(index ?? -1),
             (known) => `${known.toFixed(known < 10 ? 1 : 0)}${unit}`),
         })),
       ],
@@ -187,8 +187,11 @@
   }
 
   // nginx measures whole milliseconds; a logarithm has no zero.
+  const onLog = (column) => column.map((ms) => (ms === null ? null : Math.max(ms, 0.5)));
+  // What does not happen is not drawn, except where it begins and ends: a red line along the axis would look like failures.
+  const whereSome = (column) => column.map((rate, at) => (rate > 0 || column[at - 1] > 0 || column[at + 1] > 0 ? rate : null));
   const data = (name) => [columns[0], ...CHARTS[name].map(([column]) =>
-    (name === 'latency' ? columns[column].map((ms) => (ms === null ? null : Math.max(ms, 0.5))) : columns[column]))];
+    (name === 'latency' ? onLog(columns[column]) : whereSome(columns[column])))];
 
   function buildCharts() {
     charts.forEach(({ chart }) => chart.destroy());

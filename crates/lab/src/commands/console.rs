@@ -1,6 +1,6 @@
 //! `lab console`, and the console of `lab up --console`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use stack::{Operation, Stack, StackError, UpOptions};
 
@@ -11,6 +11,8 @@ use crate::{
     console::{self as page, ConsoleOptions, RunningConsole},
 };
 
+const SECOND: Duration = Duration::from_secs(1);
+
 pub(super) fn run(
     arguments: &ConsoleArguments,
     folder: &Path,
@@ -20,8 +22,12 @@ pub(super) fn run(
 ) -> Result<(), StackError> {
     // Outside of a checkout this is an error; the page can then show a stack but not start one.
     let up = up::options(&up::defaults(), folder, settings).ok();
-    let options =
-        ConsoleOptions { port: arguments.port, is_read_only: arguments.read_only, ..options(folder, settings, up) };
+    let options = ConsoleOptions {
+        port: arguments.port,
+        is_read_only: arguments.read_only,
+        every: arguments.every,
+        ..options(folder, settings, up)
+    };
     let open = |link: &str| {
         if settings.has_desktop && !arguments.no_open {
             tools::open_in_browser(link, settings);
@@ -45,6 +51,7 @@ fn options(folder: &Path, settings: &Settings, up: Option<UpOptions>) -> Console
         folder: folder.to_owned(),
         port: None,
         is_read_only: false,
+        every: SECOND,
         program: page::program(&settings.program, folder, &settings.state_dir),
         agent: settings.host.agent.clone(),
         up,

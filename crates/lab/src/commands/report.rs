@@ -6,9 +6,13 @@ use stack::StackError;
 
 use crate::{
     Console,
+    journal::Journal,
     report::{self, ReportError, index},
-    verdict::Outcome,
+    verdict::{self, Outcome},
 };
+
+/// Below everything that a run measures.
+const GENTLE: i32 = 15;
 
 pub(super) fn run(paths: &[PathBuf], console: &Console) -> Result<(), StackError> {
     let mut seen = Seen::default();
@@ -48,6 +52,19 @@ pub(super) fn index(folder: &Path) -> Result<(), StackError> {
         }
     }
     index::write(folder, &records, &unread)?;
+    Ok(())
+}
+
+/// `lab judge`: the verdict on a journal as far as it goes. The run may go on meanwhile and is measured: this waits for it.
+pub(super) fn judge(journal: &Path, console: &Console) -> Result<(), StackError> {
+    // Without it the verdict is the same.
+    let _nicer = rustix::process::nice(GENTLE);
+    let journal = Journal::read(journal)?;
+    let run = journal.run().ok_or_else(|| StackError::Conflict("the journal has no beginning".to_owned()))?;
+    let text = serde_json::to_string(&verdict::judge(&run));
+    let failed =
+        |error: serde_json::Error| StackError::Io { what: "cannot write the verdict".to_owned(), source: error.into() };
+    console.print(&text.map_err(failed)?);
     Ok(())
 }
 

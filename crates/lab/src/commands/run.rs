@@ -63,7 +63,7 @@ pub(super) fn carry_out(
         for (experiment, word) in chosen {
             let plan = plan_of(experiment, word, how, settings)?;
             console.note(&format!("{}: {}", experiment.about.name, experiment.about.question));
-            run::announcement::announce(place.folder(), &plan.journal)?;
+            run::announcement::announce(place.folder(), &plan.journal, &how.out)?;
             let show = |line: &str| console.live(line);
             let ran = run::run(&plan, session, place.driver(), &Live::new(&show), operation);
             console.end_live();

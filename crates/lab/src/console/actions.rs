@@ -20,6 +20,10 @@ use super::{
 
 /// Effects that come later than this are no longer the fault's own.
 const LONGEST_WATCH: Duration = Duration::from_secs(30);
+/// Of a fault that is over at once (closed connections, an emptied cache), and of the end of one.
+const SHORT_WATCH: Duration = Duration::from_secs(10);
+/// In these last seconds before a fault, nothing failed, or what fails in it is not its effect.
+const CALM: usize = 10;
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// As the page offers it; `lab scale` takes more.
 const REPLICAS: std::ops::RangeInclusive<u32> = 1..=9;
@@ -116,7 +120,8 @@ fn give(hub: &Hub, kind: FaultKind, target: Target, time: Option<Duration>) -> R
     let is_momentary = kind.is_momentary();
     logged(hub, &what, Some(command), |event| {
         let session = hub.hold.take(&hub.operation())?;
-        let observer = Observer::of_a_fault(&session.endpoints()?.replicas);
+        let is_failing = hub.history().points().rev().take(CALM).any(|point| point.server_errors > Some(0.0));
+        let observer = Observer::of_a_fault(&session.endpoints()?.replicas, target, is_failing);
         let injected = session.inject(kind, target, &hub.operation())?;
         let until = time.filter(|_| !is_momentary).map(|time| injected.took_effect_at + time);
         if !is_momentary {
@@ -145,12 +150,13 @@ fn watch(hub: &Hub, event: u64, took: String, injected: Injected, observer: Obse
     let hub = hub.clone();
     let is_momentary = injected.kind.is_momentary();
     thread("watch", move || {
-        let end = Instant::now() + LONGEST_WATCH;
+        let end = Instant::now() + if is_momentary { SHORT_WATCH } else { LONGEST_WATCH };
         loop {
-            let mut effects = vec![took.clone(), injected.evidence.clone()];
-            effects.extend(observer.report(injected.asked_at));
-            hub.events.set_effects(event, &effects);
             let is_gone = !is_momentary && !hub.hold.has(injected.id);
+            let undone = if is_gone { hub.history().undone(injected.id) } else { None };
+            let mut effects = vec![took.clone(), injected.evidence.clone()];
+            effects.extend(observer.report(injected.asked_at, undone));
+            hub.events.set_effects(event, &effects);
             if is_gone || hub.is_ending() || Instant::now() >= end {
                 return;
             }
@@ -177,14 +183,16 @@ fn undo(hub: &Hub, id: u64) -> Result<String, StackError> {
         Some((format!("{} {}", fault.kind, fault.target), fault.target))
     });
     let what = name.as_ref().map_or_else(|| format!("undo fault {id}"), |(name, _)| format!("undo {name}"));
+    let targets: Vec<Target> = name.iter().map(|(_, target)| *target).collect();
     let command = name.map(|(_, target)| format!("heal {target}"));
     logged(hub, &what, command, |event| {
         let stack = hub.connect()?;
-        let observer = Observer::of_an_end(&stack.endpoints()?.replicas);
+        let observer = Observer::of_an_end(&stack.endpoints()?.replicas, &targets);
         let asked = OffsetDateTime::now_utc();
         let healed = stack.undo(id, &hub.operation())?;
-        hub.hold.let_go(id);
+        // First its times, which what watches the fault asks for when it is let go.
         let told = tell_healed(hub, event, &healed.into_iter().collect::<Vec<_>>());
+        hub.hold.let_go(id);
         watch_end(hub, event, told.clone(), asked, observer)?;
         Ok(told.first().cloned().unwrap_or_else(|| "it had been undone already".to_owned()))
     })
@@ -193,7 +201,8 @@ fn undo(hub: &Hub, id: u64) -> Result<String, StackError> {
 fn heal_all(hub: &Hub) -> Result<String, StackError> {
     logged(hub, "heal all", Some("heal".to_owned()), |event| {
         let session = hub.hold.take(&hub.operation())?;
-        let observer = Observer::of_an_end(&session.endpoints()?.replicas);
+        let targets: Vec<Target> = session.status()?.faults().map(|fault| fault.target).collect();
+        let observer = Observer::of_an_end(&session.endpoints()?.replicas, &targets);
         let asked = OffsetDateTime::now_utc();
         let outcome = session.heal(None, &hub.operation());
         let (healed, failed) = match outcome {
@@ -243,10 +252,10 @@ fn watch_end(
 ) -> Result<(), StackError> {
     let hub = hub.clone();
     thread("watch", move || {
-        let end = Instant::now() + LONGEST_WATCH / 3;
+        let end = Instant::now() + SHORT_WATCH;
         while !hub.is_ending() && Instant::now() < end {
             let mut effects = told.clone();
-            effects.extend(observer.report(asked));
+            effects.extend(observer.report(asked, None));
             hub.events.set_effects(event, &effects);
             hub.interrupt.sleep(TELL_EVERY);
         }
@@ -340,14 +349,18 @@ fn failures(hub: &Hub, from: f64) -> Option<String> {
 }
 
 fn load(hub: &Hub, order: &Order) -> Result<String, StackError> {
-    let base_url = hub.connect()?.endpoints()?.base_url;
     let what = format!("load {order}");
+    if *order == Order::Off {
+        // Needs nothing of the stack, which may be gone.
+        return logged(hub, &what, None, |event| {
+            hub.load.stop();
+            hub.events.end(event, Outcome::Done);
+            Ok(what.clone())
+        });
+    }
+    let base_url = hub.connect()?.endpoints()?.base_url;
     let event = hub.events.begin(&what, order.command(&base_url));
     let start = || {
-        if *order == Order::Off {
-            hub.load.stop();
-            return Ok(());
-        }
         let session = hub.hold.take(&hub.operation())?;
         let ended = {
             let (hub, what) = (hub.clone(), what.clone());

@@ -1,8 +1,11 @@
 //! What a fault, or its end, does to the replicas: their metrics, read every 20 ms from shortly before it until enough is
 //! known. A time is that of the first reading that shows the effect, so it is late by 20 ms at most.
+//!
+//! An effect is told as one of the fault when a fault of that server can cause it, when it was not there before, and when it
+//! came before the fault was undone. For failed answers that is not proof, so their problem code and their number are told too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After the first seconds things no longer change by milliseconds.
 const LATER_EVERY: Duration = Duration::from_millis(100);
 const EARLY: Duration = Duration::from_secs(5);
+const REQUESTS: &str = "http_requests_total";
+const STATUS: &str = "http_response_status_code";
 /// A replica that does not answer says nothing in this look.
 const PATIENCE: Duration = Duration::from_millis(150);
 
@@ -54,6 +59,19 @@ impl Effect {
         }
     }
 
+    /// Whether a fault of `target`, or its end, can cause it in this replica.
+    fn can_come_of(self, target: Target, replica: Target) -> bool {
+        match (self, target) {
+            (_, Target::Nginx) => false,
+            (Self::Error | Self::Shed, _) => true,
+            (_, Target::Api(_)) => replica == target,
+            (Self::Bypass | Self::Hit | Self::RedisBreakerOpen | Self::RedisBreakerClosed, _) => {
+                target == Target::Redis
+            }
+            (Self::Stale | Self::PostgresBreakerOpen | Self::PostgresBreakerClosed, _) => target == Target::Postgres,
+        }
+    }
+
     /// Whether `now` shows it to one that read `first` at the beginning.
     fn shows(self, first: &Scrape, now: &Scrape) -> bool {
         let grew = |name: &str, labels: &[(&str, &str)]| now.sum(name, labels) > first.sum(name, labels);
@@ -65,13 +83,7 @@ impl Effect {
             Self::Stale => cache("stale"),
             Self::Hit => cache("hit"),
             Self::Shed => grew("requests_shed_total", &[]),
-            Self::Error => {
-                let count = |scrape: &Scrape| {
-                    scrape
-                        .sum_where("http_requests_total", "http_response_status_code", |status| status.starts_with('5'))
-                };
-                count(now) > count(first)
-            }
+            Self::Error => failed(now) > failed(first),
             Self::RedisBreakerOpen => opened("redis"),
             Self::PostgresBreakerOpen => opened("postgres"),
             Self::RedisBreakerClosed => closed("redis"),
@@ -97,11 +109,43 @@ impl Effect {
     }
 }
 
+/// 5xx to clients. Health checks have routes of their own, and fail for reasons of their own.
+fn failed(scrape: &Scrape) -> f64 {
+    answers(scrape, |status| status.starts_with('5'))
+}
+
+fn answers(scrape: &Scrape, fits: impl Fn(&str) -> bool) -> f64 {
+    let routes = ["/data", "/data/{id}"].iter();
+    routes.map(|route| scrape.sum_where(REQUESTS, &[("http_route", route)], STATUS, &fits)).sum()
+}
+
+/// The problem code that grew most, of those of 5xx.
+fn code(first: &Scrape, now: &Scrape) -> Option<String> {
+    let growth = |code: &str| {
+        let of =
+            |scrape: &Scrape| scrape.sum_where(REQUESTS, &[("code", code)], STATUS, |status| status.starts_with('5'));
+        of(now) - of(first)
+    };
+    let codes: BTreeSet<&str> = now.labels(REQUESTS, "code").filter(|code| !code.is_empty()).collect();
+    let grown = codes.into_iter().map(|code| (growth(code), code)).filter(|(growth, _)| *growth > 0.0);
+    grown.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, code)| code.to_owned())
+}
+
+/// Answers to clients since the beginning.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answers {
+    failed: f64,
+    all: f64,
+}
+
 #[derive(Debug, Default)]
 struct Seen {
     first: BTreeMap<(Effect, Target), OffsetDateTime>,
     /// Which replicas could show it.
     concerned: BTreeMap<Effect, Vec<Target>>,
+    /// The problem code of each replica's first failures.
+    codes: BTreeMap<Target, String>,
+    answers: BTreeMap<Target, Answers>,
 }
 
 /// Reads until it is dropped.
@@ -112,24 +156,33 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Looks for what a fault does. Returns when every replica was asked once.
-    pub(super) fn of_a_fault(replicas: &[ReplicaEndpoint]) -> Self {
-        Self::start(replicas, &Effect::OF_A_FAULT)
+    /// Looks for what a fault of `target` does. Returns when every replica was asked once. Where answers fail already, further
+    /// failures say nothing.
+    pub(super) fn of_a_fault(replicas: &[ReplicaEndpoint], target: Target, is_failing: bool) -> Self {
+        Self::start(replicas, move |replica| {
+            let is_new = |effect: &Effect| !(is_failing && *effect == Effect::Error);
+            let can_be = |effect: &Effect| is_new(effect) && effect.can_come_of(target, replica);
+            Effect::OF_A_FAULT.into_iter().filter(can_be).collect()
+        })
     }
 
-    /// Looks for what the end of a fault does.
-    pub(super) fn of_an_end(replicas: &[ReplicaEndpoint]) -> Self {
-        Self::start(replicas, &Effect::OF_AN_END)
+    /// Looks for what the end of faults of these servers does.
+    pub(super) fn of_an_end(replicas: &[ReplicaEndpoint], targets: &[Target]) -> Self {
+        Self::start(replicas, |replica| {
+            let can_be = |effect: &Effect| targets.iter().any(|target| effect.can_come_of(*target, replica));
+            Effect::OF_AN_END.into_iter().filter(can_be).collect()
+        })
     }
 
-    fn start(replicas: &[ReplicaEndpoint], effects: &'static [Effect]) -> Self {
+    fn start(replicas: &[ReplicaEndpoint], effects: impl Fn(Target) -> Vec<Effect>) -> Self {
         let observer = Self { seen: Arc::default(), stop: Arc::default() };
         let read_once = Arc::new(AtomicUsize::new(0));
         let mut started = 0;
         for replica in replicas {
             let (url, name) = (replica.metrics_url(), replica.name);
             let (seen, stop, read) = (observer.seen.clone(), observer.stop.clone(), read_once.clone());
-            let look = move || observe(&url, name, effects, &seen, &stop, &read);
+            let effects = effects(name);
+            let look = move || observe(&url, name, &effects, &seen, &stop, &read);
             started += usize::from(std::thread::Builder::new().name("effects".to_owned()).spawn(look).is_ok());
         }
         let end = Instant::now() + PATIENCE + LOOK_EVERY;
@@ -139,8 +192,8 @@ impl Observer {
         observer
     }
 
-    /// What was seen so far, with the time since `moment`.
-    pub(super) fn report(&self, moment: OffsetDateTime) -> Vec<String> {
+    /// What was seen so far, or before `end`, with the time since `moment`.
+    pub(super) fn report(&self, moment: OffsetDateTime, end: Option<OffsetDateTime>) -> Vec<String> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found: Vec<(OffsetDateTime, Effect)> = Vec::new();
         for (effect, concerned) in &seen.concerned {
@@ -151,11 +204,25 @@ impl Observer {
             } else {
                 times.iter().min().copied()
             };
-            found.extend(at.map(|at| (at, *effect)));
+            found.extend(at.filter(|at| end.is_none_or(|end| *at <= end)).map(|at| (at, *effect)));
         }
         found.sort();
-        let line = |(at, effect): (OffsetDateTime, Effect)| format!("{} after {}", effect.words(), span(at - moment));
+        let line = |(at, effect): (OffsetDateTime, Effect)| {
+            let more = if effect == Effect::Error { seen.failures() } else { String::new() };
+            format!("{} after {}{more}", effect.words(), span(at - moment))
+        };
         found.into_iter().map(line).collect()
+    }
+}
+
+impl Seen {
+    /// ` (database_timeout), 3 of 2650 answers`
+    fn failures(&self) -> String {
+        let first = self.first.iter().filter(|((effect, _), _)| *effect == Effect::Error).min_by_key(|(_, at)| **at);
+        let code = first.and_then(|((_, replica), _)| self.codes.get(replica));
+        let sum = |of: fn(&Answers) -> f64| self.answers.values().map(of).sum::<f64>();
+        let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        format!("{code}, {:.0} of {:.0} answers", sum(|answers| answers.failed), sum(|answers| answers.all))
     }
 }
 
@@ -189,13 +256,20 @@ fn observe(
                 }
                 first = Some(scrape);
             }
-            (Some(first), Some(now)) => open.retain(|effect| {
-                let shows = effect.shows(first, &now);
-                if shows {
-                    seen_now.first.insert((*effect, name), moment);
-                }
-                !shows
-            }),
+            (Some(first), Some(now)) => {
+                open.retain(|effect| {
+                    let shows = effect.shows(first, &now);
+                    if shows {
+                        seen_now.first.insert((*effect, name), moment);
+                        let code = (*effect == Effect::Error).then(|| code(first, &now)).flatten();
+                        code.map(|code| seen_now.codes.insert(name, code));
+                    }
+                    !shows
+                });
+                let grown = |of: &dyn Fn(&Scrape) -> f64| (of(&now) - of(first)).max(0.0);
+                let all = grown(&|scrape| answers(scrape, |_| true));
+                seen_now.answers.insert(name, Answers { failed: grown(&failed), all });
+            }
             (_, None) => {}
         }
         drop(seen_now);
@@ -259,9 +333,54 @@ mod tests {
             seen.concerned.insert(effect, vec![Target::Api(1), Target::Api(2)]);
             seen.first.insert((effect, Target::Api(1)), at(41));
         }
-        assert!(observer.report(moment).is_empty());
+        assert!(observer.report(moment, None).is_empty());
         observer.seen.lock().unwrap().first.insert((effect, Target::Api(2)), at(820));
-        assert_eq!(observer.report(moment), ["breakers of Redis closed after 0.8 s"]);
+        assert_eq!(observer.report(moment, None), ["breakers of Redis closed after 0.8 s"]);
+        assert!(observer.report(moment, Some(at(500))).is_empty(), "it came when the fault was over");
+    }
+
+    #[test]
+    fn only_failed_answers_to_clients_count_and_their_code_is_told() {
+        let scrape = |data: u32, health: u32| {
+            let line = |route: &str, status: u16, code: &str, count: u32| {
+                format!(
+                    "http_requests_total{{http_request_method=\"GET\",http_route=\"{route}\",\
+                     http_response_status_code=\"{status}\",code=\"{code}\"}} {count}\n"
+                )
+            };
+            let text = line("/data/{id}", 200, "", 90)
+                + &line("/data/{id}", 503, "database_timeout", data)
+                + &line("/health", 503, "", health);
+            Scrape::parse(&text, Instant::now())
+        };
+        let first = scrape(1, 0);
+        assert!(!Effect::Error.shows(&first, &scrape(1, 7)), "a health check is no answer to a client");
+        let now = scrape(3, 7);
+        assert!(Effect::Error.shows(&first, &now));
+        assert_eq!(code(&first, &now).as_deref(), Some("database_timeout"));
+        let mut seen = Seen::default();
+        let moment = OffsetDateTime::UNIX_EPOCH;
+        seen.first.insert((Effect::Error, Target::Api(1)), moment);
+        seen.codes.insert(Target::Api(1), "database_timeout".to_owned());
+        seen.answers.insert(Target::Api(1), Answers { failed: 2.0, all: 40.0 });
+        seen.answers.insert(Target::Api(2), Answers { failed: 0.0, all: 60.0 });
+        assert_eq!(seen.failures(), " (database_timeout), 2 of 100 answers");
+    }
+
+    #[test]
+    fn an_effect_is_one_that_this_fault_can_have() {
+        let of = |target: Target, replica: Target| -> Vec<Effect> {
+            Effect::OF_A_FAULT.into_iter().filter(|effect| effect.can_come_of(target, replica)).collect()
+        };
+        let (one, two) = (Target::Api(1), Target::Api(2));
+        assert_eq!(of(Target::Redis, one), [Effect::Bypass, Effect::Error, Effect::Shed, Effect::RedisBreakerOpen]);
+        assert_eq!(
+            of(Target::Postgres, one),
+            [Effect::Stale, Effect::Error, Effect::Shed, Effect::PostgresBreakerOpen]
+        );
+        assert_eq!(of(one, one), Effect::OF_A_FAULT);
+        assert_eq!(of(one, two), [Effect::Error, Effect::Shed], "the others take its load");
+        assert_eq!(of(Target::Nginx, one), []);
     }
 
     #[test]

@@ -167,6 +167,12 @@ impl History {
         }
     }
 
+    /// When the end of a fault began. `None`: it goes on, or it is too long ago.
+    pub(super) fn undone(&self, fault: u64) -> Option<OffsetDateTime> {
+        let undone = self.bands.iter().rev().find(|band| band.id == fault)?.undone?;
+        OffsetDateTime::from_unix_timestamp_nanos((undone * 1e9) as i128).ok()
+    }
+
     /// What this console undid itself has its measured times.
     pub(super) fn healed(&mut self, healed: &Healed) {
         let Some(kind) = &healed.kind else { return };
@@ -222,6 +228,8 @@ mod tests {
             action: String::new(),
         });
         history.reconcile(&[], 30.0);
+        assert_eq!(history.undone(4), Some(at(20)));
+        assert_eq!(history.undone(5), None);
         let band = &history.bands_since(seen).unwrap()[0];
         assert_eq!((band.ordered, band.effect), (10.0, Some(11.0)));
         assert_eq!((band.undone, band.recovered), (Some(20.0), Some(21.0)));

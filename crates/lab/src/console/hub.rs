@@ -25,6 +25,8 @@ pub(super) struct HubOptions {
     /// Tells the frames of this console from those of an earlier one.
     pub(super) epoch: i64,
     pub(super) is_read_only: bool,
+    /// From one frame to the next.
+    pub(super) every: Duration,
     /// How a user calls this program on this stack, for commands to copy.
     pub(super) program: String,
     /// This program's file, to be started as the keeper.

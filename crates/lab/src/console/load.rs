@@ -103,10 +103,11 @@ impl LoadPanel {
         self.lock().as_ref().map(|run| LoadState { order: run.order.clone(), last: run.last.clone() })
     }
 
-    pub(super) fn stop(&self) {
-        if let Some(run) = self.lock().take() {
-            run.stopper.cancel();
-        }
+    /// What it stopped, if anything ran.
+    pub(super) fn stop(&self) -> Option<Order> {
+        let run = self.lock().take()?;
+        run.stopper.cancel();
+        Some(run.order)
     }
 
     /// In the place of what runs. `ended` is called when a run comes to its own end.

@@ -41,9 +41,14 @@ impl Scrape {
         self.of(name, labels).map(|(.., value)| *value).next()
     }
 
-    /// Over the series of this name whose label `key` fits.
-    pub(super) fn sum_where(&self, name: &str, key: &str, fits: impl Fn(&str) -> bool) -> f64 {
-        self.of(name, &[]).filter(|(_, text, _)| label(text, key).is_some_and(&fits)).map(|(.., value)| value).sum()
+    /// Over the series of this name with these labels whose label `key` fits.
+    pub(super) fn sum_where(&self, name: &str, labels: &[(&str, &str)], key: &str, fits: impl Fn(&str) -> bool) -> f64 {
+        self.of(name, labels).filter(|(_, text, _)| label(text, key).is_some_and(&fits)).map(|(.., value)| value).sum()
+    }
+
+    /// The values of a label, once for each series.
+    pub(super) fn labels<'a>(&'a self, name: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+        self.of(name, &[]).filter_map(move |(_, text, _)| label(text, key))
     }
 
     /// Upper bounds and cumulative counts of a histogram, over all series with these labels.
@@ -99,7 +104,7 @@ impl<'a> Between<'a> {
     }
 
     pub(super) fn growth_where(&self, name: &str, key: &str, fits: impl Fn(&str) -> bool + Copy) -> f64 {
-        (self.after.sum_where(name, key, fits) - self.before.sum_where(name, key, fits)).max(0.0)
+        (self.after.sum_where(name, &[], key, fits) - self.before.sum_where(name, &[], key, fits)).max(0.0)
     }
 
     /// In seconds; interpolated within its bucket. `None`: nothing was observed.

@@ -1,9 +1,14 @@
 //! A run of the lab on this stack, watched through its journal as it grows. Nothing is asked of the run itself.
+//!
+//! Nothing of the journal is kept but what the page shows, since a night's journal is larger than everything else here. What
+//! needs all of it, the verdict, is asked of another process, which takes its memory along when it ends.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,9 +18,9 @@ use time::OffsetDateTime;
 
 use super::{effects::span, hub::Hub};
 use crate::{
-    journal::{Begin, Ending, Entry, Journal},
+    journal::{Begin, Ending, Entry},
     run::announcement::{self, AnnouncedRun},
-    verdict::{self, Outcome},
+    verdict::{self, Outcome, Verdict},
 };
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +44,8 @@ pub(super) struct RunState {
     pub(super) progress: Progress,
     /// Beside the journal, when it was written.
     pub(super) report: Option<PathBuf>,
+    /// The folder with this run and others, when it has an index of their reports.
+    pub(super) reports: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +84,24 @@ struct Followed {
     file: File,
     /// The beginning of a line whose end is not written yet.
     rest: Vec<u8>,
-    /// What judging needs; emptied when the run is over.
-    journal: Journal,
-    arms_begun: usize,
+    arms: Arms,
     state: Option<RunState>,
 }
+
+/// Which arms there are, and how far they are.
+#[derive(Debug, Default)]
+struct Arms {
+    repeats: u32,
+    /// With repetitions.
+    all: usize,
+    begun: usize,
+    current: String,
+    /// How many runs of each have ended.
+    ended: BTreeMap<String, u32>,
+}
+
+/// The verdict on a journal as far as it goes; `None`: it cannot be told.
+type Judge<'a> = &'a dyn Fn(&Path) -> Option<Verdict>;
 
 /// Looks until the console ends.
 pub(super) fn watch(hub: &Hub) {
@@ -96,22 +116,28 @@ pub(super) fn watch(hub: &Hub) {
         }
         if let Some(followed) = &mut followed {
             let held_by = hub.look().status().and_then(|status| status.session.clone());
-            hub.set_run(followed.look(held_by.as_ref()).map(Arc::new));
+            let judge = |journal: &Path| judge_apart(&hub.options.agent, journal);
+            hub.set_run(followed.look(held_by.as_ref(), &judge).map(Arc::new));
         }
         hub.sleep_until(start + LOOK_EVERY);
     }
 }
 
+/// `lab judge`, see [`Command::Judge`](crate::cli::Command::Judge).
+fn judge_apart(program: &Path, journal: &Path) -> Option<Verdict> {
+    let judging = Command::new(program).arg("judge").arg(journal).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    serde_json::from_slice(&judging.ok()?.stdout).ok()
+}
+
 impl Followed {
     fn open(announced: AnnouncedRun) -> io::Result<Self> {
         let file = File::open(&announced.journal)?;
-        let journal = Journal { entries: Vec::new(), is_cut: true };
-        Ok(Self { announced, file, rest: Vec::new(), journal, arms_begun: 0, state: None })
+        Ok(Self { announced, file, rest: Vec::new(), arms: Arms::default(), state: None })
     }
 
-    fn look(&mut self, held_by: Option<&Holder>) -> Option<RunState> {
+    fn look(&mut self, held_by: Option<&Holder>, judge: Judge<'_>) -> Option<RunState> {
         // After a read error the state so far is shown.
-        let has_new = self.read().unwrap_or(false);
+        let has_new = self.read(judge).unwrap_or(false);
         let is_there = held_by.is_some_and(|holder| holder.pid() == self.announced.pid);
         let journal = &self.announced.journal;
         let state = self.state.as_mut()?;
@@ -123,40 +149,47 @@ impl Followed {
         if is_over && state.report.is_none() {
             state.report = Some(journal.with_file_name("report.html")).filter(|path| path.exists());
         }
+        if state.reports.is_none() {
+            let has_index = |folder: &PathBuf| folder.join("index.html").exists();
+            state.reports = self.announced.reports.clone().filter(has_index);
+        }
         Some(state.clone())
     }
 
     /// Takes in the complete lines that were added, and tells whether there were any. A line of an unknown form is left
     /// out, as in a journal of a newer version.
-    fn read(&mut self) -> io::Result<bool> {
+    fn read(&mut self, judge: Judge<'_>) -> io::Result<bool> {
         (&self.file).take(AT_ONCE).read_to_end(&mut self.rest)?;
         let Some(end) = self.rest.iter().rposition(|byte| *byte == b'\n') else { return Ok(false) };
-        let lines: Vec<u8> = self.rest.drain(..=end).collect();
-        let mut is_decisive = false;
+        let after = self.rest.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.rest, after);
+        let (mut is_decisive, mut has_ended) = (false, false);
         for entry in lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             // Judging reads everything again; only the end of an arm changes what can be told.
             is_decisive |= matches!(entry, Entry::ArmEnd { .. } | Entry::End { .. });
+            has_ended |= matches!(entry, Entry::End { .. });
             self.take(&entry);
-            self.journal.entries.push(entry);
         }
-        if is_decisive {
-            self.judge();
+        if let Some(verdict) = is_decisive.then(|| judge(&self.announced.journal)).flatten() {
+            self.tell(&verdict, has_ended);
         }
         Ok(true)
     }
 
     fn take(&mut self, entry: &Entry) {
+        let arms = &mut self.arms;
         if let Entry::Begin(begin) = entry {
             self.state = Some(RunState::new(begin));
+            let all = begin.experiment.arms.len() * begin.repeats as usize;
+            *arms = Arms { repeats: begin.repeats, all, ..Arms::default() };
         }
         let Some(state) = &mut self.state else { return };
         match entry {
             Entry::Arm { arm, at, repeat } => {
-                self.arms_begun += 1;
-                let Some(Entry::Begin(begin)) = self.journal.entries.first() else { return };
-                let all = begin.experiment.arms.len() * begin.repeats as usize;
-                let again = if begin.repeats > 1 { format!(", run {repeat}") } else { String::new() };
-                state.arm = format!("{} of {all}: {arm}{again}", self.arms_begun);
+                arms.begun += 1;
+                arms.current.clone_from(arm);
+                let again = if arms.repeats > 1 { format!(", run {repeat}") } else { String::new() };
+                state.arm = format!("{} of {}: {arm}{again}", arms.begun, arms.all);
                 state.phase = "getting the stack into shape";
                 state.add("", *at, format!("arm {arm} begins"));
             }
@@ -180,7 +213,10 @@ impl Followed {
                 state.steps.pop_if(|last| last.text == format!("mark {name} …"));
             }
             Entry::Load { .. } => state.phase = "the load is over",
-            Entry::ArmEnd { .. } => state.phase = "undone",
+            Entry::ArmEnd { .. } => {
+                state.phase = "undone";
+                *arms.ended.entry(arms.current.clone()).or_default() += 1;
+            }
             Entry::End { ending, .. } => {
                 state.progress = match ending {
                     Ending::Complete => Progress::Complete(Outcome::Invalid),
@@ -200,14 +236,12 @@ impl Followed {
         }
     }
 
-    fn judge(&mut self) {
-        let (Some(run), Some(state)) = (self.journal.run(), &mut self.state) else { return };
-        let verdict = verdict::judge(&run);
-        let has_ended = run.ending.is_some();
+    fn tell(&mut self, verdict: &Verdict, has_ended: bool) {
+        let Some(state) = &mut self.state else { return };
         for (hypothesis, judged) in state.hypotheses.iter_mut().zip(&verdict.judged) {
-            let ran = run.of_arm(&judged.arm).filter(|arm| arm.has_ended).count();
+            let ran = self.arms.ended.get(&judged.arm).copied().unwrap_or(0);
             // What compares two arms cannot be told before both ran.
-            let is_open = ran < run.begin.repeats as usize || judged.outcome == Outcome::Invalid;
+            let is_open = ran < self.arms.repeats || judged.outcome == Outcome::Invalid;
             if is_open && !has_ended {
                 continue;
             }
@@ -226,9 +260,6 @@ impl Followed {
         }
         if let Progress::Complete(outcome) = &mut state.progress {
             *outcome = verdict.outcome;
-        }
-        if has_ended {
-            self.journal.entries.clear();
         }
     }
 }
@@ -253,6 +284,7 @@ impl RunState {
             hypotheses: hypotheses.collect(),
             progress: Progress::Running,
             report: None,
+            reports: None,
         }
     }
 
@@ -276,18 +308,30 @@ mod tests {
     /// A run that was recorded, for the tests of reports.
     const RECORDED: &str = include_str!("../../tests/report/journal.ndjson");
 
+    fn judge(journal: &Path) -> Option<Verdict> {
+        Some(verdict::judge(&crate::journal::Journal::read(journal).ok()?.run()?))
+    }
+
+    fn announced(place: &Path) -> AnnouncedRun {
+        let reports = Some(place.parent().unwrap().to_owned());
+        AnnouncedRun { pid: 1, journal: place.join("journal.ndjson"), reports }
+    }
+
     #[test]
     fn a_journal_is_followed_while_it_grows() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("journal.ndjson");
-        let mut written = File::create(&path).unwrap();
-        let mut followed = Followed::open(AnnouncedRun { pid: 1, journal: path.clone() }).unwrap();
-        assert_eq!(followed.look(None), None, "nothing is written yet");
+        let reports = tempfile::tempdir().unwrap();
+        let place = reports.path().join("run");
+        std::fs::create_dir(&place).unwrap();
+        let mut written = File::create(place.join("journal.ndjson")).unwrap();
+        let mut followed = Followed::open(announced(&place)).unwrap();
+        let look = |followed: &mut Followed| followed.look(None, &judge);
+        assert_eq!(look(&mut followed), None, "nothing is written yet");
         let mut states = Vec::new();
         // In pieces that are no lines, as a reader may find them.
         for piece in RECORDED.as_bytes().chunks(50_000) {
             written.write_all(piece).unwrap();
-            states.extend(followed.look(None));
+            states.extend(look(&mut followed));
+            assert!(followed.rest.len() < 50_000 + RECORDED.lines().map(str::len).max().unwrap(), "it is not kept");
         }
         let first = &states[0];
         assert_eq!((first.progress, first.report.as_ref()), (Progress::Running, None));
@@ -296,8 +340,12 @@ mod tests {
         assert!(matches!(last.progress, Progress::Complete(_)), "{last:?}");
         assert!(last.hypotheses.iter().all(|hypothesis| hypothesis.outcome.is_some()), "{:?}", last.hypotheses);
         assert!(last.steps.iter().any(|step| step.text.contains("answered after")), "{:?}", last.steps);
-        std::fs::write(place.path().join("report.html"), "").unwrap();
-        assert_eq!(followed.look(None).unwrap().report, Some(place.path().join("report.html")));
+        assert_eq!((&last.report, &last.reports), (&None, &None));
+        std::fs::write(place.join("report.html"), "").unwrap();
+        std::fs::write(reports.path().join("index.html"), "").unwrap();
+        let after = look(&mut followed).unwrap();
+        assert_eq!(after.report, Some(place.join("report.html")));
+        assert_eq!(after.reports.as_deref(), Some(reports.path()));
     }
 
     #[test]
@@ -306,8 +354,8 @@ mod tests {
         let path = place.path().join("journal.ndjson");
         let begin = RECORDED.lines().next().unwrap();
         std::fs::write(&path, format!("{begin}\n{{\"entry\":\"no")).unwrap();
-        let mut followed = Followed::open(AnnouncedRun { pid: 1, journal: path }).unwrap();
-        assert_eq!(followed.look(None).unwrap().progress, Progress::Running);
-        assert_eq!(followed.look(None).unwrap().progress, Progress::Lost);
+        let mut followed = Followed::open(announced(place.path())).unwrap();
+        assert_eq!(followed.look(None, &judge).unwrap().progress, Progress::Running);
+        assert_eq!(followed.look(None, &judge).unwrap().progress, Progress::Lost);
     }
 }

@@ -53,14 +53,18 @@ fn watch_status(hub: &Hub, mut announcement: Announcement) {
         let found = look(hub);
         if let Look::Up { status, .. } = &found {
             let known: Vec<u64> = status.faults().map(|fault| fault.id).collect();
-            hub.hold.reconcile(&known, start);
+            // First their times, which what watches a fault asks for when it is let go.
             let faults: Vec<_> = status.faults().cloned().collect();
             hub.history().reconcile(&faults, history::seconds(OffsetDateTime::now_utc()));
+            hub.hold.reconcile(&known, start);
             announcement.renew();
-        } else if !matches!(found, Look::None) {
+        } else if let Look::Down(_) = &found {
             hub.history().reconcile(&[], history::seconds(OffsetDateTime::now_utc()));
-            hub.load.stop();
+            if let Some(stopped) = hub.load.stop() {
+                hub.events.note(&format!("load {stopped} ended"), "the stack is down");
+            }
         }
+        // Where it cannot be told how the stack is, faults and load stay as they were: it may well be up.
         hub.set_look(found);
         hub.sleep_until(start + SECOND / 2);
     }
@@ -80,17 +84,20 @@ fn look(hub: &Hub) -> Look {
 
 fn watch_log(hub: &Hub) {
     let mut log: Option<(String, AccessLog)> = None;
+    let mut next_try = Instant::now();
     while !hub.is_ending() {
         let start = Instant::now();
         let base_url = hub.look().status().map(|status| status.base_url.clone());
         if log.as_ref().map(|(of, _)| of) != base_url.as_ref() {
-            let follow = |url: String| Some((url, AccessLog::follow(&hub.connect().ok()?).ok()?));
-            log = base_url.and_then(follow);
+            log = None;
+            if let Some(url) = base_url.filter(|_| start >= next_try) {
+                next_try = start + SECOND;
+                let follow = hub.connect().and_then(|stack| AccessLog::follow(&stack));
+                log = follow.ok().map(|log| (url, log));
+            }
         }
         let mut found = Traffic::default();
-        if let Some((_, log)) = &mut log {
-            log.read(&mut found);
-        }
+        let goes_on = log.as_mut().is_none_or(|(_, log)| log.read(&mut found));
         let lens = std::mem::take(&mut found.lens);
         hub.with_lens_lines(|lines| {
             lines.extend(lens);
@@ -102,6 +109,9 @@ fn watch_log(hub: &Hub) {
             (Some(_), None) => *traffic = Some(found),
             (Some(_), Some(sum)) => sum.merge(found),
         });
+        if !goes_on {
+            log = None;
+        }
         hub.sleep_until(start + LOG_EVERY);
     }
 }
@@ -120,7 +130,7 @@ impl Sampler {
         while !hub.is_ending() {
             self.sample(hub);
             // A second that was missed is missed: no two samples at once.
-            next = (next + SECOND).max(Instant::now());
+            next = (next + hub.options.every).max(Instant::now());
             hub.sleep_until(next);
         }
     }

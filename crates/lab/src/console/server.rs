@@ -22,7 +22,7 @@ use super::{
     lens,
     page::{self, Audience},
     problem::Problem,
-    security, stream,
+    reports, security, stream,
 };
 
 /// The first free one of these, unless a port is named.
@@ -58,7 +58,9 @@ pub(super) fn router(hub: Hub) -> Router {
         .route("/", get(get_page))
         .route("/stream", get(stream::get_stream))
         .route("/assets/{name}", get(get_asset))
-        .route("/run/report", get(get_report))
+        .route("/run/report", get(reports::get_last))
+        .route("/reports/", get(reports::get_index))
+        .route("/reports/{*path}", get(reports::get_report))
         .route("/act/lens", post(post_lens))
         .route("/act/tour", post(post_tour))
         .route("/act/{name}", post(post_action))
@@ -100,19 +102,6 @@ async fn get_asset(Path(name): Path<String>) -> Result<Response, Problem> {
     // Short, so that a new build is seen; long enough for the tabs of a class.
     let headers = [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "private, max-age=60")];
     Ok((headers, *text).into_response())
-}
-
-/// Of the last run on this stack. Nothing else of its folder is served.
-async fn get_report(State(hub): State<Hub>) -> Result<Response, Problem> {
-    let path = hub.run().and_then(|run| run.report.clone()).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "no_report", "No run on this stack has left a report.".to_owned())
-    })?;
-    let text = tokio::fs::read(&path).await.map_err(|error| {
-        Problem::new(StatusCode::NOT_FOUND, "no_report", format!("cannot read {}: {error}", path.display()))
-    })?;
-    let headers =
-        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, security::REPORT_CSP)];
-    Ok((headers, text).into_response())
 }
 
 async fn not_found() -> Problem {

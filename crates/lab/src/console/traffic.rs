@@ -13,6 +13,8 @@ use stack::{Logs, Stack, StackError};
 
 /// What one look reads at most: at 20,000 requests a second a look each 100 ms reads 1 MB.
 const LARGEST_LOOK: u64 = 8 << 20;
+/// Of a command's lines, those that may wait for a look: a second's at 20,000 requests a second. Then the command waits.
+const WAITING_LINES: usize = 20_000;
 
 /// By this the lens finds its own request again.
 pub(super) const LENS: &str = "lens-";
@@ -131,20 +133,36 @@ impl AccessLog {
         Ok(Self { source, rest: Vec::new() })
     }
 
-    /// Adds what was written since the last look.
-    pub(super) fn read(&mut self, traffic: &mut Traffic) {
+    /// Adds what was written since the last look. `false`: nothing more will come, as from a command that has ended because the
+    /// container was not there yet, or is there no more.
+    pub(super) fn read(&mut self, traffic: &mut Traffic) -> bool {
         let mut bytes = std::mem::take(&mut self.rest);
-        match &mut self.source {
-            Source::File { path, open: current } => read_file(path, current, &mut bytes),
-            Source::Command { lines, .. } => lines.try_iter().for_each(|line| bytes.extend(line)),
-        }
+        let goes_on = match &mut self.source {
+            Source::File { path, open: current } => {
+                read_file(path, current, &mut bytes);
+                true
+            }
+            Source::Command { lines, .. } => read_lines(lines, &mut bytes),
+        };
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         for line in bytes[..whole].split(|byte| *byte == b'\n') {
             traffic.add(&String::from_utf8_lossy(line));
         }
         bytes.drain(..whole);
         self.rest = bytes;
+        goes_on
     }
+}
+
+fn read_lines(lines: &mpsc::Receiver<Vec<u8>>, bytes: &mut Vec<u8>) -> bool {
+    for _ in 0..WAITING_LINES {
+        match lines.try_recv() {
+            Ok(line) => bytes.extend(line),
+            Err(mpsc::TryRecvError::Empty) => return true,
+            Err(mpsc::TryRecvError::Disconnected) => return false,
+        }
+    }
+    true
 }
 
 impl Drop for AccessLog {
@@ -185,7 +203,7 @@ fn follow_command(words: &[String]) -> Result<Source, StackError> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(failed)?;
-    let (sender, lines) = mpsc::channel();
+    let (sender, lines) = mpsc::sync_channel(WAITING_LINES);
     if let Some(output) = child.stdout.take() {
         std::thread::Builder::new()
             .name("access-log".to_owned())
@@ -233,6 +251,19 @@ mod tests {
         assert_eq!(traffic.lens.len(), 6);
         let [p50, p95, _] = traffic.quantiles([0.5, 0.95, 0.99]).unwrap();
         assert!((p50 - 1.0).abs() < 1e-3 && (p95 - 3.0).abs() < 1e-3, "{p50} {p95}");
+    }
+
+    #[test]
+    fn a_command_that_has_ended_is_noticed_when_its_lines_are_read() {
+        let words = ["sh", "-c", "echo '{\"a\":1,\"path\":\"/data\",\"status\":200}'"].map(str::to_owned);
+        let mut log = AccessLog { source: follow_command(&words).unwrap(), rest: Vec::new() };
+        let mut traffic = Traffic::default();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while log.read(&mut traffic) {
+            assert!(std::time::Instant::now() < end, "the command ended long ago");
+            std::thread::yield_now();
+        }
+        assert_eq!(traffic.good, 1);
     }
 
     #[test]

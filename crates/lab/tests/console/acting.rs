@@ -9,7 +9,7 @@ use crate::{
     watching::REDIS,
 };
 
-const HEAL: &str = ".topbar .heal button";
+pub(crate) const HEAL: &str = ".topbar .heal button";
 
 fn wait_broken(browser: &Browser) {
     browser.wait(&format!("document.querySelector(\"{REDIS} .broken .pill\")?.textContent.startsWith('pause')"));

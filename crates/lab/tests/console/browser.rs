@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use fantoccini::{
@@ -14,7 +15,7 @@ use fantoccini::{
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::scene::wait_for;
+use crate::scene::{LOOK_EVERY, PATIENCE};
 
 pub(crate) struct Browser {
     runtime: Runtime,
@@ -95,9 +96,15 @@ impl Browser {
         self.run(&format!("return Boolean({condition})")) == Value::Bool(true)
     }
 
-    /// Looks until the expression is true.
+    /// Looks until the expression is true; says what the page said instead.
     pub(crate) fn wait(&self, condition: &str) {
-        wait_for(condition, || self.holds(condition).then_some(()));
+        let end = Instant::now() + PATIENCE;
+        while !self.holds(condition) {
+            if Instant::now() > end {
+                panic!("waited in vain for {condition}; the page:\n{}", self.run("return document.body.innerText"));
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     pub(crate) fn text(&self, css: &str) -> String {
@@ -164,6 +171,15 @@ impl Browser {
 
     fn own(&self, name: &'static str, body: Value) -> Value {
         self.runtime.block_on(self.client.issue_cmd(Own(name, body))).unwrap()
+    }
+
+    /// What a script in the page's own world results in, when its promise is kept. As the page's own tools it is not bound by its
+    /// policy for scripts.
+    pub(crate) fn evaluate(&self, script: &str) -> Value {
+        let asked = json!({ "expression": script, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.devtools("Runtime.evaluate", &asked);
+        assert!(answer["exceptionDetails"].is_null(), "{answer}");
+        answer["result"]["value"].take()
     }
 
     /// What the browser's own console has said since this was asked last.

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::browser::Browser;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) struct Scene {
     // In the order in which they end.
@@ -41,7 +42,7 @@ pub(crate) struct Answer {
 impl Scene {
     pub(crate) fn open() -> Self {
         let stack = RunningStack::up();
-        let console = Console::start(&stack, 0);
+        let console = Console::start(&stack, 0, &[]);
         Self { browser: Browser::start(), console, stack }
     }
 }
@@ -100,14 +101,22 @@ impl Drop for RunningStack {
 }
 
 impl Console {
-    pub(crate) fn start(stack: &RunningStack, port: u16) -> Self {
-        let mut command = stack.command(&["console", "--no-open", "--port", &port.to_string()]);
+    pub(crate) fn start(stack: &RunningStack, port: u16, more: &[&str]) -> Self {
+        let port = port.to_string();
+        let mut command = stack.command(&[&["console", "--no-open", "--port", &port], more].concat());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut link = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut link).unwrap();
         let link = link.trim().to_owned();
         assert!(link.starts_with("http://127.0.0.1:"), "{link:?}");
         Self { child, link }
+    }
+
+    /// What it keeps in memory, in bytes: not shared with files.
+    pub(crate) fn memory(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     /// `127.0.0.1:PORT`
@@ -130,8 +139,12 @@ impl Console {
 
     /// Ctrl-C, and its end.
     pub(crate) fn interrupt(&mut self) {
+        self.end_by(Signal::INT);
+    }
+
+    pub(crate) fn end_by(&mut self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, signal).unwrap();
         self.child.wait().unwrap();
     }
 
@@ -186,13 +199,22 @@ impl Drop for Console {
 }
 
 /// Looks until there is something.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait(what, PATIENCE, look)
+}
+
+/// For what a slow machine does slowly, step by step.
+pub(crate) fn wait_for_long<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait(what, 20 * PATIENCE, look)
+}
+
+fn wait<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(LOOK_EVERY);
     }
 }

@@ -95,20 +95,28 @@ pub(crate) fn a_run_is_watched_live_and_its_report_opens(scene: &mut Scene) {
     browser.wait_text("#run .hypotheses .open", "most reads succeed");
     browser.wait_text("#run .steps", "pause redis: took effect after");
     browser.wait("document.querySelector('#run a.report')");
-    browser.wait_text("#run .hypotheses .held", "most reads succeed");
     let ended = run.wait_with_output().unwrap();
-    assert!(
-        ended.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&ended.stdout),
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    let said = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
+    // A machine that is too busy to send the load on time is no fault of the stack or the console, which has to say the same.
+    let (outcome, code) = if said.contains("the machine is too busy") { ("invalid", 2) } else { ("held", 0) };
+    assert_eq!(ended.status.code(), Some(code), "{said}");
+    browser.wait_text("#run h2 em", outcome);
+    browser.wait_text(&format!("#run .hypotheses .{outcome}"), "most reads succeed");
     browser.wait("document.querySelector('.topbar .heal fieldset:enabled')");
 
     let link = browser.run("return document.querySelector('#run a.report').href");
     browser.open_tab(link.as_str().unwrap());
     assert_eq!(browser.text("h1"), "short");
     assert_eq!(browser.run("return origin"), "null", "its script is outside of the console");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    browser.close_tab();
+
+    browser.wait("document.querySelector('#run a.reports')");
+    let link = browser.run("return document.querySelector('#run a.reports').href");
+    browser.open_tab(link.as_str().unwrap());
+    assert_eq!(browser.text("h1"), "Experiments");
+    browser.click("td a[href$='/report.html']");
+    browser.wait("document.querySelector('h1')?.textContent === 'short'");
     assert_eq!(browser.complaints(), Vec::<String>::new());
     browser.close_tab();
 }
@@ -133,10 +141,12 @@ pub(crate) fn a_stream_that_was_cut_goes_on(scene: &mut Scene) {
     scene.console.interrupt();
     assert_eq!(scene.stack.state("redis"), "up", "the end of the console undoes its faults");
     browser.wait("document.body.classList.contains('cut')");
-    scene.console = Console::start(&scene.stack, port);
+    scene.console = Console::start(&scene.stack, port, &[]);
     browser.wait("!document.body.classList.contains('cut')");
     browser.wait(&format!("!document.querySelector(\"{REDIS} .broken\")"));
     browser.wait_text(".topbar .locked", "it has the token");
     browser.open(&scene.console.link);
     browser.wait("document.querySelector('.topbar .heal fieldset:enabled')");
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|text| text.contains("/stream")), "more than the cut: {complaints:?}");
 }

@@ -10,9 +10,13 @@ use crate::console::{
 
 pub(super) fn render(view: &View) -> Markup {
     html! {
-        @if view.events.is_empty() { p.quiet { "Nothing yet. Click a server in the picture, or start a load." } }
-        ol.events reversed {
-            @for event in view.events.iter().rev() { (one(event)) }
+        @if view.events.is_empty() {
+            p.quiet { "Nothing yet. Click a server in the picture, or start a load." }
+        } @else {
+            // It scrolls, so a keyboard has to reach it.
+            div.log tabindex="0" role="group" aria-label="What was done, newest first" {
+                ol.events reversed { @for event in view.events.iter().rev() { (one(event)) } }
+            }
         }
     }
 }

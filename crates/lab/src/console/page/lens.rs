@@ -29,7 +29,7 @@ fn shown(result: &LensResult) -> Markup {
                 (way(result, answer))
                 (waterfall(result, answer))
                 (problem(answer))
-                details {
+                details data-key="headers" {
                     summary { "Headers and body" }
                     table.headers { tbody {
                         @for (name, value) in &answer.headers { tr { th scope="row" { (name) } td { (value) } } }
@@ -91,7 +91,7 @@ fn waterfall(result: &LensResult, answer: &LensAnswer) -> Markup {
 fn problem(answer: &LensAnswer) -> Markup {
     html! {
         @if let Some(problem) = &answer.problem {
-            details.problem open {
+            details.problem data-key="problem" open {
                 summary { code { (problem.code) } ": " (problem.title) }
                 @if let Some(page) = &problem.page { pre tabindex="0" { (page) } }
             }

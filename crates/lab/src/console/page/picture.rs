@@ -8,10 +8,7 @@ mod node;
 use maud::{Markup, html};
 use stack::{Status, Target};
 
-use self::{
-    edge::{Line, draw},
-    geometry::{Layout, WIDTH},
-};
+use self::geometry::{Layout, WIDTH};
 use super::form;
 use crate::console::{
     hub::Look,
@@ -20,6 +17,12 @@ use crate::console::{
 };
 
 pub(super) use self::node::{breakers, state};
+
+type EdgeOf = fn(&Replica) -> Edge;
+
+/// Where replicas send requests to.
+const DEPENDENCIES: [(Target, EdgeOf); 2] =
+    [(Target::Redis, |replica| replica.redis), (Target::Postgres, |replica| replica.postgres)];
 
 pub(super) fn render(view: &View) -> Markup {
     match &view.look {
@@ -53,38 +56,33 @@ fn down(view: &View, why: &str) -> Markup {
 
 fn svg(view: &View, status: &Status) -> Markup {
     let layout = Layout::new(status.replicas.len());
-    let replica = |name: Target| view.replicas.get(&name);
-    let sum = |of: fn(&Replica) -> Edge| {
+    let is_crowded = layout.is_wrapped();
+    let names = || status.replicas.iter().map(|replica| replica.name).enumerate();
+    let of = |name: Target, edge: EdgeOf| view.replicas.get(&name).map(edge).unwrap_or_default();
+    let sum = |edge: EdgeOf| {
         let mut sum = Edge::default();
-        view.replicas.values().for_each(|replica| sum.add(of(replica)));
+        view.replicas.values().for_each(|replica| sum.add(edge(replica)));
         sum
     };
-    let entry = Line { path: layout.entry(), edge: view.clients, label: Some(layout.entry_label()), is_short: false };
     html! {
+        p.quiet.sideways { "The picture is wider than this screen: it can be moved sideways." }
         div.scroll tabindex="0" role="group" aria-label="Picture of the stack; the table below says the same" {
             svg.picture viewBox={ "0 0 " (WIDTH) " " (layout.height) } xmlns="http://www.w3.org/2000/svg" {
                 g.edges {
-                    (draw(&entry))
-                    @for (index, found) in status.replicas.iter().enumerate() {
-                        @let said = replica(found.name);
-                        @let edge = |of: fn(&Replica) -> Edge| said.map(of).unwrap_or_default();
-                        (draw(&Line {
-                            path: layout.to_replica(index),
-                            edge: edge(|replica| replica.requests),
-                            label: Some(layout.replica_label(index)),
-                            is_short: layout.is_wrapped(),
-                        }))
-                        (draw(&Line {
-                            path: layout.to_dependency(index, Target::Redis),
-                            edge: edge(|replica| replica.redis), label: None, is_short: false,
-                        }))
-                        (draw(&Line {
-                            path: layout.to_dependency(index, Target::Postgres),
-                            edge: edge(|replica| replica.postgres), label: None, is_short: false,
-                        }))
+                    (edge::draw(&layout.entry(), &view.clients, false))
+                    @for (index, name) in names() {
+                        (edge::draw(&layout.to_replica(index), &of(name, |replica| replica.requests), is_crowded))
+                        @for (target, to) in DEPENDENCIES {
+                            (edge::draw(&layout.to_dependency(index, target), &of(name, to), is_crowded))
+                        }
                     }
-                    (edge::label(&sum(|replica| replica.redis), layout.dependency_label(Target::Redis), false))
-                    (edge::label(&sum(|replica| replica.postgres), layout.dependency_label(Target::Postgres), false))
+                }
+                g.labels {
+                    (edge::label(&view.clients, layout.entry_label(), false))
+                    @for (index, name) in names() {
+                        (edge::label(&of(name, |replica| replica.requests), layout.replica_label(index), is_crowded))
+                    }
+                    @for (target, to) in DEPENDENCIES { (edge::label(&sum(to), layout.dependency_label(target), false)) }
                 }
                 (node::clients(view, layout.clients()))
                 (node::server(view, Target::Nginx, &status.dependencies.nginx.server, layout.nginx()))

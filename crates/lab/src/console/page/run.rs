@@ -22,6 +22,9 @@ pub(super) fn render(view: &View) -> Markup {
             @if let (Some(_), true) = (&run.report, run.progress != Progress::Running) {
                 p { a.report href="/run/report" target="_blank" rel="noreferrer" { "Open its report" } " " code { (run.command) } }
             }
+            @if run.reports.is_some() {
+                p { a.reports href="/reports/" target="_blank" rel="noreferrer" { "All reports of its folder" } }
+            }
             @if run.progress == Progress::Running {
                 ul.steps { @for step in &run.steps { li { time { (clock(step.at)) } " " (step.text) } } }
             }

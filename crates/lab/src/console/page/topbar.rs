@@ -38,7 +38,7 @@ fn summary(view: &View) -> Markup {
             Look::Down(_) => "No stack is running.",
             Look::Trouble(_) => "The stack cannot be looked at.",
             Look::Up { status, .. } => {
-                (status.replicas.len()) " replicas · "
+                (status.replicas.len()) @if status.replicas.len() == 1 { " replica · " } @else { " replicas · " }
                 (number::rate(view.clients.rate)) " · "
                 @if view.clients.rate > 0.0 {
                     (number::percent(view.clients.failed)) " failed · p95 "
