@@ -1,11 +1,13 @@
 //! Switches, with a mouse, with a keyboard, and without scripts.
 
+use std::time::Instant;
+
 use fantoccini::key::Key;
 use serde_json::json;
 
 use crate::{
     browser::Browser,
-    scene::{Scene, wait_for},
+    scene::{PATIENCE, Scene},
     watching::REDIS,
 };
 
@@ -103,17 +105,20 @@ pub(crate) fn without_scripts_it_is_readable_and_forms_work(scene: &mut Scene) {
     assert!(browser.holds("document.querySelectorAll('svg.picture a').length === 7"));
     assert!(browser.text("table").contains("postgres"), "{}", browser.text("table"));
     browser.click(REDIS);
-    browser.click("#node-redis button[value=pause]");
+    browser.click_through("#node-redis button[value=pause]");
     // The answer is the page as it was up to a second before.
     let reload_until = |what: &str, condition: &str| {
-        wait_for(what, || {
+        let mut page = String::new();
+        let end = Instant::now() + PATIENCE;
+        while !browser.holds(condition) {
+            assert!(Instant::now() < end, "waited in vain for {what}; the page:\n{page}");
             browser.reload();
-            browser.holds(condition).then_some(())
-        });
+            page = browser.text("body");
+        }
     };
     reload_until("the fault", &format!("document.querySelector(\"{REDIS} .broken\")"));
     assert!(browser.text(".events").contains("pause redis"));
-    browser.click(HEAL);
+    browser.click_through(HEAL);
     reload_until("its end", &format!("!document.querySelector(\"{REDIS} .broken\")"));
     browser.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
     browser.reload();

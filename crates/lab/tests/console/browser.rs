@@ -121,12 +121,21 @@ impl Browser {
 
     /// As with a mouse: nothing may lie over the element.
     pub(crate) fn click(&self, css: &str) {
+        // Chromium drops what is done to a page that nobody has seen yet.
+        self.wait("performance.getEntriesByType('paint').length > 0");
         self.run(&format!(
             "document.querySelector({}).scrollIntoView({{ block: 'center', inline: 'center' }})",
             quoted(css)
         ));
         let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
         clicked.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// A click that leads to another page, or to this one anew.
+    pub(crate) fn click_through(&self, css: &str) {
+        self.run("document.documentElement.dataset.left = ''");
+        self.click(css);
+        self.wait("document.documentElement.dataset.left === undefined && document.readyState === 'complete'");
     }
 
     pub(crate) fn press(&self, key: Key) {
