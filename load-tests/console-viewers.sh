@@ -159,9 +159,10 @@ middle() { sort -n -k "$1" "$folder/rounds" | awk -v at="$1" '{ v[NR] = $at } EN
   echo "| CPU time of the console under this load | $(middle 2) | $(middle 5) | |"
   echo "| CPU time of the viewers (one \`curl\`) without load, under load | | $viewing, $(middle 6) | |"
   echo
-  awk -v a="$alone" -v b="$watched" -v c="$viewing" -v d="$(middle 2)" -v e="$(middle 5)" -v f="$(middle 6)" -v cores="$(nproc)" 'BEGIN {
-    printf "What all %s viewers take of the machine, together with what the console does for them: **%.2f %%** of its CPU time without load, ", "'"$viewers"'", (b - a + c) / cores
-    printf "%.2f %% under it. This bounds what they can take from the stack more closely than the throughput, which differs by more than that between equal runs.\n", (e - d + f) / cores }'
+  awk -v a="$alone" -v b="$watched" -v c="$viewing" -v cores="$(nproc)" -v viewers="$viewers" -v tick="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN {
+    printf "All %d viewers, with what the console does for them, take **%.2f %%** of the CPU time of this machine. ", viewers, (b - a + c) / cores
+    printf "That bounds what they\ncan take from the stack more closely than the throughput, which differs by more between equal runs. "
+    printf "CPU time is counted in ticks:\nunder load it is exact to %.1f %% of one core.\n", 100 / tick / (s + 0.5) }'
 } >"$folder/table.md"
 cat "$folder/table.md"
 [ "$is_usual" = no ] || cp "$folder/table.md" load-tests/results/console.md
