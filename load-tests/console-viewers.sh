@@ -68,32 +68,50 @@ start_viewers() {
   sleep 1.5
 }
 
-# Ticks of CPU time of a process.
-ticks() { awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$1/stat"; }
-# CPU time of the console in percent of one core over half a minute.
-cpu() {
-  local before after
-  before=$(ticks "$console"); sleep 30; after=$(ticks "$console")
-  awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", ticks / hz / 30 * 100 }'
+# CPU time of processes, in ticks; what has ended counts no more.
+ticks() {
+  local pid sum=0
+  for pid in "$@"; do sum=$((sum + $(awk '{ sub(/.*\) /, ""); print $12 + $13 }' "/proc/$pid/stat"))); done
+  echo "$sum"
+}
+# From ticks at the beginning and at the end, and the times of both in microseconds: percent of one core.
+share() { awk -v ticks=$(($2 - $1)) -v hz="$(getconf CLK_TCK)" -v us=$(($4 - $3)) 'BEGIN { printf "%.2f", ticks / hz / us * 1e8 }'; }
+now() { echo "${EPOCHREALTIME/./}"; }
+
+# CPU time of the console, and of the viewers where there are some, while a command runs.
+measured() {
+  local start from seen
+  start=$(now) from=$(ticks "$console")
+  # Without viewers: of nothing.
+  seen=$(ticks ${streams:+"$streams"})
+  "$@"
+  echo "$(share "$from" "$(ticks "$console")" "$start" "$(now)")" \
+    "$(share "$seen" "$(ticks ${streams:+"$streams"})" "$start" "$(now)")" >"$folder/cpu"
 }
 
-throughput() { # with or without viewers
-  [ "$1" = without ] || start_viewers
+saturate() {
   "$load" run "$url/data/1" --connections 64 --duration "${seconds}s" --warmup 500ms >"$folder/run.txt" ||
     fail "invalid: $(tail -n 3 "$folder/run.txt")"
+}
+# Throughput with or without viewers, then the CPU time of the console and of the viewers.
+throughput() {
+  [ "$1" = without ] || start_viewers
+  measured saturate
   [ "$1" = without ] || { kill -0 "$streams" 2>/dev/null || fail "invalid: the viewers have ended"; end_viewers; }
-  awk 'index($0, "Requests per second") == 1 { print $4 }' "$folder/run.txt"
+  echo "$(awk 'index($0, "Requests per second") == 1 { print $4 }' "$folder/run.txt") $(cat "$folder/cpu")"
 }
 
 "$load" run "$url/data/1" --connections 64 --duration 2s >/dev/null || true
 echo "CPU time of the console without load …"
-alone=$(cpu)
+measured sleep 30
+read -r alone _ <"$folder/cpu"
 start_viewers
-watched=$(cpu)
+measured sleep 30
+read -r watched viewing <"$folder/cpu"
 end_viewers
 bytes=$(cat "$folder/bytes")
 [ "${bytes:-0}" -gt $((viewers * 10000)) ] || fail "invalid: the viewers have received ${bytes:-0} bytes"
-printf 'alone %s %%, with %d viewers %s %% of one core\n' "$alone" "$viewers" "$watched"
+printf 'alone %s %%, with %d viewers %s %% of one core, and the viewers %s %%\n' "$alone" "$viewers" "$watched" "$viewing"
 
 for round in $(seq "$rounds"); do
   case $((round % 3)) in
@@ -110,6 +128,7 @@ for round in $(seq "$rounds"); do
   echo "${found[a]} ${found[b]} ${found[c]}" | tee -a "$folder/rounds"
 done
 
+# Columns: throughput, CPU of the console, CPU of the viewers; without viewers, with them, without as the control.
 # The middle of the ratios and its 95 % interval: between the k-th smallest and the k-th largest, by the sign test.
 statistics() { # columns of the ratio: numerator, denominator
   awk -v top="$1" -v bottom="$2" '
@@ -123,7 +142,7 @@ statistics() { # columns of the ratio: numerator, denominator
       printf "%.3f (%.3f … %.3f)\n", middle, r[k], r[NR + 1 - k]
     }' "$folder/rounds"
 }
-middle() { sort -n -k "$1" "$folder/rounds" | awk -v at="$1" '{ v[NR] = $at } END { printf "%.0f", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'; }
+middle() { sort -n -k "$1" "$folder/rounds" | awk -v at="$1" '{ v[NR] = $at } END { m = (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2; printf(m < 100 ? "%.2f" : "%.0f"), m }'; }
 
 {
   echo "# What viewers of the console cost"
@@ -134,9 +153,16 @@ middle() { sort -n -k "$1" "$folder/rounds" | awk -v at="$1" '{ v[NR] = $at } EN
   echo
   echo "| | without viewers | with $viewers viewers | ratio |"
   echo "| --- | ---: | ---: | ---: |"
-  echo "| throughput [1/s] | $(middle 1) | $(middle 2) | **$(statistics 2 1)** |"
-  echo "| control: without against without | $(middle 1) | $(middle 3) | $(statistics 3 1) |"
-  echo "| CPU time of the console, no load [% of one core] | $alone | $watched | |"
+  echo "| throughput [1/s] | $(middle 1) | $(middle 4) | $(statistics 4 1) |"
+  echo "| control: without against without | $(middle 1) | $(middle 7) | $(statistics 7 1) |"
+  echo "| CPU time of the console without load [% of one core] | $alone | $watched | |"
+  echo "| CPU time of the console under this load | $(middle 2) | $(middle 5) | |"
+  echo "| CPU time of the viewers (one \`curl\`) without load, under load | | $viewing, $(middle 6) | |"
+  echo
+  awk -v a="$alone" -v b="$watched" -v c="$viewing" -v cores="$(nproc)" -v viewers="$viewers" -v tick="$(getconf CLK_TCK)" -v s="$seconds" 'BEGIN {
+    printf "All %d viewers, with what the console does for them, take **%.2f %%** of the CPU time of this machine. ", viewers, (b - a + c) / cores
+    printf "That bounds what they\ncan take from the stack more closely than the throughput, which differs by more between equal runs. "
+    printf "CPU time is counted in ticks:\nunder load it is exact to %.1f %% of one core.\n", 100 / tick / (s + 0.5) }'
 } >"$folder/table.md"
 cat "$folder/table.md"
 [ "$is_usual" = no ] || cp "$folder/table.md" load-tests/results/console.md

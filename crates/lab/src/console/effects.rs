@@ -24,6 +24,8 @@ const LATER_EVERY: Duration = Duration::from_millis(100);
 const EARLY: Duration = Duration::from_secs(5);
 const REQUESTS: &str = "http_requests_total";
 const STATUS: &str = "http_response_status_code";
+/// What clients ask for.
+const ROUTES: [&str; 2] = ["/data", "/data/{id}"];
 /// A replica that does not answer says nothing in this look.
 const PATIENCE: Duration = Duration::from_millis(150);
 
@@ -115,19 +117,21 @@ fn failed(scrape: &Scrape) -> f64 {
 }
 
 fn answers(scrape: &Scrape, fits: impl Fn(&str) -> bool) -> f64 {
-    let routes = ["/data", "/data/{id}"].iter();
-    routes.map(|route| scrape.sum_where(REQUESTS, &[("http_route", route)], STATUS, &fits)).sum()
+    ROUTES.iter().map(|route| scrape.sum_where(REQUESTS, &[("http_route", route)], STATUS, &fits)).sum()
 }
 
 /// The problem code that grew most, of those of 5xx.
 fn code(first: &Scrape, now: &Scrape) -> Option<String> {
-    let growth = |code: &str| {
-        let of =
-            |scrape: &Scrape| scrape.sum_where(REQUESTS, &[("code", code)], STATUS, |status| status.starts_with('5'));
-        of(now) - of(first)
+    let of = |scrape: &Scrape, code: &str| -> f64 {
+        let sum = |route: &&str| {
+            let labels = [("http_route", *route), ("code", code)];
+            scrape.sum_where(REQUESTS, &labels, STATUS, |status| status.starts_with('5'))
+        };
+        ROUTES.iter().map(sum).sum()
     };
     let codes: BTreeSet<&str> = now.labels(REQUESTS, "code").filter(|code| !code.is_empty()).collect();
-    let grown = codes.into_iter().map(|code| (growth(code), code)).filter(|(growth, _)| *growth > 0.0);
+    let grown =
+        codes.into_iter().map(|code| (of(now, code) - of(first, code), code)).filter(|(growth, _)| *growth > 0.0);
     grown.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, code)| code.to_owned())
 }
 

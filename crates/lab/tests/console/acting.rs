@@ -3,11 +3,7 @@
 use fantoccini::key::Key;
 use serde_json::json;
 
-use crate::{
-    browser::Browser,
-    scene::{Scene, wait_for},
-    watching::REDIS,
-};
+use crate::{browser::Browser, scene::Scene, watching::REDIS};
 
 pub(crate) const HEAL: &str = ".topbar .heal button";
 
@@ -104,17 +100,11 @@ pub(crate) fn without_scripts_it_is_readable_and_forms_work(scene: &mut Scene) {
     assert!(browser.text("table").contains("postgres"), "{}", browser.text("table"));
     browser.click(REDIS);
     browser.click("#node-redis button[value=pause]");
-    // The answer is the page as it was up to a second before.
-    let reload_until = |what: &str, condition: &str| {
-        wait_for(what, || {
-            browser.reload();
-            browser.holds(condition).then_some(())
-        });
-    };
-    reload_until("the fault", &format!("document.querySelector(\"{REDIS} .broken\")"));
-    assert!(browser.text(".events").contains("pause redis"));
+    // The page renews itself every 10 s.
+    browser.wait(&format!("document.querySelector(\"{REDIS} .broken\")"));
+    browser.wait_text(".events", "pause redis");
     browser.click(HEAL);
-    reload_until("its end", &format!("!document.querySelector(\"{REDIS} .broken\")"));
+    browser.wait(&format!("document.querySelector(\"{REDIS} .node:not(.broken)\")"));
     browser.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": false }));
     browser.reload();
     browser.wait("document.querySelector('.u-legend')");

@@ -9,13 +9,14 @@ use std::{
 use fantoccini::{
     Client, ClientBuilder, Locator,
     actions::{InputSource as _, KeyAction, KeyActions},
+    error::{CmdError, ErrorStatus},
     key::Key,
     wd::WebDriverCompatibleCommand,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::scene::{LOOK_EVERY, PATIENCE};
+use crate::scene::{LOOK_EVERY, PATIENCE, wait_for};
 
 pub(crate) struct Browser {
     runtime: Runtime,
@@ -119,14 +120,29 @@ impl Browser {
         self.wait(&format!("document.querySelector({})?.textContent.includes({})", quoted(css), quoted(part)));
     }
 
-    /// As with a mouse: nothing may lie over the element.
+    /// As with a mouse: nothing may lie over the element. Without scripts the page renews itself: the element may be a moment away.
     pub(crate) fn click(&self, css: &str) {
-        self.run(&format!(
-            "document.querySelector({}).scrollIntoView({{ block: 'center', inline: 'center' }})",
-            quoted(css)
-        ));
-        let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
-        clicked.unwrap_or_else(|error| panic!("{css}: {error}"));
+        wait_for(css, || {
+            // Chromium drops what is done to a page that nobody has seen yet.
+            let there = format!(
+                "document.querySelector({0})?.scrollIntoView({{ block: 'center', inline: 'center' }})",
+                quoted(css)
+            );
+            if !self.holds("performance.getEntriesByType('paint').length > 0") {
+                return None;
+            }
+            self.run(&there);
+            let clicked = self.runtime.block_on(async { self.client.find(Locator::Css(css)).await?.click().await });
+            match clicked {
+                Ok(()) => Some(()),
+                Err(CmdError::Standard(error))
+                    if matches!(error.error, ErrorStatus::NoSuchElement | ErrorStatus::StaleElementReference) =>
+                {
+                    None
+                }
+                Err(error) => panic!("{css}: {error}"),
+            }
+        });
     }
 
     pub(crate) fn press(&self, key: Key) {

@@ -64,7 +64,8 @@ pub(crate) fn a_console_that_is_killed_leaves_nothing_broken(scene: &mut Scene) 
     let refused = projector.exchange("POST", "/act/fault", &[&projector.cookie()], "target=redis&kind=pause");
     assert_eq!(refused.status, 403, "{refused:?}");
     assert!(refused.body.contains("\"code\":\"read_only\""), "{refused:?}");
-    assert!(projector.exchange("GET", "/", &[], "").body.contains("This console only shows"));
+    let says_so = || projector.exchange("GET", "/", &[], "").body.contains("This console only shows");
+    wait_for("the page to say so", || says_so().then_some(()));
     projector.interrupt();
     scene.console = Console::start(stack, port, &[]);
 }

@@ -248,7 +248,7 @@ fn faults_are_the_same_as_with_processes() {
     if cut.code == Some(2) {
         assert!(cut.stderr.contains("not permitted"), "{cut:?}");
     } else {
-        assert_eq!(reach().unwrap_err(), std::io::ErrorKind::TimedOut, "neither accepted nor refused");
+        assert_eq!(reach().unwrap_err(), io::ErrorKind::TimedOut, "neither accepted nor refused");
         assert!(place.ok(&["heal"]).contains("redis: connected again"));
         reach().unwrap();
     }
