@@ -49,3 +49,5 @@ class Record:
         sent, failed, slow, slowest_ms = len(traffic.requests), len(traffic.failures), traffic.slow(), max(traffic.requests)
         self.traffic.append((step, sent, failed, slow, slowest_ms))
         self.note(f"{step}: {sent} reads, {failed} failed, {slow} took more than 200 ms, the slowest {slowest_ms:.0f} ms")
+        if traffic.late_share() > 0.01:
+            self.note(f"{step}: {traffic.late_share():.0%} of the reads were sent late: the machine is busy")

@@ -81,6 +81,7 @@ class Traffic:
         self.failures = []
         self.codes = collections.Counter()
         self.started = 0.0
+        self.late = 0
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         for node, process in self.processes.items():
@@ -99,6 +100,7 @@ class Traffic:
         with open(f"{file}.json", encoding="utf-8") as text:
             result = json.load(text)
         started = result["started_unix_ms"] / 1000
+        self.late += result["summary"]["distorted"]
         # The API's own words for what it refused: "503 database_timeout".
         for found in result["statuses"]:
             if found["status"] >= 400:
@@ -111,6 +113,10 @@ class Traffic:
                 if not request["good"]:
                     what = f"status {request['status']}" if request.get("status") else str(request.get("error"))
                     self.failures.append(Failure(started + request["sent_ns"] / 1e9, node, what))
+
+    def late_share(self):
+        """The share of the requests that the generators sent so late that it shows in their latency: the machine was too busy."""
+        return self.late / len(self.requests)
 
     def slow(self):
         return sum(duration > SLOW_MS for duration in self.requests)
