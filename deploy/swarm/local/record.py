@@ -11,6 +11,7 @@ class Record:
         self.traffic = []
         self.failures = []
         self.failed = []
+        self.unjudged = []
 
     def restart(self):
         """The time from which `elapsed` counts."""
@@ -40,6 +41,10 @@ class Record:
             self.failed.append(text)
         self.line("ok" if holds else "FAIL", text)
 
+    def not_judged(self, text):
+        self.unjudged.append(text)
+        self.line("?", text)
+
     def failure(self, text):
         """Of a request, whether or not it was allowed to fail."""
         self.failures.append(text)
@@ -49,5 +54,3 @@ class Record:
         sent, failed, slow, slowest_ms = len(traffic.requests), len(traffic.failures), traffic.slow(), max(traffic.requests)
         self.traffic.append((step, sent, failed, slow, slowest_ms))
         self.note(f"{step}: {sent} reads, {failed} failed, {slow} took more than 200 ms, the slowest {slowest_ms:.0f} ms")
-        if traffic.late_share() > 0.01:
-            self.note(f"{step}: {traffic.late_share():.0%} of the reads were sent late: the machine is busy")
