@@ -13,6 +13,8 @@ from process import Failed
 PORT = 8080
 # Even arrivals to each node, requests per second. nginx allows one client 500.
 RATE = 100
+# Read at random, of the 1,000 that the migration creates: most reads find theirs in the cache, as with real users.
+RECORDS = 200
 SLOW_MS = 200
 # Seconds of load before anything is counted: what is measured is a fault, and not a cold start.
 WARMUP = 2
@@ -57,7 +59,7 @@ class Traffic:
     def start(self):
         """Returns after the warm-up."""
         for node, file in self.files.items():
-            command = [self.load, "run", f"http://{node.address}:{PORT}/data/{{id}}", "--ids", "1..1000", "--duration", "10m"]
+            command = [self.load, "run", f"http://{node.address}:{PORT}/data/{{id}}", "--ids", f"1..{RECORDS}", "--duration", "10m"]
             command += [
                 "--rate",
                 str(RATE),
