@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from names import CGROUP, LAN, NAMESPACES, PREFIX, STATE
-from process import Failed, Hung, run
+from process import Failed, run
 from waiting import until
 
 # In the engine's own mount, host name, IPC and process namespaces. Without name servers: those of the machine cannot be reached
@@ -54,7 +54,7 @@ class Node:
         self.folder = STATE / self.name
         self.engine = None
 
-    def docker(self, *arguments, limit=10.0, text=None, env=None):
+    def docker(self, *arguments, limit=20.0, text=None, env=None):
         """Calls this node's engine."""
         return run("docker", "--host", f"unix://{self.folder}/docker.sock", *arguments, limit=limit, text=text, env=env)
 
@@ -92,15 +92,13 @@ class Node:
             )
         (self.folder / "pid").write_text(f"{self.engine.pid} {start_time(self.engine.pid)}\n")
 
-    def until_up(self, limit=20.0):
+    def until_up(self, limit=40.0):
         def answers():
             if self.engine.poll() is not None:
                 tail = (self.folder / "log").read_text(errors="replace").splitlines()[-3:]
                 raise Failed(f"the engine of {self.name} ended: {' / '.join(tail)}")
             try:
                 return self.docker("version", "--format", "{{.Server.Version}}", limit=5)
-            except Hung:
-                raise
             except Failed:
                 return None
 

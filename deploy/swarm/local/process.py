@@ -7,11 +7,7 @@ class Failed(Exception):
     """A command that failed, or had no answer in time. The text is the message for the user."""
 
 
-class Hung(Failed):
-    """No answer in time."""
-
-
-def run(*command, limit=10.0, text=None, env=None):
+def run(*command, limit=20.0, text=None, env=None):
     """Runs `command`, gives it `text` on its standard input, and returns its standard output. `limit` is in seconds."""
     shown = " ".join(command)
     try:
@@ -26,7 +22,7 @@ def run(*command, limit=10.0, text=None, env=None):
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise Hung(f"no answer within {limit:.0f} s: {shown}") from None
+        raise Failed(f"no answer within {limit:.0f} s: {shown}") from None
     except OSError as error:
         raise Failed(f"{shown}: {error.strerror}") from None
     if done.returncode != 0:

@@ -11,6 +11,7 @@ class Record:
         self.traffic = []
         self.failures = []
         self.failed = []
+        self.unjudged = []
 
     def restart(self):
         """The time from which `elapsed` counts."""
@@ -39,6 +40,10 @@ class Record:
         if not holds:
             self.failed.append(text)
         self.line("ok" if holds else "FAIL", text)
+
+    def not_judged(self, text):
+        self.unjudged.append(text)
+        self.line("?", text)
 
     def failure(self, text):
         """Of a request, whether or not it was allowed to fail."""

@@ -5,7 +5,8 @@ load, and what clients notice is counted. docs/swarm.md.
 usage: deploy/swarm/local/run.py [--short] [--load PROGRAM] [--report FILE] | --check
 
   --check         only say whether this machine can do it
-  --short         a power cut and a rolling update only
+  --short         a power cut and a rolling update only, for CI; on a machine that is too busy to send the reads on time it
+                  passes without a verdict on them, where the whole run ends with 2
   --load PROGRAM  the load generator (default: target/release/load)
   --report FILE   write the figures as a page
 
@@ -92,6 +93,15 @@ def demonstrate(given, record):
             record.note(line)
 
 
+def verdict(record, short):
+    """The exit code, and its meaning."""
+    if record.failed:
+        return 1, f"{len(record.failed)} conditions did not hold"
+    if record.unjudged:
+        return 0 if short else 2, f"everything else held, but {len(record.unjudged)} of the steps' reads could not be judged"
+    return 0, "held"
+
+
 def interrupt(number, _frame):
     raise Interrupted(signal.Signals(number).name)
 
@@ -132,7 +142,7 @@ def main():
     code, said = 2, "no result"
     try:
         demonstrate(given, record)
-        code, said = (1, f"{len(record.failed)} conditions did not hold") if record.failed else (0, "held")
+        code, said = verdict(record, given.short)
     except Failed as failed:
         record.line("FAIL", str(failed))
     except Exception:  # a fault of this program is no verdict about the stack
@@ -144,7 +154,7 @@ def main():
         if not clean_up(record):
             code, said = 2, "not everything could be removed"
         lock.close()
-    if given.report and code in (0, 1):
+    if given.report and code in (0, 1) and not record.unjudged:
         given.report.write_text(report.page(record, engine, total, given.short))
     print(f"swarm: {said}, {total:.0f} s")
     return code

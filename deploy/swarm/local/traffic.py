@@ -13,6 +13,8 @@ from process import Failed
 PORT = 8080
 # Even arrivals to each node, requests per second. nginx allows one client 500.
 RATE = 100
+# Read at random, of the 1,000 that the migration creates: most reads find theirs in the cache, as with real users.
+RECORDS = 200
 SLOW_MS = 200
 # Seconds of load before anything is counted: what is measured is a fault, and not a cold start.
 WARMUP = 2
@@ -57,7 +59,7 @@ class Traffic:
     def start(self):
         """Returns after the warm-up."""
         for node, file in self.files.items():
-            command = [self.load, "run", f"http://{node.address}:{PORT}/data/{{id}}", "--ids", "1..1000", "--duration", "10m"]
+            command = [self.load, "run", f"http://{node.address}:{PORT}/data/{{id}}", "--ids", f"1..{RECORDS}", "--duration", "10m"]
             command += [
                 "--rate",
                 str(RATE),
@@ -81,6 +83,7 @@ class Traffic:
         self.failures = []
         self.codes = collections.Counter()
         self.started = 0.0
+        self.late = 0
         for process in self.processes.values():
             process.send_signal(signal.SIGINT)
         for node, process in self.processes.items():
@@ -99,6 +102,7 @@ class Traffic:
         with open(f"{file}.json", encoding="utf-8") as text:
             result = json.load(text)
         started = result["started_unix_ms"] / 1000
+        self.late += result["summary"]["distorted"]
         # The API's own words for what it refused: "503 database_timeout".
         for found in result["statuses"]:
             if found["status"] >= 400:
@@ -111,6 +115,10 @@ class Traffic:
                 if not request["good"]:
                     what = f"status {request['status']}" if request.get("status") else str(request.get("error"))
                     self.failures.append(Failure(started + request["sent_ns"] / 1e9, node, what))
+
+    def late_share(self):
+        """The share of the requests that the generators sent so late that it shows in their latency: the machine was too busy."""
+        return self.late / len(self.requests)
 
     def slow(self):
         return sum(duration > SLOW_MS for duration in self.requests)
