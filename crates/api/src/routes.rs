@@ -48,8 +48,11 @@ pub struct Routes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     state: AppState,
-    router: CatchPanic<Router, fn(Box<dyn Any + Send>) -> Response>,
+    router: CatchPanic<Router, Panicked>,
 }
+
+/// Turns a panic into a response.
+type Panicked = fn(Box<dyn Any + Send>) -> Response;
 
 /// The response, and what the log says about it.
 pub(crate) type Answered = (Response<AnswerBody>, Observed);

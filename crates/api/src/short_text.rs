@@ -29,6 +29,12 @@ pub struct ShortText {
     length: usize,
 }
 
+impl Default for ShortText {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ShortText {
     /// An empty text.
     pub const fn new() -> Self {
