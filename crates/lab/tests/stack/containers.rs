@@ -3,16 +3,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::unix::{
-        ffi::OsStrExt,
-        net::{UnixListener, UnixStream},
-    },
-    path::PathBuf,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::ffi::OsStrExt,
     process::Command,
-    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -248,7 +242,7 @@ fn faults_are_the_same_as_with_processes() {
     if cut.code == Some(2) {
         assert!(cut.stderr.contains("not permitted"), "{cut:?}");
     } else {
-        assert_eq!(reach().unwrap_err(), io::ErrorKind::TimedOut, "neither accepted nor refused");
+        assert_eq!(reach().unwrap_err(), std::io::ErrorKind::TimedOut, "neither accepted nor refused");
         assert!(place.ok(&["heal"]).contains("redis: connected again"));
         reach().unwrap();
     }
@@ -266,81 +260,4 @@ fn faults_are_the_same_as_with_processes() {
     wait_for_answer(&url);
     place.ok(&["down", "--purge"]);
     assert_eq!(containers(&place), "");
-}
-
-/// Docker's socket under another name, which can be taken away without harm to others.
-struct OwnSocket {
-    path: PathBuf,
-    open: Arc<Mutex<Vec<UnixStream>>>,
-}
-
-impl OwnSocket {
-    fn new(path: PathBuf) -> Self {
-        let open: Arc<Mutex<Vec<UnixStream>>> = Arc::default();
-        let listener = UnixListener::bind(&path).unwrap();
-        let connections = open.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
-                let ends = || [client.try_clone().unwrap(), engine.try_clone().unwrap()];
-                connections.lock().unwrap().extend(ends());
-                let [[mut from, mut to], [mut back_to, mut back_from]] = [ends(), ends()];
-                // Each direction ends when one of its sides does.
-                thread::spawn(move || {
-                    let _ = io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-                thread::spawn(move || {
-                    let _ = io::copy(&mut back_from, &mut back_to);
-                    let _ = back_to.shutdown(Shutdown::Both);
-                });
-            }
-        });
-        Self { path, open }
-    }
-
-    fn take_away(&self) {
-        fs::rename(&self.path, self.path.with_extension("gone")).unwrap();
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn put_back(&self) {
-        fs::rename(self.path.with_extension("gone"), &self.path).unwrap();
-    }
-}
-
-#[test]
-fn the_console_says_when_docker_is_gone_and_goes_on_when_it_is_back() {
-    let sockets = tempfile::tempdir().unwrap();
-    let socket = OwnSocket::new(sockets.path().join("docker.sock"));
-    let place = place().variable("DOCKER_HOST", &format!("unix://{}", socket.path.display()));
-    // Before there is a stack: what is not there yet has no log to follow either.
-    let mut console = place.start(&["console", "--no-open", "--port", "0"]);
-    console.wait_for("?token=");
-    let address = console.said().0.split('?').next().unwrap().to_owned();
-    let page_has = |part: &str| {
-        wait_until(part, || stack::get(&address, Duration::from_secs(2)).is_ok_and(|page| page.body.contains(part)));
-    };
-    page_has("No stack is running");
-    place.ok(&UP);
-    page_has("href=\"#node-api-3\"");
-    let url = format!("{}/data/1", place.status().base_url);
-    let sees_traffic = || {
-        wait_until("the traffic", || {
-            get(&url);
-            stack::get(&address, Duration::from_secs(2)).is_ok_and(|page| page.body.contains("failed · p95"))
-        });
-    };
-    sees_traffic();
-
-    socket.take_away();
-    page_has("Cannot connect to the Docker daemon");
-    page_has("The console goes on trying.");
-    socket.put_back();
-    page_has("href=\"#node-api-3\"");
-    sees_traffic();
-    console.signal(Signal::INT);
-    assert_eq!(console.outcome().code, Some(130));
 }
