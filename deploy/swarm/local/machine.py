@@ -16,7 +16,7 @@ MEMORY_MB = 3000
 
 def check():
     if os.geteuid() != 0:
-        raise Failed("it makes network namespaces and starts Docker engines, which needs root: sudo make swarm")
+        raise Failed("it makes network namespaces and starts Docker engines, which needs root")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     absent = [program for program in PROGRAMS if not shutil.which(program)]
     if absent:

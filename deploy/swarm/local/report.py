@@ -3,6 +3,8 @@
 import os
 import platform
 
+from traffic import RATE, RECORDS
+
 
 def page(record, engine, total, short):
     rows = "\n".join(f"| {what} | {seconds:.1f} |" for what, seconds in record.figures)
@@ -25,7 +27,8 @@ Each step's times count from its fault or command; [docs/swarm.md](../../docs/sw
 {explained}{unmet}
 
 Recorded by `make swarm{"-short" if short else ""}` in {total:.0f} s: three Docker engines {engine} in network namespaces of one
-machine with {os.cpu_count()} cores ({processor()}), Linux {platform.release().partition("-")[0]}.
+machine with {os.cpu_count()} cores ({processor()}), Linux {platform.release().partition("-")[0]}. Reads: {RATE} a second
+to each node that clients can reach, of {RECORDS} records at random.
 """
 
 
