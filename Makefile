@@ -24,7 +24,7 @@ test: servers browser ## Run every test that needs no Docker: the real binaries 
 
 # Starting the stack once installs missing servers from the distribution, or says what to install.
 servers:
-	cargo build -p api -p lab --features lab/browser
+	cargo build -p api -p lab -p loadgen --features lab/browser
 	target/debug/lab --state-dir .stack-check up --detach --port 0
 	target/debug/lab --state-dir .stack-check down --purge
 
@@ -49,14 +49,14 @@ bench: ## Measure each path beside its physical limit and record the table (abou
 instructions: ## Count the instructions per request of each path under callgrind, and record them (two minutes, also on a busy machine)
 	deploy/ensure-programs.sh valgrind
 	cargo build --release -p api --bins --example bare
-	cargo build -p lab -p loadgen --features lab/browser
+	cargo build -p api -p lab -p loadgen --features lab/browser
 	TOOLS=target/debug load-tests/instructions.sh
 
 # Without the bare route, whose build takes longer than everything else.
 instructions-check: ## Fail when a path takes more than 5 % more instructions per request than recorded
 	deploy/ensure-programs.sh valgrind
 	cargo build --release --locked -p api
-	cargo build -p lab -p loadgen --features lab/browser
+	cargo build -p api -p lab -p loadgen --features lab/browser
 	TOOLS=target/debug load-tests/instructions.sh --check
 
 bench-load: ## Measure the load generator against wrk and oha
