@@ -15,7 +15,7 @@ up: ## Start the stack on this machine and leave it running (no Docker needed); 
 	target/release/lab up --detach $(UP_FLAGS)
 
 down: ## Stop what `make up` started; the database's records stay
-	cargo build -q --release -p lab
+	cargo build -q --release -p api -p lab
 	target/release/lab down
 
 test: servers browser ## Run every test that needs no Docker: the real binaries over real servers, the pages in a real browser

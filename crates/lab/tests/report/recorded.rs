@@ -101,3 +101,17 @@ fn names_from_outside_stay_text() {
     assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp;"));
     assert!(!fs::read_to_string(paths.junit).unwrap().contains("<script>"));
 }
+
+#[test]
+fn a_generator_that_was_late_makes_the_run_invalid_unless_the_allowance_covers_it() {
+    let place = tempfile::tempdir().unwrap();
+    let journal = place.path().join("journal.ndjson");
+    let late = JOURNAL.replace(r#""lag_p99_ms":3.188"#, r#""lag_p99_ms":20.0"#);
+    let allowed = late.replace(r#""allowance":0.0"#, r#""allowance":0.5"#);
+    assert!(late != JOURNAL && allowed != late);
+    for (text, is_valid) in [(&late, false), (&allowed, true)] {
+        fs::write(&journal, text).unwrap();
+        let report = fs::read_to_string(report::write(&journal).unwrap().markdown).unwrap();
+        assert_eq!(!report.contains("20 ms late (p99): the machine is too busy"), is_valid, "{report}");
+    }
+}

@@ -376,3 +376,21 @@ impl Drop for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_to_connect_is_a_full_pool_only_when_postgres_is_known_to_be_full() {
+        // The kernel accepts the connections, and nobody answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = silent.local_addr().expect("an address").port();
+        let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).username("app");
+        let pool = ConnectionPool::new(options, 2).expect("a pool");
+        let bound = Some(Duration::from_millis(20));
+        assert_eq!(pool.acquire(bound).await.expect_err("no answer").signal, Signal::ConnectTimeout);
+        pool.take_turns();
+        assert_eq!(pool.acquire(bound).await.expect_err("no answer").signal, Signal::TooManyConnections);
+    }
+}
